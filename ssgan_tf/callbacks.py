@@ -1,0 +1,166 @@
+"""Small callbacks of a training run: checkpoints, TensorBoard, sample grids, progress.
+
+All of them act on generator steps, `gan.step`, so a resumed run goes on in phase.
+"""
+
+import sys
+import time
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from ssgan_tf import images as pictures
+from ssgan_tf.latents import SAMPLING_STREAM
+from ssgan_tf.run_dir import RunDir
+
+GRID_SIZE = 8
+
+
+class _EverySteps(keras.callbacks.Callback):
+    """Calls `act(step, logs)` at every multiple of `interval`, 0 included."""
+
+    def __init__(self, interval: int):
+        super().__init__()
+        self.interval = interval
+
+    def on_train_begin(self, logs=None):
+        # A run that resumes has done this at the end of the one before.
+        if int(self.model.step) == 0:
+            self.act(0, {})
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.step)
+        if step % self.interval == 0:
+            self.act(step, logs)
+
+    def act(self, step, logs):
+        raise NotImplementedError
+
+
+class Checkpoints(_EverySteps):
+    """Saves all state of the run.
+
+    Args:
+        manager: `tf.train.CheckpointManager`.
+        interval: int. Steps between checkpoints.
+    """
+
+    def __init__(self, manager: tf.train.CheckpointManager, interval: int):
+        super().__init__(interval)
+        self.manager = manager
+
+    def act(self, step, logs):
+        self.manager.save(checkpoint_number=step)
+
+    def on_train_end(self, logs=None):
+        step = int(self.model.step)
+        if step % self.interval:
+            self.act(step, logs)
+
+
+class Scalars(_EverySteps):
+    """Writes the scalars of the train step to TensorBoard.
+
+    Each point is the mean over the steps of one call (`iterations_per_loop`).
+
+    Args:
+        writer: `tf.summary.SummaryWriter`.
+        interval: int. Steps between points.
+    """
+
+    def __init__(self, writer: tf.summary.SummaryWriter, interval: int):
+        super().__init__(interval)
+        self.writer = writer
+
+    def act(self, step, logs):
+        with self.writer.as_default(step):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(name, value)
+
+
+class SampleGrid(_EverySteps):
+    """Draws 64 images from the same noise again and again, as PNG and in TensorBoard.
+
+    The noise is that of `LoadedModule.sample(64, seed)` of the exported module.
+
+    Args:
+        run: `RunDir`. Where the pictures go.
+        writer: `tf.summary.SummaryWriter`.
+        seed: int. Of the noise.
+        interval: int. Steps between grids.
+    """
+
+    def __init__(
+        self, run: RunDir, writer: tf.summary.SummaryWriter, seed: int, interval: int
+    ):
+        super().__init__(interval)
+        self.run = run
+        self.writer = writer
+        self.seed = seed
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.sample = tf.function(lambda z: model.sampler(z, training=False))
+
+    def act(self, step, logs):
+        latents = self.model.latents.sample(GRID_SIZE**2, [self.seed, SAMPLING_STREAM])
+        grid = pictures.grid(self.sample(latents).numpy(), columns=GRID_SIZE)
+        pictures.write_png(self.run.samples / f"{step}.png", grid)
+        with self.writer.as_default(step):
+            tf.summary.image("fake_images", grid[None])
+        self.writer.flush()
+
+
+class Progress(keras.callbacks.Callback):
+    """Steps per second, time left, losses and rotation accuracy while training.
+
+    On a terminal one line that renews itself; elsewhere a log line now and then.
+
+    Args:
+        total_steps: int. Generator steps at which the run ends.
+        stream: where the bar goes; a terminal or not.
+        log_seconds: float. Seconds between log lines off the terminal.
+    """
+
+    def __init__(self, total_steps: int, stream=sys.stderr, log_seconds: float = 30.0):
+        super().__init__()
+        self.total_steps = total_steps
+        self.stream = stream
+        self.interval = 0.5 if stream.isatty() else log_seconds
+
+    def on_train_begin(self, logs=None):
+        self._start = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        step = int(self.model.step)
+        if self._start is None:
+            # The first call compiles: it would spoil the rate.
+            self._start = self._shown = now
+            self._start_step = step
+        elif now - self._shown >= self.interval or step == self.total_steps:
+            self._shown = now
+            rate = (step - self._start_step) / max(now - self._start, 1e-9)
+            self._show(step, rate, logs)
+
+    def _show(self, step, rate, logs):
+        seconds_left = int((self.total_steps - step) / rate) if rate else 0
+        minutes, seconds = divmod(seconds_left, 60)
+        hours, minutes = divmod(minutes, 60)
+        eta = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s", f"ETA {eta}"]
+        parts += [f"{name} {float(logs[name]):.3f}" for name in ("loss/d", "loss/g")]
+        if "accuracy/rotation_real" in logs:
+            real, fake = (
+                float(logs[f"accuracy/rotation_{side}"]) for side in ("real", "fake")
+            )
+            parts.append(f"rotation accuracy real {real:.2f} fake {fake:.2f}")
+        line = "  ".join(parts)
+        if self.stream.isatty():
+            bar = "#" * (20 * step // self.total_steps)
+            end = "\n" if step == self.total_steps else ""
+            self.stream.write(f"\r\x1b[K[{bar:<20}] {line}{end}")
+            self.stream.flush()
+        else:
+            logging.info("%s", line)

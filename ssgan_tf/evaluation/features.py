@@ -1,0 +1,512 @@
+"""Feature extractors: uint8 images to the features and logits of a fixed classifier.
+
+The only place that knows how images are resized and scaled for a classifier. Two
+classifiers exist:
+
+- `load_inception`: the 2015 Inception network, which the names FID, KID and
+  Inception Score refer to;
+- `dataset_classifier`: a small network trained on the spot on the data set's own
+  labels. Distances on its features need no download and rank the checkpoints of one
+  data set; they are not FIDs and carry other names.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+_INCEPTION_SIZE = 299
+_INCEPTION_OUTPUTS = {"pool_3": 2048, "logits": 1008}
+
+# Part of the cache key: raise it with every change of the network or its training.
+_RECIPE_VERSION = 1
+_TRAIN_BATCH_SIZE = 128
+_EPOCHS = 8
+_MIN_STEPS, _MAX_STEPS = 150, 4000
+_MAX_SHIFT = 4
+_PEAK_LEARNING_RATE = 4e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureExtractor:
+    """A classifier with fixed weights, seen as features and logits.
+
+    Attributes:
+        name: "inception" or "<dataset>_cnn"; part of the metrics' names.
+        feature_dim: width d of the features.
+        num_classes: number k of logits.
+        image_shape: (height, width, channels) it takes; None means any.
+        resize: what happens to the image size before the network, for the protocol.
+        fingerprint: hash of the weights: equal fingerprints, equal networks.
+        forward: traced function, uint8 (b, H, W, C) -> float32 (b, d), (b, k).
+        batch_size: images per call of `forward`; moves no score beyond rounding.
+        test_accuracy: share of the data set's test images it classifies correctly,
+            or None where that has no meaning.
+    """
+
+    name: str
+    feature_dim: int
+    num_classes: int
+    image_shape: tuple[int | None, int | None, int]
+    resize: str
+    fingerprint: str
+    forward: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    batch_size: int = 64
+    test_accuracy: float | None = None
+
+    def extract(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features float32 (N, d) and logits float32 (N, k), in order.
+
+        Args:
+            images: uint8, (N, H, W, C), N >= 1. Grey images (C = 1) are tiled to
+                three channels where the network takes three.
+
+        Raises:
+            ValueError: the images are not uint8 or not of the shape the network
+                takes, or a feature or logit is not finite.
+        """
+        images = np.asarray(images)
+        tile = 3 if images.shape[-1:] == (1,) and self.image_shape[-1] == 3 else 1
+        shape = (*images.shape[1:-1], images.shape[-1] * tile)
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 4
+            or not len(images)
+            or any(e not in (None, s) for e, s in zip(self.image_shape, shape))
+        ):
+            raise ValueError(
+                f"The extractor {self.name} takes uint8 images of shape (N, "
+                f"{', '.join(str(s or 'any') for s in self.image_shape)}), N >= 1. "
+                f"Received: images.shape={images.shape}, images.dtype="
+                f"{images.dtype}. Float images in [0, 1] go through "
+                "scores.to_uint8 first."
+            )
+        features = np.empty((len(images), self.feature_dim), np.float32)
+        logits = np.empty((len(images), self.num_classes), np.float32)
+        start_time = time.monotonic()
+        for start in range(0, len(images), self.batch_size):
+            stop = min(start + self.batch_size, len(images))
+            batch = np.repeat(images[start:stop], tile, axis=-1)
+            features[start:stop], logits[start:stop] = self.forward(batch)
+            rate = stop / max(time.monotonic() - start_time, 1e-9)
+            logging.log_every_n_seconds(
+                logging.INFO,
+                "%s features: %d of %d images, %.0f s left",
+                30,
+                self.name,
+                stop,
+                len(images),
+                (len(images) - stop) / rate,
+            )
+        if not (np.isfinite(features).all() and np.isfinite(logits).all()):
+            raise ValueError(
+                "Features and logits must be finite. Received: NaN or infinity from "
+                f"the extractor {self.name}. Its weights are damaged: load or train "
+                "it again."
+            )
+        return features, logits
+
+
+def load_inception(path: str) -> FeatureExtractor:
+    """Loads the 2015 Inception network as TFGAN publishes it.
+
+    The preprocessing is that of TFGAN's `preprocess_image`, which compare_gan (hence
+    the paper) used: bilinear resize to 299 x 299 on TensorFlow 1's grid, where
+    output pixel i samples input position i * H / 299, then (x - 128) / 128.
+
+    Everything is checked here, so that a run that has its extractor cannot fail
+    for want of it later.
+
+    Args:
+        path: folder of a SavedModel that maps float32 images (b, 299, 299, 3) in
+            [-1, 1] to a dict with "pool_3" (b, 2048) and "logits" (b, 1008), by
+            `__call__` or by its default signature. An address starting with
+            "https://" is resolved by TF-Hub, which may download it now.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel at `path`.
+        ConnectionError: TF-Hub could not resolve the address.
+        ValueError: the model does not take such images or lacks such outputs.
+
+    Reference:
+        - Szegedy et al., 2015, https://arxiv.org/abs/1512.00567
+        - https://tfhub.dev/tensorflow/tfgan/eval/inception/1
+    """
+    folder = os.fspath(path)
+    if folder.startswith(("https://", "http://")):
+        folder = _resolve_hub_handle(folder)
+    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
+        raise FileNotFoundError(
+            "The Inception network must be a SavedModel folder, with a file "
+            f"saved_model.pb in it. Received: path={path!r}. Download and unpack "
+            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1 there."
+        )
+    model = tf.saved_model.load(folder)
+    classify = _default_function(model, path)
+    _check_inception(classify, path)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def forward(images):
+        resized = tf.compat.v1.image.resize(
+            tf.cast(images, tf.float32), [_INCEPTION_SIZE] * 2, align_corners=False
+        )
+        outputs = classify((resized - 128.0) / 128.0)
+        return tuple(
+            tf.cast(tf.reshape(outputs[name], [-1, width]), tf.float32)
+            for name, width in _INCEPTION_OUTPUTS.items()
+        )
+
+    # The variables live as long as the model object: the function only refers to
+    # them weakly.
+    forward.model = model
+    return FeatureExtractor(
+        name="inception",
+        feature_dim=_INCEPTION_OUTPUTS["pool_3"],
+        num_classes=_INCEPTION_OUTPUTS["logits"],
+        image_shape=(None, None, 3),
+        resize="tf1_bilinear_299",
+        fingerprint=_hash_folder(folder),
+        forward=forward,
+    )
+
+
+def dataset_classifier(
+    name: str,
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    num_classes: int,
+    cache_dir: str,
+    seed: int = 0,
+) -> FeatureExtractor:
+    """Trains a small classifier on the data set's labels, or loads it from the cache.
+
+    Six 3x3 convolutions with batch normalization, two of them of stride 2; the
+    features are the global average of the last one's 64 channels. Adam with a
+    one-cycle learning rate, eight epochs (at least 150 steps, at most 4,000) of
+    batches of 128, each image shifted by up to four pixels. No flips: digits have a
+    handedness.
+
+    The weights are kept in `cache_dir` in a file whose name holds a hash of all that
+    determines them. A file that cannot be read is replaced, with a warning.
+    Training is a function of the seed up to the order in which the hardware adds
+    floats; a cached network gives bit-identical features.
+
+    Args:
+        name: name of the data set, letters, digits, "_", "-" and "." only; the
+            extractor is called "<name>_cnn".
+        train_images: uint8, (N, H, W, C), H and W at least 8.
+        train_labels: integers, (N,), in [0, num_classes).
+        test_images: uint8, (M, H, W, C); only `test_accuracy` depends on them.
+        test_labels: integers, (M,).
+        num_classes: number of classes, at least 2.
+        cache_dir: folder, made if absent.
+        seed: of the initial weights, the order of the data and the shifts.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(
+            "The name of a data set becomes part of a file name and may hold only "
+            f"letters, digits, '_', '-' and '.'. Received: name={name!r}. Replace "
+            "the other characters."
+        )
+    train_images, train_labels = _check_labelled(
+        train_images, train_labels, num_classes, "train"
+    )
+    test_images, test_labels = _check_labelled(
+        test_images, test_labels, num_classes, "test"
+    )
+    image_shape = train_images.shape[1:]
+    model = _build_classifier(image_shape, num_classes, seed)
+    key = _hash_recipe(name, train_images, train_labels, num_classes, seed)
+    cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
+    if not _load_weights(model, cache_file):
+        start_time = time.monotonic()
+        _train_classifier(model, train_images, train_labels, seed)
+        logging.info("%s_cnn: trained in %.0f s", name, time.monotonic() - start_time)
+        _save_weights(model, cache_file)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
+    def forward(images):
+        return tuple(model(images, training=False))
+
+    extractor = FeatureExtractor(
+        name=f"{name}_cnn",
+        feature_dim=model.outputs[0].shape[-1],
+        num_classes=num_classes,
+        image_shape=image_shape,
+        resize="none",
+        fingerprint=_hash_arrays(model.get_weights()),
+        forward=forward,
+        batch_size=256,
+    )
+    # Measured even when the weights come from the cache: it is cheap, and a stored
+    # number would outlive a change of the test images.
+    _, logits = extractor.extract(test_images)
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == test_labels))
+    logging.info("%s: test accuracy %.4f", extractor.name, accuracy)
+    return dataclasses.replace(extractor, test_accuracy=accuracy)
+
+
+def _resolve_hub_handle(handle: str) -> str:
+    import tensorflow_hub  # Slow to import, and only this branch needs it.
+
+    try:
+        return tensorflow_hub.resolve(handle)
+    except Exception as error:
+        raise ConnectionError(
+            "TF-Hub must be able to resolve the address of the Inception network. "
+            f"Received: path={handle!r}, which failed with {error!r}. Download the "
+            "module by hand and give the path of its folder."
+        ) from error
+
+
+def _default_function(model, path: str) -> Callable[[tf.Tensor], dict]:
+    """Returns `__call__` or the default signature as a function of the images."""
+    if callable(model):
+        return model
+    for key in ("serving_default", "default"):
+        if key in model.signatures:
+            signature = model.signatures[key]
+            arguments = list(signature.structured_input_signature[1])
+            if len(arguments) == 1:
+                return lambda images: signature(**{arguments[0]: images})
+    raise ValueError(
+        "The Inception network must be callable or have a default signature with "
+        f"one argument, the images. Received: path={path!r} with signatures "
+        f"{sorted(model.signatures)}. Export it again with one of them."
+    )
+
+
+def _check_inception(classify: Callable[[tf.Tensor], dict], path: str) -> None:
+    """Calls the network once and checks the names and widths of its outputs."""
+    batch = 2
+    needed = f"{ {n: (batch, w) for n, w in _INCEPTION_OUTPUTS.items()} }"
+    shape = (batch, _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
+    try:
+        outputs = classify(tf.zeros(shape))
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"The Inception network must take float32 images of shape {shape}. "
+            f"Received: path={path!r}, which fails on them with: {error} Use the "
+            "module that TFGAN publishes."
+        ) from error
+    if not isinstance(outputs, dict):
+        found = f"no dict but {type(outputs).__name__}"
+        fits = False
+    else:
+        found = f"{ {n: tuple(v.shape) for n, v in outputs.items()} }"
+        fits = all(
+            n in outputs and tuple(tf.reshape(outputs[n], [batch, -1]).shape)[1] == w
+            for n, w in _INCEPTION_OUTPUTS.items()
+        )
+    if not fits:
+        raise ValueError(
+            f"For two images the Inception network must return {needed}. Received: "
+            f"{found} from path={path!r}. Use the module that TFGAN publishes."
+        )
+
+
+def _check_labelled(
+    images: np.ndarray, labels: np.ndarray, num_classes: int, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < 8:
+        raise ValueError(
+            "A classifier is trained on uint8 images (N, H, W, C), H and W at least "
+            f"8. Received: {split}_images.shape={images.shape}, {split}_images.dtype="
+            f"{images.dtype}. Convert or resize them."
+        )
+    if (
+        not np.issubdtype(labels.dtype, np.integer)
+        or labels.shape != images.shape[:1]
+        or not labels.size
+        or labels.min() < 0
+        or labels.max() >= num_classes
+    ):
+        extent = f"{labels.min()} to {labels.max()}" if labels.size else "none"
+        raise ValueError(
+            "Every image needs an integer label in [0, num_classes). Received: "
+            f"num_classes={num_classes}, {split}_images.shape={images.shape}, "
+            f"{split}_labels.shape={labels.shape}, dtype={labels.dtype}, values="
+            f"{extent}. A data set without labels has no classifier of its own: "
+            "score it with Inception."
+        )
+    return images, labels.astype(np.int64)
+
+
+def _build_classifier(
+    image_shape: tuple[int, int, int], num_classes: int, seed: int
+) -> keras.Model:
+    """Maps uint8 images to [features, logits]; weights a function of the seed."""
+    # Explicit types and seeds: neither the global mixed precision policy nor the
+    # global seed of the run may change this network.
+    seeds = iter(np.random.SeedSequence([seed, 0]).generate_state(7))
+
+    def convolution(inputs, filters, strides=1):
+        outputs = keras.layers.Conv2D(
+            filters,
+            3,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.HeNormal(seed=int(next(seeds))),
+            dtype="float32",
+        )(inputs)
+        outputs = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")(
+            outputs
+        )
+        return keras.layers.ReLU(dtype="float32")(outputs)
+
+    images = keras.Input(image_shape, dtype="uint8")
+    hidden = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(images)
+    hidden = convolution(hidden, 32)
+    hidden = convolution(hidden, 64, strides=2)
+    hidden = convolution(hidden, 64)
+    hidden = convolution(hidden, 128, strides=2)
+    hidden = convolution(hidden, 128)
+    hidden = convolution(hidden, 64)
+    features = keras.layers.GlobalAveragePooling2D(dtype="float32")(hidden)
+    logits = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=int(next(seeds))),
+        dtype="float32",
+    )(features)
+    return keras.Model(images, [features, logits])
+
+
+def _train_classifier(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
+) -> None:
+    steps = np.clip(_EPOCHS * len(images) // _TRAIN_BATCH_SIZE, _MIN_STEPS, _MAX_STEPS)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=_PEAK_LEARNING_RATE / 20,
+        warmup_target=_PEAK_LEARNING_RATE,
+        warmup_steps=int(steps) // 5,
+        decay_steps=int(steps) - int(steps) // 5,
+    )
+    optimizer = keras.optimizers.Adam(schedule)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *images.shape[1:]), tf.uint8),
+            tf.TensorSpec((None,), tf.int64),
+        ]
+    )
+    def train_step(batch_images, batch_labels):
+        with tf.GradientTape() as tape:
+            _, logits = model(batch_images, training=True)
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(batch_labels, logits)
+            )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    start_time = time.monotonic()
+    batches = _shifted_batches(images, labels, int(steps), seed)
+    for step, (batch_images, batch_labels) in enumerate(batches, start=1):
+        loss = train_step(batch_images, batch_labels)
+        logging.log_every_n_seconds(
+            logging.INFO,
+            "Data set classifier: step %d of %d, loss %.3f, %.0f s left",
+            30,
+            step,
+            steps,
+            loss,
+            (steps - step) * (time.monotonic() - start_time) / step,
+        )
+
+
+def _shifted_batches(
+    images: np.ndarray, labels: np.ndarray, steps: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches epoch by epoch, each image shifted by its own few pixels."""
+    rng = np.random.default_rng([seed, 1])
+    height, width = images.shape[1:3]
+    pad = _MAX_SHIFT
+    order = np.empty((0,), np.int64)
+    for _ in range(steps):
+        while len(order) < _TRAIN_BATCH_SIZE:
+            order = np.concatenate([order, rng.permutation(len(images))])
+        batch, order = np.split(order, [_TRAIN_BATCH_SIZE])
+        # Edge values, not black: a frame would tell the network the shift.
+        padded = np.pad(
+            images[batch], ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge"
+        )
+        top, left = rng.integers(0, 2 * pad + 1, size=(2, len(batch), 1))
+        rows = (top + np.arange(height))[:, :, np.newaxis]
+        columns = (left + np.arange(width))[:, np.newaxis, :]
+        index = np.arange(len(batch))[:, np.newaxis, np.newaxis]
+        yield padded[index, rows, columns], labels[batch]
+
+
+def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
+    """Sets the weights from the file; False, with a warning, if it is damaged."""
+    if not cache_file.exists():
+        return False
+    try:
+        with np.load(cache_file, allow_pickle=False) as archive:
+            weights = [archive[f"arr_{i}"] for i in range(len(archive.files))]
+        model.set_weights(weights)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning(
+            "The cached classifier %s cannot be read (%s); training it again.",
+            cache_file,
+            error,
+        )
+        return False
+    logging.info("Loaded the classifier %s", cache_file)
+    return True
+
+
+def _save_weights(model: keras.Model, cache_file: pathlib.Path) -> None:
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache_file.with_name(f"{cache_file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            np.savez(stream, *model.get_weights())
+        os.replace(temporary, cache_file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _hash_recipe(
+    name: str, images: np.ndarray, labels: np.ndarray, num_classes: int, seed: int
+) -> str:
+    digest = _hash_arrays([images, labels])
+    recipe = f"{name} {digest} {num_classes} {_RECIPE_VERSION} {seed}"
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def _hash_arrays(arrays: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def _hash_folder(folder: str) -> str:
+    """Hashes the graph and the variables of a SavedModel."""
+    digest = hashlib.sha256()
+    variables = tf.io.gfile.glob(os.path.join(folder, "variables", "*"))
+    for file in [os.path.join(folder, "saved_model.pb"), *sorted(variables)]:
+        digest.update(os.path.basename(file).encode())
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""The generator's noise, as a pure function of a seed."""
+
+import dataclasses
+
+import tensorflow as tf
+
+DISTRIBUTIONS = ("uniform", "normal")
+
+# Second number of a seed: draws for different purposes never meet.
+TRAINING_STREAM, SAMPLING_STREAM = range(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """Distribution of z.
+
+    Attributes:
+        dim: int. Size of z; 128 in the paper.
+        distribution: "uniform" on [-1, 1), compare_gan's default, or "normal" with
+            mean 0 and deviation 1.
+
+    Raises:
+        ValueError: `dim` is not positive or the distribution is unknown.
+    """
+
+    dim: int = 128
+    distribution: str = "uniform"
+
+    def __post_init__(self):
+        if self.dim < 1:
+            raise ValueError(f"`z_dim` must be positive. Received: z_dim={self.dim}.")
+        if self.distribution not in DISTRIBUTIONS:
+            raise ValueError(
+                f"The distribution of z must be one of {DISTRIBUTIONS}. Received: "
+                f"distribution={self.distribution!r}."
+            )
+
+    def sample(self, num: int, seed) -> tf.Tensor:
+        """Draws the same values for the same seed, on every device and replica.
+
+        Args:
+            num: int. How many.
+            seed: two integers, or an integer tensor `(2,)`.
+
+        Returns:
+            float32, `(num, dim)`.
+        """
+        if self.distribution == "uniform":
+            return tf.random.stateless_uniform((num, self.dim), seed, -1.0, 1.0)
+        return tf.random.stateless_normal((num, self.dim), seed)

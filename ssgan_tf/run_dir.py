@@ -1,0 +1,137 @@
+"""A run directory: what lies where, and which configuration it belongs to.
+
+    checkpoints/ckpt-<step>         both nets, both optimizers, the average
+    operative_config-<step>.gin     every parameter in force from that step on
+    samples/<step>.png              64 samples from the same noise
+    tensorboard/                    scalars and sample grids
+    tfhub/<step>/                   exported module
+    scores.csv                      one row per scored checkpoint
+    TRAIN_DONE                      training is over
+"""
+
+import difflib
+import os
+import pathlib
+import re
+
+import tensorflow as tf
+
+from ssgan_tf import config
+from ssgan_tf.gan import GAN
+
+
+class RunDir:
+    """Paths of one run.
+
+    Args:
+        path: the folder, `--model_dir`. Made when something is written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.tensorboard = self.path / "tensorboard"
+        self.train_done = self.path / "TRAIN_DONE"
+
+    def module(self, step: int) -> pathlib.Path:
+        """Folder of the module exported at `step`."""
+        return self.path / "tfhub" / str(step)
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps that have a complete checkpoint, ascending."""
+        state = tf.train.get_checkpoint_state(str(self.checkpoints))
+        if state is None:
+            return []
+        paths = state.all_model_checkpoint_paths
+        return sorted(int(path.rsplit("-", 1)[1]) for path in paths)
+
+    def checkpoint(self, step: int) -> str:
+        """Prefix of the checkpoint at `step`.
+
+        Raises:
+            FileNotFoundError: there is none; the message lists those that are.
+        """
+        steps = self.checkpoint_steps()
+        if step not in steps:
+            raise FileNotFoundError(
+                f"{self.path} must hold a checkpoint of step {step}. Received: "
+                f"step={step}; there are checkpoints of steps {steps}."
+            )
+        return str(self.checkpoints / f"ckpt-{step}")
+
+    def configs(self) -> list[pathlib.Path]:
+        """The operative configs, oldest first."""
+        pattern = re.compile(r"operative_config-(\d+)\.gin")
+        found = [
+            (int(match.group(1)), path)
+            for path in self.path.glob("operative_config-*.gin")
+            if (match := pattern.fullmatch(path.name))
+        ]
+        return [path for _, path in sorted(found)]
+
+    def latest_config(self) -> pathlib.Path:
+        """The newest operative config.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+        """
+        configs = self.configs()
+        if not configs:
+            raise FileNotFoundError(
+                "`--model_dir` must hold a run: a file operative_config-<step>.gin. "
+                f"Received: model_dir={self.path}, which has none."
+            )
+        return configs[-1]
+
+    def check_config(self, operative: str) -> None:
+        """Refuses a configuration other than the one the run was started with.
+
+        Args:
+            operative: the configuration in force now, as gin text.
+
+        Raises:
+            config.ConfigError: they differ; the message shows the difference.
+        """
+        configs = self.configs()
+        if not configs:
+            return
+        before = _bindings(configs[-1].read_text())
+        now = _bindings(operative)
+        if before == now:
+            return
+        difference = [
+            line
+            for line in difflib.unified_diff(before, now, lineterm="", n=0)
+            if not line.startswith(("---", "+++", "@@"))
+        ]
+        raise config.ConfigError(
+            f"`--model_dir` holds a run with another configuration. Received: "
+            f"model_dir={self.path}. Then (-) and now (+):\n  "
+            + "\n  ".join(difference)
+            + "\nChoose another folder, or continue the run under the new "
+            "configuration with --allow_config_change."
+        )
+
+    def write_config(self, operative: str, step: int) -> None:
+        """Records the configuration in force from `step` on."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        config.write_text(self.path / f"operative_config-{step}.gin", operative)
+
+
+def _bindings(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return sorted(line for line in lines if line and not line.startswith("#"))
+
+
+def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
+    """All state of a run: nets, optimizers (the step number with them), average."""
+    parts = {
+        "generator": gan.generator,
+        "discriminator": gan.discriminator,
+        "g_optimizer": gan.g_optimizer,
+        "d_optimizer": gan.d_optimizer,
+    }
+    if gan.average is not None:
+        parts["average"] = gan.average
+    return tf.train.Checkpoint(**parts)

@@ -1,0 +1,178 @@
+"""Scores of exported modules, and the table that keeps them.
+
+`scores.csv` has one row per (checkpoint, protocol): `checkpoint`, `step`, for every
+metric `<metric>_mean`, `_std` and `_list` over the seeds, `protocol`, `config`.
+"""
+
+import csv
+import io
+import json
+import os
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from ssgan_tf import config, datasets
+from ssgan_tf.evaluation import features, scores
+from ssgan_tf.exporting import LoadedModule
+
+ROTATION_ACCURACY = "rotation_accuracy_test"
+
+
+def cache_dir() -> pathlib.Path:
+    """Where classifiers trained on the spot are kept, for all runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "ssgan_tf"
+
+
+class ModuleScorer:
+    """Scores modules against the test split of a data set.
+
+    Making one loads, or trains, the feature network and extracts the features of
+    the real images: whatever is missing or unfit shows before anything is trained.
+
+    Args:
+        dataset: str. A key of `datasets.DATASETS`.
+        num_runs: int. Seeds 0 to num_runs - 1, one set of fakes each.
+        data_dir: folder of prepared TFDS data sets, or None.
+        inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub
+            handle; None trains a small classifier on the data set's labels.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        *,
+        num_runs: int,
+        data_dir: str | None = None,
+        inception_path: str | None = None,
+    ):
+        if num_runs < 1:
+            raise ValueError(
+                "`--num_eval_averaging_runs` must be positive. Received: "
+                f"--num_eval_averaging_runs={num_runs}."
+            )
+        self._dataset = dataset
+        self._num_runs = num_runs
+        test_images, test_labels = datasets.load_split(dataset, "test", data_dir)
+        if inception_path:
+            self.extractor = features.load_inception(inception_path)
+        else:
+            train_images, train_labels = datasets.load_split(dataset, "train", data_dir)
+            self.extractor = features.dataset_classifier(
+                dataset,
+                train_images,
+                train_labels,
+                test_images,
+                test_labels,
+                datasets.get_spec(dataset).num_classes,
+                str(cache_dir()),
+            )
+        self._test_images = test_images
+        self._scorer = scores.Scorer(test_images, self.extractor)
+
+    def protocol(self, metadata: dict) -> str:
+        """All that moves the scores besides the weights: `key=value; key=value`."""
+        facts = {
+            "data": self._dataset,
+            "split": "test",
+            **self._scorer.protocol(),
+            "weights": metadata["weights"],
+            "batch_norm": "moving moments",
+            "z": metadata["latents"]["distribution"],
+            "fake_seeds": f"0-{self._num_runs - 1}",
+        }
+        if self.extractor.test_accuracy is not None:
+            facts["extractor_test_accuracy"] = f"{self.extractor.test_accuracy:.4f}"
+        return "; ".join(f"{name}={value}" for name, value in facts.items())
+
+    def score(self, module: LoadedModule) -> dict[str, list[float]]:
+        """Every metric of a module, one value per seed; rotation accuracy, one.
+
+        The rotation accuracy is that of D on all real test images in all four
+        orientations (chance 0.25), where D has a rotation head.
+        """
+        values: dict[str, list[float]] = {}
+        for seed in range(self._num_runs):
+            fake_images = module.sample(len(self._test_images), seed)
+            logging.info("scoring %s, seed %d", module.path, seed)
+            for name, value in self._scorer.score(scores.to_uint8(fake_images)).items():
+                values.setdefault(name, []).append(value)
+        if module.has_rotation_head:
+            accuracy, _ = scores.rotation_accuracy(
+                lambda images: module.discriminate(images)["rotation_logits"],
+                self._test_images.astype(np.float32) / 255.0,
+            )
+            values[ROTATION_ACCURACY] = [accuracy]
+        return values
+
+
+class ScoreTable:
+    """The file `scores.csv` of a run.
+
+    Args:
+        path: the file; made with the first row.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+
+    def rows(self) -> list[dict[str, str]]:
+        """All rows, in the order in which they were scored."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def has(self, step: int, protocol: str) -> bool:
+        """Whether this checkpoint has been scored under this protocol."""
+        return any(
+            row["step"] == str(step) and row["protocol"] == protocol
+            for row in self.rows()
+        )
+
+    def add(
+        self,
+        step: int,
+        checkpoint: str,
+        values: dict[str, list[float]],
+        protocol: str,
+        operative_config: str,
+    ) -> None:
+        """Adds a row; the file is replaced as a whole."""
+        row = {"checkpoint": checkpoint, "step": str(step)}
+        for name, numbers in values.items():
+            row[f"{name}_mean"] = repr(float(np.mean(numbers)))
+            row[f"{name}_std"] = repr(float(np.std(numbers)))
+            row[f"{name}_list"] = json.dumps(numbers)
+        row |= {"protocol": protocol, "config": operative_config}
+        rows = [*self.rows(), row]
+        # Metrics may differ between rows; protocol and config stay last.
+        columns = list(dict.fromkeys(name for each in rows for name in each))
+        columns = [name for name in columns if name not in ("protocol", "config")]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*columns, "protocol", "config"], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        config.write_text(self.path, text.getvalue())
+
+    def summary(self) -> str:
+        """The means as a table, one line per row, ready to print."""
+        rows = sorted(self.rows(), key=lambda row: int(row["step"]))
+        if not rows:
+            return "no scores"
+        metrics = [name[: -len("_mean")] for name in rows[0] if name.endswith("_mean")]
+        width = max(map(len, metrics))
+        header = f"{'step':>{width}}" + "".join(f"{row['step']:>12}" for row in rows)
+        lines = [header]
+        for metric in metrics:
+            numbers = (row[f"{metric}_mean"] for row in rows)
+            lines.append(
+                f"{metric:>{width}}"
+                + "".join(
+                    f"{float(number):>12.4g}" if number else f"{'-':>12}"
+                    for number in numbers
+                )
+            )
+        return "\n".join(lines)

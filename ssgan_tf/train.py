@@ -1,0 +1,101 @@
+"""Trains, exports and scores a GAN.
+
+    python -m ssgan_tf.train --gin_config=quickstart.gin --model_dir=run \
+        --schedule=eval_after_train
+
+Everything that moves a number is in the gin file; these flags say where and when.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import cli
+
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "train",
+    ["train", "eval_after_train", "continuous_eval"],
+    "train: train and export. eval_after_train: then score the checkpoints. "
+    "continuous_eval: score the checkpoints of a training in another process.",
+)
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.")
+_GIN_CONFIG = flags.DEFINE_multi_string(
+    "gin_config", [], "Path of a gin file, or name of a shipped one. Repeatable."
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "A gin binding, such as options.batch_size=32. Repeatable."
+)
+_TFDS_DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+)
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one_device", "mirrored"],
+    "tf.distribute strategy. auto: mirrored where there are several GPUs.",
+)
+_SCORE_FILENAME = flags.DEFINE_string(
+    "score_filename", "scores.csv", "Table of scores in the run directory."
+)
+_NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
+    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint."
+)
+_EVAL_EVERY_STEPS = flags.DEFINE_integer(
+    "eval_every_steps",
+    5000,
+    "Score checkpoints whose step this divides, and the last; 0 scores all.",
+)
+_INCEPTION_PATH = flags.DEFINE_string(
+    "inception_path",
+    None,
+    "Inception of TFGAN: SavedModel folder or TF-Hub handle. Without it a small "
+    "classifier is trained on the data set's labels.",
+)
+_ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
+    "allow_config_change",
+    False,
+    "Continue a run that was started with another configuration.",
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Build everything, print sizes and the plan, take two steps on fake data, "
+    "write nothing.",
+)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    if not _GIN_CONFIG.value:
+        raise app.UsageError(
+            "--gin_config must name at least one file, for example quickstart.gin."
+        )
+    if not (_MODEL_DIR.value or _DRY_RUN.value):
+        raise app.UsageError("--model_dir must name the run directory.")
+    # TensorFlow takes seconds to import: only now.
+    from ssgan_tf import config, dry_run, experiment, run_dir, scoring, strategies
+
+    config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
+    plan = config.experiment()
+    if _DRY_RUN.value:
+        print(dry_run.dry_run(plan, strategies.get_strategy(_STRATEGY.value)))
+        return
+    run = run_dir.RunDir(_MODEL_DIR.value)
+    experiment.train_and_evaluate(
+        plan,
+        run,
+        schedule=_SCHEDULE.value,
+        strategy_name=_STRATEGY.value,
+        data_dir=_TFDS_DATA_DIR.value,
+        inception_path=_INCEPTION_PATH.value,
+        num_eval_averaging_runs=_NUM_EVAL_AVERAGING_RUNS.value,
+        eval_every_steps=_EVAL_EVERY_STEPS.value,
+        score_filename=_SCORE_FILENAME.value,
+        allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+    )
+    if _SCHEDULE.value != "train":
+        print(scoring.ScoreTable(run.path / _SCORE_FILENAME.value).summary())
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,553 @@
+import collections
+import functools
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from ssgan_tf import datasets
+from ssgan_tf.datasets import digits32, specs
+
+_REPO = pathlib.Path(__file__).resolve().parents[1]
+_SHARED_TFDS = _REPO.parent / "shared" / "tfds"
+
+
+@pytest.fixture(scope="module")
+def digits_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("tfds")
+
+
+@pytest.fixture(scope="module")
+def digits_splits(digits_dir):
+    return {
+        split: datasets.load_split("digits32", split, digits_dir)
+        for split in ("train", "test")
+    }
+
+
+# ---------------------------------------------------------------- specs
+
+
+def test_specs_name_square_images_of_registered_builders():
+    assert {"digits32", "cifar10"} <= set(datasets.DATASETS)
+    for name in datasets.DATASETS:
+        spec = datasets.get_spec(name)
+        builder = tfds.builder_cls(spec.tfds_name)
+        assert str(builder.VERSION) == spec.tfds_version
+        assert spec.image_shape[0] == spec.image_shape[1]
+    assert datasets.get_spec("cifar10").image_shape == (32, 32, 3)
+    assert datasets.get_spec("digits32").image_shape == (32, 32, 1)
+
+
+def test_unknown_name_is_answered_with_the_close_and_the_legal_ones():
+    with pytest.raises(ValueError) as error:
+        datasets.get_spec("cifr10")
+    message = str(error.value)
+    assert "Received: name='cifr10'" in message
+    assert "Did you mean 'cifar10'?" in message
+    assert "Legal names: cifar10, digits32" in message
+
+
+def test_a_row_with_oblong_images_is_refused():
+    with pytest.raises(ValueError, match=r"square.*image_shape=\(32, 40, 3\)"):
+        datasets.DatasetSpec("any", "1.0.0", (32, 40, 3), num_classes=2)
+
+
+# ---------------------------------------------------------------- digits32
+
+
+def test_digits32_shapes_types_and_classes(digits_splits):
+    for split, count in (("train", 1400), ("test", 397)):
+        images, labels = digits_splits[split]
+        assert images.shape == (count, 32, 32, 1)
+        assert images.dtype == np.uint8
+        assert labels.shape == (count,)
+        assert labels.dtype == np.int32
+        assert set(labels) == set(range(10))
+        # No class is rare: the split does not follow scikit-learn's order.
+        assert np.bincount(labels).min() > 0.07 * count
+        assert images.min() == 0
+        assert images.max() == 255
+
+
+def test_digits32_splits_are_disjoint_and_complete(digits_splits):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    expected = collections.Counter()
+    for digit, label in zip(digits.images, digits.target, strict=True):
+        levels = np.floor(digit * 255 / 16 + 0.5).astype(np.uint8)
+        resized = Image.fromarray(levels).resize((32, 32), Image.Resampling.BICUBIC)
+        expected[resized.tobytes(), int(label)] += 1
+    found = collections.Counter(
+        (image.tobytes(), int(label))
+        for images, labels in digits_splits.values()
+        for image, label in zip(images, labels, strict=True)
+    )
+    assert sum(expected.values()) == 1797
+    # Equal multisets of 1,400 + 397 = 1,797: nothing is lost, nothing is in both.
+    assert found == expected
+    order = np.random.RandomState(0).permutation(1797)
+    train_labels = np.bincount(digits.target[order[:1400]])
+    np.testing.assert_array_equal(np.bincount(digits_splits["train"][1]), train_labels)
+
+
+def test_resize_digit_keeps_the_picture():
+    from sklearn.datasets import load_digits
+
+    correlations = []
+    for digit in load_digits().images[:50]:
+        resized = digits32.resize_digit(digit)[..., 0].astype(np.float64)
+        pooled = resized.reshape(8, 4, 8, 4).mean(axis=(1, 3))
+        correlations.append(np.corrcoef(pooled.ravel(), digit.ravel())[0, 1])
+        # Ink is conserved, so the scale is 255 / 16 and nothing wrapped around.
+        assert pooled.mean() == pytest.approx(digit.mean() * 255 / 16, rel=0.03)
+    assert np.mean(correlations) > 0.99
+    assert np.min(correlations) > 0.98
+
+
+def test_resize_digit_maps_the_extreme_levels_to_the_extremes():
+    assert (digits32.resize_digit(np.full((8, 8), 16.0)) == 255).all()
+    assert (digits32.resize_digit(np.zeros((8, 8))) == 0).all()
+
+
+def test_digits32_order_is_fixed(digits_splits, tmp_path):
+    images, labels = datasets.load_split("digits32", "test", tmp_path)
+    np.testing.assert_array_equal(images, digits_splits["test"][0])
+    np.testing.assert_array_equal(labels, digits_splits["test"][1])
+
+
+def test_digits32_needs_no_network(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    splits = tfds.load(
+        "digits32", data_dir=tmp_path, split=["train", "test"], shuffle_files=False
+    )
+    assert [len(split) for split in splits] == [1400, 397]
+
+
+# ---------------------------------------------------------------- load_split
+
+
+def test_cifar10_copy():
+    if not (_SHARED_TFDS / "cifar10").exists():
+        pytest.skip("no prepared CIFAR-10 beside the repository, in shared/tfds")
+    images, labels = datasets.load_split("cifar10", "test", _SHARED_TFDS)
+    assert images.shape == (10_000, 32, 32, 3)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(np.bincount(labels), [1000] * 10)
+    # The channel means everybody quotes for CIFAR-10, in RGB order.
+    means = images.mean(axis=(0, 1, 2)) / 255
+    np.testing.assert_allclose(means, [0.494, 0.485, 0.450], atol=0.005)
+
+
+def test_unknown_split_is_refused(digits_dir):
+    with pytest.raises(ValueError, match="'train' or 'test'. Received: split='val'"):
+        datasets.load_split("digits32", "val", digits_dir)
+
+
+def test_the_table_says_which_tfds_split_is_read(digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec(
+        "digits32", "1.0.0", (32, 32, 1), 10, train_split="test", eval_split="train"
+    )
+    monkeypatch.setitem(specs.DATASETS, "swapped", spec)
+    assert len(datasets.load_split("swapped", "train", digits_dir)[1]) == 397
+    assert len(datasets.load_split("swapped", "test", digits_dir)[1]) == 1400
+
+
+@pytest.mark.parametrize(
+    "image_shape, num_classes, match",
+    [
+        ((28, 28, 1), 10, r"shape \(28, 28, 1\).*Received: uint8 .*\(32, 32, 1\)"),
+        ((32, 32, 3), 10, r"shape \(32, 32, 3\).*Received: uint8 .*\(32, 32, 1\)"),
+        ((32, 32, 1), 9, r"\[0, 9\)\. Received: .* labels from 0 to 9"),
+    ],
+)
+def test_a_data_set_that_contradicts_its_row_is_refused(
+    image_shape, num_classes, match, digits_dir, monkeypatch
+):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", image_shape, num_classes)
+    monkeypatch.setitem(specs.DATASETS, "wrong", spec)
+    with pytest.raises(ValueError, match=match):
+        datasets.load_split("wrong", "test", digits_dir)
+
+
+class OddImages(tfds.core.GeneratorBasedBuilder):
+    """Images of any shape and of type `dtype`; the second one is `odd_shape`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    dtype = np.uint8
+    odd_shape = (32, 40, 3)
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(None, None, 3), dtype=self.dtype, encoding_format="png"
+                    ),
+                    "label": tfds.features.ClassLabel(num_classes=2),
+                }
+            ),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for key, shape in enumerate([(32, 32, 3), self.odd_shape, (32, 32, 3)]):
+            yield key, {"image": np.zeros(shape, self.dtype), "label": 1}
+
+
+@pytest.mark.parametrize(
+    "dtype, odd_shape, match",
+    [
+        (np.uint8, (32, 40, 3), r"must be square.*\(32, 40, 3\) as image 1 of odd's"),
+        (
+            np.uint8,
+            (16, 16, 3),
+            r"\(32, 32, 3\)\. Received: .*\(16, 16, 3\) as image 1",
+        ),
+        (np.uint16, (32, 32, 3), r"must be uint8 .*Received: uint16 .* as image 0"),
+    ],
+)
+def test_an_odd_image_is_named(dtype, odd_shape, match, tmp_path, monkeypatch):
+    monkeypatch.setattr(OddImages, "dtype", dtype)
+    monkeypatch.setattr(OddImages, "odd_shape", odd_shape)
+    spec = datasets.DatasetSpec("odd_images", "1.0.0", (32, 32, 3), num_classes=2)
+    monkeypatch.setitem(specs.DATASETS, "odd", spec)
+    with pytest.raises(ValueError, match=match):
+        datasets.load_split("odd", "train", tmp_path)
+
+
+def test_a_failed_download_names_data_set_folder_and_cure(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(FileNotFoundError) as error:
+        datasets.load_split("cifar10", "train", tmp_path)
+    message = str(error.value)
+    assert f"Received: name='cifar10', data_dir='{tmp_path}'" in message
+    assert "cifar10/3.0.2" in message
+    assert "ConnectionError: no route to host" in message
+    assert "--tfds_data_dir" in message
+
+
+def test_interrupted_preparation_leaves_no_broken_cache(tmp_path, monkeypatch):
+    generate = datasets.Digits32._generate_examples
+
+    def interrupted(self, digits, indices):
+        for i, example in enumerate(generate(self, digits, indices)):
+            if len(indices) == 397 and i == 100:
+                raise KeyboardInterrupt
+            yield example
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.Digits32, "_generate_examples", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            datasets.load_split("digits32", "test", tmp_path)
+    assert not (tmp_path / "digits32" / "1.0.0").exists()
+    # What a killed process would leave behind, since it cannot clean up.
+    leftover = tmp_path / "digits32" / "incomplete.ABC123_1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "digits32-train.tfrecord-00000-of-00001").write_bytes(b"half a rec")
+    assert len(datasets.load_split("digits32", "test", tmp_path)[1]) == 397
+
+
+def test_losing_the_race_to_prepare_is_no_error(tmp_path, monkeypatch):
+    prepare = tfds.core.DatasetBuilder.download_and_prepare
+
+    def prepare_late(self, **kwargs):
+        prepare(self, **kwargs)
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare_late)
+    assert len(datasets.load_split("digits32", "test", tmp_path)[1]) == 397
+
+
+# ---------------------------------------------------------------- epoch_order
+
+
+@functools.cache
+def _order(num_images, seed, epoch):
+    return datasets.epoch_order(num_images, seed=seed, epoch=epoch).numpy()
+
+
+def test_epoch_order_is_a_permutation():
+    for num_images in (1, 2, 3, 37, 1400):
+        order = _order(num_images, seed=3, epoch=4)
+        np.testing.assert_array_equal(np.sort(order), np.arange(num_images))
+
+
+def test_epoch_order_depends_on_every_bit_of_seed_and_epoch():
+    pairs = [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (-1, 0),
+        (2**31, 0),
+        (2**40, 0),
+        (0, 2**40),
+    ]
+    orders = {tuple(_order(50, seed, epoch)) for seed, epoch in pairs}
+    assert len(orders) == len(pairs)
+
+
+def test_epoch_order_has_not_changed():
+    # A run resumed under a TensorFlow that breaks this would see other images.
+    np.testing.assert_array_equal(_order(8, seed=0, epoch=0), [7, 3, 5, 6, 4, 0, 1, 2])
+    np.testing.assert_array_equal(_order(8, seed=7, epoch=3), [2, 5, 6, 3, 7, 0, 4, 1])
+
+
+def test_every_order_is_equally_likely():
+    counts = collections.Counter(tuple(_order(3, 5, epoch)) for epoch in range(600))
+    assert len(counts) == 6
+    # Chi-squared with 5 degrees of freedom: 25.7 is exceeded once in 10,000 times.
+    assert sum((count - 100) ** 2 / 100 for count in counts.values()) < 25.7
+
+
+@pytest.mark.parametrize("num_images", [20, 1400, 50_000])
+def test_orders_are_neither_the_stored_one_nor_each_other(num_images):
+    # A correlation of random orders is normal with deviation 1 / sqrt(N - 1).
+    places = np.arange(num_images)
+    orders = [_order(num_images, seed=0, epoch=epoch) for epoch in range(20)]
+    for order, following in zip(orders, orders[1:], strict=False):
+        for other in (places, following):
+            r = np.corrcoef(order, other)[0, 1]
+            assert abs(r) * np.sqrt(num_images - 1) < 4.5
+
+
+# ---------------------------------------------------------------- training_dataset
+
+
+def _numbered(num_images):
+    """Images and labels that both say their own number."""
+    labels = np.arange(num_images, dtype=np.int32)
+    images = np.zeros((num_images, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = labels % 256
+    images[:, 1, 0, 2] = labels // 256
+    images[:, 0, 1, 1] = 17
+    return images, labels
+
+
+def _stream(num_images, steps, *, replicas=1, pipelines=1, pipeline=0, **kwargs):
+    """Image numbers `(steps * local replicas, d_steps * b)`, checked for pairing."""
+    images, labels = _numbered(num_images)
+    context = tf.distribute.InputContext(pipelines, pipeline, replicas)
+    dataset = datasets.training_dataset(
+        images, labels, input_context=context, **{"seed": 11, **kwargs}
+    )
+    numbers = []
+    for element, label in dataset.take(steps * replicas // pipelines):
+        np.testing.assert_array_equal(element, images[label])
+        numbers.append(label.numpy())
+    return np.stack(numbers)
+
+
+# N, batch, d_steps: batches that fill an epoch, straddle epochs, are larger than N.
+_CASES = [(24, 8, 1), (23, 8, 2), (7, 16, 3)]
+
+
+@pytest.mark.parametrize("num_images, batch_size, d_steps", _CASES)
+@pytest.mark.parametrize("replicas, start_step", [(1, 0), (2, 0), (4, 5)])
+def test_stream_follows_its_definition(
+    num_images, batch_size, d_steps, replicas, start_step
+):
+    share = batch_size // replicas
+    expected = []
+    for step in range(start_step, start_step + 6):
+        for replica in range(replicas):
+            element = []
+            for j in range(d_steps):
+                first = (step * d_steps + j) * batch_size + replica * share
+                for sample in range(first, first + share):
+                    epoch, place = divmod(sample, num_images)
+                    element.append(_order(num_images, 11, epoch)[place])
+            expected.append(element)
+    found = _stream(
+        num_images,
+        6,
+        batch_size=batch_size,
+        d_steps=d_steps,
+        start_step=start_step,
+        replicas=replicas,
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("num_images, batch_size, d_steps", _CASES)
+def test_each_epoch_visits_each_image_once(num_images, batch_size, d_steps):
+    steps = 4 * num_images // batch_size + 1
+    samples = _stream(num_images, steps, batch_size=batch_size, d_steps=d_steps).ravel()
+    epochs = len(samples) // num_images
+    assert epochs >= 4
+    orders = samples[: epochs * num_images].reshape(epochs, num_images)
+    np.testing.assert_array_equal(
+        np.sort(orders, axis=1), np.tile(np.arange(num_images), (epochs, 1))
+    )
+    if num_images > 20:
+        assert len({tuple(order) for order in orders}) == epochs
+
+
+@pytest.mark.parametrize("num_images, batch_size, d_steps", _CASES)
+def test_starting_late_equals_skipping(num_images, batch_size, d_steps):
+    replicas = 2
+    kwargs = dict(batch_size=batch_size, d_steps=d_steps, replicas=replicas)
+    whole = _stream(num_images, 12, **kwargs)
+    for start_step in (1, 7):
+        late = _stream(num_images, 12 - start_step, start_step=start_step, **kwargs)
+        np.testing.assert_array_equal(late, whole[start_step * replicas :])
+
+
+@pytest.mark.parametrize("replicas, pipelines", [(2, 1), (4, 1), (2, 2), (4, 2)])
+def test_replicas_share_out_the_batches_of_one(replicas, pipelines):
+    kwargs = dict(batch_size=8, d_steps=2, start_step=2)
+    whole = _stream(23, 9, **kwargs).reshape(9, 2, 8)
+    shares = [
+        _stream(
+            23, 9, replicas=replicas, pipelines=pipelines, pipeline=pipeline, **kwargs
+        ).reshape(9, replicas // pipelines, 2, 8 // replicas)
+        for pipeline in range(pipelines)
+    ]
+    # (step, replica, d step, image) -> (step, d step, replica, image)
+    together = np.concatenate(shares, axis=1).transpose(0, 2, 1, 3).reshape(9, 2, 8)
+    np.testing.assert_array_equal(together, whole)
+
+
+def test_seeds_give_different_streams_and_one_seed_the_same():
+    streams = [
+        _stream(300, 20, batch_size=8, seed=seed).tobytes() for seed in (0, 1, 2, 0)
+    ]
+    assert streams[0] == streams[3]
+    assert len(set(streams)) == 3
+
+
+def test_second_iteration_repeats_the_first():
+    dataset = datasets.training_dataset(*_numbered(23), batch_size=8, seed=0)
+    first, second = (
+        [labels.numpy().tolist() for _, labels in dataset.take(7)] for _ in range(2)
+    )
+    assert first == second
+
+
+def test_shapes_are_static_and_the_stream_is_infinite():
+    dataset = datasets.training_dataset(
+        *_numbered(23),
+        batch_size=8,
+        d_steps=3,
+        seed=0,
+        input_context=tf.distribute.InputContext(1, 0, 2),
+    )
+    assert dataset.element_spec == (
+        tf.TensorSpec((12, 2, 2, 3), tf.uint8),
+        tf.TensorSpec((12,), tf.int32),
+    )
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_far_starts_are_reached_at_once():
+    # Far beyond 2 ** 32 samples, as only arithmetic can reach it.
+    step = 2**40
+    found = _stream(23, 1, batch_size=8, start_step=step)[0]
+    samples = [divmod(step * 8 + i, 23) for i in range(8)]
+    expected = [_order(23, 11, epoch)[place] for epoch, place in samples]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "kwargs, match",
+    [
+        (
+            {"batch_size": 0},
+            r"`batch_size` must be at least 1\. Received: batch_size=0",
+        ),
+        ({"d_steps": 0}, r"`d_steps` must be at least 1\. Received: d_steps=0"),
+        ({"start_step": -1}, r"`start_step` must be at least 0\. Received: .*=-1"),
+    ],
+)
+def test_counts_out_of_range_are_refused(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        datasets.training_dataset(
+            *_numbered(4), **{"batch_size": 4, "seed": 0, **kwargs}
+        )
+
+
+def test_indivisible_batch_is_refused_with_the_nearest_choices():
+    with pytest.raises(
+        ValueError,
+        match=r"`batch_size` must be divisible by the number of replicas\. Received: "
+        r"batch_size=10, num_replicas=4\. Choose 8 or 12",
+    ):
+        _stream(23, 1, batch_size=10, replicas=4)
+    with pytest.raises(ValueError, match=r"Choose 4, or"):
+        _stream(23, 1, batch_size=3, replicas=4)
+
+
+def test_pipelines_of_unequal_size_are_refused():
+    with pytest.raises(ValueError, match="num_replicas=3, num_input_pipelines=2"):
+        _stream(23, 1, batch_size=6, replicas=3, pipelines=2)
+
+
+def test_tensors_of_the_wrong_kind_are_refused():
+    images, labels = _numbered(4)
+    for bad_images, bad_labels, match in (
+        (images.astype(np.float32), labels, "images of float32"),
+        (images[..., 0], labels, r"images of uint8 and shape \(4, 2, 2\)"),
+        (images[:0], labels[:0], r"N > 0\. Received: .*\(0, 2, 2, 3\)"),
+        (images, labels.astype(np.int64), "labels of int64"),
+        (images, labels[:3], r"shape \(4,\).*Received: labels of int32 and .*\(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            datasets.training_dataset(bad_images, bad_labels, batch_size=2, seed=0)
+
+
+_MIRRORED = """
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, logical)
+from ssgan_tf import datasets
+
+labels = np.arange(23, dtype=np.int32)
+images = np.broadcast_to(labels[:, None, None, None], (23, 2, 2, 1)).astype(np.uint8)
+kwargs = dict(batch_size=8, d_steps=2, seed=5, start_step=3)
+single = iter(datasets.training_dataset(images, labels, **kwargs))
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+mirrored = iter(
+    strategy.distribute_datasets_from_function(
+        lambda context: datasets.training_dataset(
+            images, labels, input_context=context, **kwargs
+        )
+    )
+)
+for _ in range(10):
+    whole = next(single)[1].numpy().reshape(2, 8)
+    shares = strategy.experimental_local_results(next(mirrored)[1])
+    shares = [share.numpy().reshape(2, 4) for share in shares]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+print("equal")
+"""
+
+
+def test_mirrored_strategy_sees_the_batches_of_one_device():
+    # Logical devices must be set up before TensorFlow starts: in a process of its own.
+    done = subprocess.run(
+        [sys.executable, "-c", _MIRRORED], cwd=_REPO, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1:] == ["equal"]

@@ -1,0 +1,417 @@
+"""Feature extractors: preprocessing, batching, checks at load, cache."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ssgan_tf.evaluation import features
+
+
+class FakeInception(tf.Module):
+    """The signature of the 2015 Inception, with small random weights."""
+
+    def __init__(self, pool_width=2048, logits_name="logits"):
+        super().__init__()
+        rng = np.random.default_rng(0)
+
+        def variable(*shape):
+            scale = 1 / np.sqrt(np.prod(shape[:-1]))
+            return tf.Variable(rng.normal(scale=scale, size=shape).astype("float32"))
+
+        self.kernel = variable(23, 23, 3, 4)
+        self.dense = variable(13 * 13 * 4, pool_width)
+        self.head = variable(pool_width, 1008)
+        self.logits_name = logits_name
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 299, 299, 3))])
+    def __call__(self, images):
+        hidden = tf.nn.relu(tf.nn.conv2d(images, self.kernel, 23, "VALID"))
+        pooled = tf.nn.relu(tf.reshape(hidden, [-1, 13 * 13 * 4]) @ self.dense)
+        return {"pool_3": pooled, self.logits_name: pooled @ self.head}
+
+
+class SeesPixels(tf.Module):
+    """Shows, as "features", a grid of the pixels that reach the network."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 299, 299, 3))])
+    def __call__(self, images):
+        grid = tf.reshape(images[:, ::11, ::11, :], [-1, 28 * 28 * 3])
+        # Four dimensions, as an average pooling leaves them.
+        return {"pool_3": grid[:, None, None, :2048], "logits": grid[:, :1008]}
+
+
+class SignatureOnly(tf.Module):
+    """Has a default signature and no `__call__`."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 299, 299, 3), name="image")])
+    def classify(self, image):
+        mean = tf.reduce_mean(image, axis=[1, 2])[:, :1]
+        return {"pool_3": tf.tile(mean, [1, 2048]), "logits": tf.tile(mean, [1, 1008])}
+
+
+def save(model, folder, **kwargs):
+    tf.saved_model.save(model, str(folder), **kwargs)
+    return str(folder)
+
+
+def random_images(count, size=32, channels=3, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (count, size, size, channels)
+    return rng.integers(0, 256, size=shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    path = save(FakeInception(), tmp_path_factory.mktemp("inception"))
+    return features.load_inception(path)
+
+
+def digits():
+    """Returns dataset_classifier's five data arguments: digits at 32 x 32."""
+    data = load_digits()
+    images = np.stack(
+        [
+            np.asarray(
+                Image.fromarray((digit * (255 / 16)).astype(np.uint8)).resize((32, 32))
+            )
+            for digit in data.images
+        ]
+    )[..., np.newaxis]
+    return images[:1400], data.target[:1400], images[1400:], data.target[1400:], 10
+
+
+@pytest.fixture(scope="module")
+def digits_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def digits_cnn(digits_cache):
+    return features.dataset_classifier("digits32", *digits(), str(digits_cache))
+
+
+class TestExtract:
+    def test_shapes_and_names(self, inception):
+        activations, logits = inception.extract(random_images(5))
+        assert activations.shape == (5, inception.feature_dim) == (5, 2048)
+        assert logits.shape == (5, inception.num_classes) == (5, 1008)
+        assert activations.dtype == logits.dtype == np.float32
+        assert inception.name == "inception"
+        assert inception.test_accuracy is None
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 11, 64])
+    def test_batch_size_moves_nothing(self, inception, batch_size):
+        images = random_images(11)
+        expected, expected_logits = inception.extract(images)
+        assert expected.std(axis=0).max() > 0.01, "the network ignores its input"
+        other = dataclasses.replace(inception, batch_size=batch_size)
+        activations, logits = other.extract(images)
+        np.testing.assert_allclose(activations, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(logits, expected_logits, rtol=1e-4, atol=1e-5)
+
+    def test_order_is_kept(self, inception):
+        images = random_images(9)
+        order = np.random.default_rng(1).permutation(9)
+        small = dataclasses.replace(inception, batch_size=4)
+        expected = small.extract(images)[0][order]
+        np.testing.assert_allclose(
+            small.extract(images[order])[0], expected, rtol=1e-4, atol=1e-5
+        )
+
+    def test_traced_once(self, inception):
+        for count in (1, 2, 63, 64, 65, 130):
+            inception.extract(random_images(count, size=16))
+        inception.extract(random_images(3, size=48))
+        inception.extract(random_images(3, size=48, channels=1))
+        assert inception.forward.experimental_get_tracing_count() == 1
+
+    @pytest.mark.parametrize(
+        "images",
+        [
+            random_images(2).astype(np.float32),
+            random_images(2)[0],
+            random_images(2)[:0],
+            random_images(2, channels=4),
+            random_images(2, channels=2),
+        ],
+    )
+    def test_rejects_other_images(self, inception, images):
+        with pytest.raises(ValueError, match="Received: images.shape="):
+            inception.extract(images)
+
+    def test_rejects_non_finite_features(self, inception):
+        broken = dataclasses.replace(
+            inception,
+            forward=lambda images: (
+                np.full((len(images), 2048), np.nan),
+                np.zeros((len(images), 1008)),
+            ),
+        )
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            broken.extract(random_images(2))
+
+
+class TestInception:
+    @pytest.mark.parametrize("size", [32, 128, 299, 512])
+    def test_preprocessing_of_compare_gan(self, tmp_path, size):
+        """TensorFlow 1's bilinear grid and (x - 128) / 128, written in NumPy."""
+        extractor = features.load_inception(save(SeesPixels(), tmp_path))
+        images = random_images(2, size=size)
+        source = np.arange(299) * (size / 299)
+        low = np.floor(source).astype(int)
+        high = np.minimum(low + 1, size - 1)
+        weight = (source - low)[:, np.newaxis, np.newaxis]
+        rows = images[:, low] * (1 - weight) + images[:, high] * weight
+        weight = weight[:, :, 0][:, :, np.newaxis].reshape(299, 1)
+        resized = rows[:, :, low] * (1 - weight) + rows[:, :, high] * weight
+        expected = ((resized - 128) / 128)[:, ::11, ::11].reshape(2, -1)
+        activations, logits = extractor.extract(images)
+        np.testing.assert_allclose(activations, expected[:, :2048], atol=1e-4)
+        np.testing.assert_allclose(logits, expected[:, :1008], atol=1e-4)
+
+    def test_grey_images_are_tiled(self, inception):
+        grey = random_images(3, channels=1)
+        np.testing.assert_array_equal(
+            inception.extract(grey)[0], inception.extract(np.tile(grey, 3))[0]
+        )
+
+    def test_default_signature(self, tmp_path):
+        model = SignatureOnly()
+        path = save(model, tmp_path, signatures=model.classify)
+        activations, _ = features.load_inception(path).extract(
+            np.full((2, 8, 8, 3), 192, np.uint8)
+        )
+        np.testing.assert_allclose(activations, 0.5, atol=1e-6)
+
+    def test_missing_path(self, tmp_path):
+        for path in (tmp_path / "absent", tmp_path):
+            with pytest.raises(FileNotFoundError, match="saved_model.pb"):
+                features.load_inception(str(path))
+
+    @pytest.mark.parametrize(
+        ("model", "found"),
+        [
+            (FakeInception(pool_width=1024), r"'pool_3': \(2, 1024\)"),
+            (FakeInception(logits_name="scores"), r"'scores': \(2, 1008\)"),
+        ],
+    )
+    def test_wrong_outputs(self, tmp_path, model, found):
+        with pytest.raises(ValueError, match=found) as error:
+            features.load_inception(save(model, tmp_path))
+        assert "'pool_3': (2, 2048), 'logits': (2, 1008)" in str(error.value)
+
+    def test_wrong_input(self, tmp_path):
+        class Small(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3))])
+            def __call__(self, images):
+                return {"pool_3": images, "logits": images}
+
+        with pytest.raises(ValueError, match=r"must take .*\(2, 299, 299, 3\)"):
+            features.load_inception(save(Small(), tmp_path))
+
+    def test_no_way_to_call_it(self, tmp_path):
+        module = tf.Module()
+        module.variable = tf.Variable(1.0)
+        with pytest.raises(ValueError, match="default signature"):
+            features.load_inception(save(module, tmp_path))
+
+    def test_tensorflow_hub_address(self, tmp_path, monkeypatch):
+        import tensorflow_hub
+
+        path = save(FakeInception(), tmp_path)
+        monkeypatch.setattr(tensorflow_hub, "resolve", lambda handle: path)
+        handle = "https://example.org/inception/1"
+        assert features.load_inception(handle).fingerprint == (
+            features.load_inception(path).fingerprint
+        )
+
+        def fail(handle):
+            raise OSError("403")
+
+        monkeypatch.setattr(tensorflow_hub, "resolve", fail)
+        with pytest.raises(ConnectionError, match="Download the module by hand"):
+            features.load_inception(handle)
+
+    def test_fingerprint_follows_the_weights(self, tmp_path, inception):
+        model = FakeInception()
+        model.head.assign_add(tf.ones_like(model.head))
+        other = features.load_inception(save(model, tmp_path))
+        assert other.fingerprint != inception.fingerprint
+
+
+class TestDatasetClassifier:
+    def test_accuracy_on_digits(self, digits_cnn):
+        _, _, images, labels, _ = digits()
+        activations, logits = digits_cnn.extract(images)
+        accuracy = np.mean(logits.argmax(axis=1) == labels)
+        assert accuracy == digits_cnn.test_accuracy
+        assert 0.95 < accuracy < 1
+        assert digits_cnn.name == "digits32_cnn"
+        assert activations.shape == (397, 64) and logits.shape == (397, 10)
+
+    def test_features_are_what_the_logits_are_made_of(self, digits_cnn):
+        activations, logits = digits_cnn.extract(digits()[2])
+        design = np.column_stack([activations, np.ones(len(activations))])
+        weights = np.linalg.lstsq(design, logits, rcond=None)[0]
+        np.testing.assert_allclose(design @ weights, logits, atol=1e-3)
+        assert logits.std() > 1
+
+    def test_traced_once_and_batch_size_moves_nothing(self, digits_cnn):
+        images = digits()[2]
+        expected, _ = digits_cnn.extract(images)
+        for batch_size in (7, 50, 397):
+            other = dataclasses.replace(digits_cnn, batch_size=batch_size)
+            np.testing.assert_allclose(
+                other.extract(images)[0], expected, rtol=1e-4, atol=1e-5
+            )
+        assert digits_cnn.forward.experimental_get_tracing_count() == 1
+
+    def test_cache_hit_is_bit_identical(self, digits_cnn, digits_cache, monkeypatch):
+        def fail(*args):
+            raise AssertionError("trained again")
+
+        monkeypatch.setattr(features, "_train_classifier", fail)
+        arguments = digits()
+        cached = features.dataset_classifier("digits32", *arguments, str(digits_cache))
+        for ours, theirs in zip(
+            cached.extract(arguments[2]), digits_cnn.extract(arguments[2])
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+        assert cached.test_accuracy == digits_cnn.test_accuracy
+        assert cached.fingerprint == digits_cnn.fingerprint
+        # The accuracy belongs to the test images given, not to those at training.
+        train_images, train_labels, test_images, test_labels, _ = arguments
+        wrong = features.dataset_classifier(
+            "digits32",
+            train_images,
+            train_labels,
+            test_images,
+            (test_labels + 1) % 10,
+            10,
+            str(digits_cache),
+        )
+        assert wrong.test_accuracy < 0.05
+
+    def test_rejects_another_size(self, digits_cnn):
+        with pytest.raises(ValueError, match="32, 32, 1"):
+            digits_cnn.extract(random_images(2, size=28, channels=1))
+
+
+class TestCache:
+    """With two training steps: the weights do not matter here."""
+
+    @pytest.fixture(autouse=True)
+    def short_training(self, monkeypatch):
+        monkeypatch.setattr(features, "_MAX_STEPS", 2)
+        monkeypatch.setattr(features, "_MIN_STEPS", 2)
+
+    def arguments(self):
+        images, labels = random_images(150, size=8), np.arange(150) % 3
+        return [images, labels, images[:9], labels[:9], 3]
+
+    def train(self, cache_dir, name="noise", seed=0, **changes):
+        arguments = self.arguments()
+        for index, value in changes.items():
+            arguments[int(index[-1])] = value
+        return features.dataset_classifier(name, *arguments, str(cache_dir), seed)
+
+    def test_damaged_file_is_replaced(self, tmp_path, caplog):
+        expected = self.train(tmp_path)
+        (file,) = pathlib.Path(tmp_path).iterdir()
+        good = file.read_bytes()
+        for bad in (b"", b"nonsense", good[: len(good) // 2], self.other_weights()):
+            file.write_bytes(bad)
+            caplog.clear()
+            again = self.train(tmp_path)
+            assert "training it again" in caplog.text
+            assert [f.name for f in tmp_path.iterdir()] == [file.name]
+            assert len(file.read_bytes()) == len(good)
+            # The seed decides, up to rounding.
+            images = random_images(20, size=8, seed=5)
+            np.testing.assert_allclose(
+                again.extract(images)[0], expected.extract(images)[0], atol=1e-3
+            )
+        caplog.clear()
+        self.train(tmp_path)
+        assert "training it again" not in caplog.text
+
+    def other_weights(self):
+        import io
+
+        stream = io.BytesIO()
+        np.savez(stream, np.zeros(3), np.zeros(4))
+        return stream.getvalue()
+
+    def test_everything_that_matters_is_in_the_name(self, tmp_path):
+        images, labels, *_ = self.arguments()
+        one_pixel = images.copy()
+        one_pixel[7, 3, 3, 1] ^= 1
+        one_label = labels.copy()
+        one_label[5] = (one_label[5] + 1) % 3
+        for changes in (
+            {},
+            {"name": "noise2"},
+            {"seed": 1},
+            {"arg0": one_pixel},
+            {"arg1": one_label},
+            {"arg4": 4},
+        ):
+            self.train(tmp_path, **changes)
+        assert len(list(tmp_path.iterdir())) == 6
+        self.train(tmp_path, arg2=images[3:8], arg3=labels[3:8])
+        assert len(list(tmp_path.iterdir())) == 6
+
+    def test_seed_decides_the_features(self, tmp_path):
+        images = random_images(20, size=8, seed=5)
+        first = self.train(tmp_path / "a").extract(images)[0]
+        second = self.train(tmp_path / "b").extract(images)[0]
+        other = self.train(tmp_path / "a", seed=1).extract(images)[0]
+        np.testing.assert_allclose(first, second, atol=1e-3)
+        assert np.abs(first - other).max() > 0.1
+
+    def test_global_random_state_is_left_alone(self, tmp_path):
+        import keras
+
+        keras.utils.set_random_seed(3)
+        expected = keras.random.uniform((4,)), np.random.rand(4)
+        keras.utils.set_random_seed(3)
+        self.train(tmp_path)
+        found = keras.random.uniform((4,)), np.random.rand(4)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"name": "lsun/bedroom"}, "name='lsun/bedroom'"),
+            ({"arg0": np.zeros((150, 8, 8, 3), np.float32)}, "train_images.dtype"),
+            ({"arg2": np.zeros((9, 4, 4, 3), np.uint8)}, "test_images.shape"),
+            ({"arg1": np.arange(150)}, "values=0 to 149"),
+            ({"arg1": np.zeros(149, np.int64)}, r"train_labels.shape=\(149,\)"),
+            ({"arg3": -np.ones(9, np.int64)}, "values=-1 to -1"),
+            ({"arg1": np.zeros(150)}, "dtype=float64"),
+        ],
+    )
+    def test_rejects(self, tmp_path, changes, message):
+        with pytest.raises(ValueError, match=message):
+            self.train(tmp_path, **changes)
+
+
+def test_shifts_are_shifts():
+    """Every image of a batch is a window of its own padded image, label attached."""
+    images, labels = random_images(20, size=8), np.arange(20)
+    seen = set()
+    for batch, batch_labels in features._shifted_batches(images, labels, 3, seed=0):
+        for image, label in zip(batch, batch_labels):
+            padded = np.pad(images[label], ((4, 4), (4, 4), (0, 0)), mode="edge")
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (8, 8, 3))
+            match = np.all(windows[:, :, 0] == image, axis=(2, 3, 4))
+            assert match.sum() == 1
+            seen.add(tuple(np.argwhere(match)[0]))
+        assert np.bincount(batch_labels, minlength=20).max() <= 8
+    assert len(seen) > 75 and {s[0] for s in seen} == set(range(9))
