@@ -1,0 +1,150 @@
+"""What a run would be, before it is one: sizes, work, memory and the plan."""
+
+import resource
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from ssgan_tf import config, experiment
+
+_CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+
+
+def count_flops(graph: tf.Graph) -> int:
+    """Multiplications and additions in the convolutions and matrix products.
+
+    2 x multiply-accumulates, each op counted once: everything else in such a network
+    is small beside them. Shapes must be static. Functions called by the graph are
+    not entered.
+
+    Args:
+        graph: for example `function.get_concrete_function(...).graph`.
+    """
+    flops = 0
+    for op in graph.get_operations():
+        if op.type in _CONVS:
+            # The small side of a convolution (its output, or the gradient of it) is
+            # visited once per kernel tap and input channel.
+            if op.type == "Conv2D":
+                kernel, positions = op.inputs[1].shape, op.outputs[0].shape
+            elif op.type == "Conv2DBackpropInput":
+                kernel, positions = op.inputs[1].shape, op.inputs[2].shape
+            else:
+                kernel, positions = op.outputs[0].shape, op.inputs[2].shape
+            taps = np.prod(kernel.as_list()[:3])
+            flops += 2 * int(taps * np.prod(positions.as_list()))
+        elif op.type == "MatMul":
+            rows, inner = op.inputs[0].shape.as_list()
+            if op.get_attr("transpose_a"):
+                inner = rows
+            flops += 2 * int(inner * np.prod(op.outputs[0].shape.as_list()))
+    return flops
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts kilobytes, macOS bytes.
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _bytes(variables) -> int:
+    return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
+
+
+def _params(variables) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def step_flops(plan: config.Experiment) -> int:
+    """Floating-point operations of one train step on the global batch.
+
+    Args:
+        plan: what the config says.
+    """
+    # Outside any strategy: one replica holds the whole batch.
+    gan = plan.build_gan()
+    shape = (plan.options.disc_iters * plan.options.batch_size, *plan.spec.image_shape)
+    step = tf.function(lambda images: gan.train_step(images))
+    return count_flops(step.get_concrete_function(tf.TensorSpec(shape, tf.uint8)).graph)
+
+
+def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
+    """Builds the run, takes two steps on fake data, writes nothing.
+
+    Args:
+        plan: what the config says.
+        strategy: where it would run.
+
+    Returns:
+        The parameter, FLOP and memory table and the run plan, ready to print.
+
+    Raises:
+        ValueError: the config cannot be run.
+    """
+    options, settings, spec = plan.options, plan.run, plan.spec
+    gan = experiment.build(plan, strategy)
+    replicas = strategy.num_replicas_in_sync
+    share = options.batch_size // replicas
+    shape = (options.disc_iters * share, *spec.image_shape)
+    fake_data = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def stream(_) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors(tf.constant(fake_data)).repeat()
+
+    gan.steps_per_execution = 1
+    gan.make_train_function()
+    iterator = iter(strategy.distribute_datasets_from_function(stream))
+    start = time.monotonic()
+    gan.train_function(iterator)
+    compiled = time.monotonic()
+    logs = {name: float(value) for name, value in gan.train_function(iterator).items()}
+    seconds = time.monotonic() - compiled
+    memory = peak_memory()
+    flops = step_flops(plan)
+
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    lines = [f"{'':<16}{'parameters':>14}{'trainable':>14}{'MiB':>10}"]
+    for name, network in networks.items():
+        lines.append(
+            f"{name:<16}{_params(network.variables):>14,}"
+            f"{_params(network.trainable_variables):>14,}"
+            f"{_bytes(network.variables) / 2**20:>10.1f}"
+        )
+    extra = {
+        "optimizers": [*gan.g_optimizer.variables, *gan.d_optimizer.variables],
+        "average of G": [] if gan.average is None else gan.average.variables,
+    }
+    for name, variables in extra.items():
+        lines.append(
+            f"{name:<16}{_params(variables):>14,}{0:>14,}"
+            f"{_bytes(variables) / 2**20:>10.1f}"
+        )
+    lines += [
+        "",
+        f"{flops / 1e9:,.2f} GFLOP per step of the whole batch, forward and backward",
+        f"{seconds:.3g} s for one step here, after {compiled - start:.1f} s to compile",
+        f"{memory / 2**20:,.0f} MiB peak resident memory of this process",
+        "",
+        f"data set      {plan.dataset}, images {spec.image_shape}",
+        f"batch         {options.batch_size} on {replicas} replica(s), {share} each",
+        f"steps         {options.training_steps:,} of G, "
+        f"{options.training_steps * options.disc_iters:,} of D",
+        f"real images   {options.training_steps * options.disc_iters * options.batch_size:,}",
+        f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "
+        f"the last {settings.keep_checkpoint_max} kept",
+        f"time here     about {_hours(seconds * options.training_steps)}, "
+        "if every step takes as long as that one",
+        "",
+        "second step: " + ", ".join(f"{k} {v:.4g}" for k, v in logs.items()),
+        "Two steps on fake data done; nothing written.",
+    ]
+    return "\n".join(lines)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

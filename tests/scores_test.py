@@ -216,14 +216,17 @@ def crops(photo, count, seed):
     rng = np.random.default_rng(seed)
     top = rng.integers(0, photo.shape[0] - 32, count)
     left = rng.integers(0, photo.shape[1] - 32, count)
-    return np.stack([photo[t : t + 32, c : c + 32] for t, c in zip(top, left)])
+    return np.stack(
+        [photo[t : t + 32, c : c + 32] for t, c in zip(top, left, strict=True)]
+    )
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return load_sample_images().images
 
 
 class TestSlicedWasserstein:
-    @pytest.fixture(scope="class")
-    def photos(self):
-        return load_sample_images().images
-
     def test_orders_what_is_plainly_ordered(self, photos):
         # The lower half of the picture: the upper one is a flat sky.
         real, more = (crops(photos[0][200:], 200, seed) for seed in (0, 1))
@@ -271,7 +274,7 @@ class TestSlicedWasserstein:
             return drawn / np.maximum(deviation, 1e-9)
 
         expected = []
-        for real_level, fake_level in zip(pyramid(real), pyramid(fake)):
+        for real_level, fake_level in zip(pyramid(real), pyramid(fake), strict=True):
             directions = rng.normal(size=(147, 147))
             directions /= np.linalg.norm(directions, axis=0)
             sides = [

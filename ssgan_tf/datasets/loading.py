@@ -88,9 +88,10 @@ def _prepared_builder(
         builder = make_builder()
         if builder.is_prepared():
             return builder
-        logging.info(
-            "Preparing %s under %s. Without a network TFDS gives up on a download "
-            "only after some minutes; --tfds_data_dir names a prepared copy.",
+        logging.warning(
+            "Preparing %s under %s. Where that takes a download and the network is "
+            "down, TFDS gives up only after minutes; --tfds_data_dir names a prepared "
+            "copy.",
             builder.info.full_name,
             _shown(data_dir),
         )
@@ -109,9 +110,8 @@ def _prepared_builder(
             f"The data set must be prepared as '{spec.tfds_name}/{spec.tfds_version}' "
             "under `data_dir`, or TFDS must be able to prepare it there. Received: "
             f"name={name!r}, data_dir={_shown(data_dir)}. Preparing failed with "
-            f"{type(error).__name__}: {error}. Name a folder that holds a prepared "
-            "copy, or a writable one on a machine with network access, by "
-            "--tfds_data_dir."
+            f"{type(error).__name__}: {error}. By --tfds_data_dir, name a folder that "
+            "holds a prepared copy, or a writable one where the network is up."
         ) from error
 
 
