@@ -1,0 +1,15 @@
+"""SS-GAN on Keras 3: self-supervised GANs with an auxiliary rotation loss.
+
+Chen, Zhai, Ritter, Lucic, Houlsby, CVPR 2019, https://arxiv.org/abs/1811.11212
+
+    paper                                   here
+    3   rotation loss, equations 1 and 2    rotation.py, ssgan.py
+    3   two-headed discriminator, figure 1  networks/resnet.py
+    4   adversarial losses                  losses.py
+    4   networks, spectral norm             networks/, layers/
+    4   self-modulated batch norm (sBN)     layers/batch_norm.py
+    4   alternating updates, Adam           gan.py
+    4   FID and its protocol                evaluation/, scoring.py
+"""
+
+__version__ = "0.1.0"

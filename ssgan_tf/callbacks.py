@@ -148,7 +148,11 @@ class Progress(keras.callbacks.Callback):
         seconds_left = int((self.total_steps - step) / rate) if rate else 0
         minutes, seconds = divmod(seconds_left, 60)
         hours, minutes = divmod(minutes, 60)
-        eta = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        eta = (
+            f"{hours}:{minutes:02d}:{seconds:02d}"
+            if hours
+            else f"{minutes}:{seconds:02d}"
+        )
         parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s", f"ETA {eta}"]
         parts += [f"{name} {float(logs[name]):.3f}" for name in ("loss/d", "loss/g")]
         if "accuracy/rotation_real" in logs:

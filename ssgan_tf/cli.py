@@ -9,6 +9,7 @@ from absl import app, flags, logging
 
 COMMANDS = {
     "train": ("ssgan_tf.train", "train, export and score"),
+    "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
 }
 
 

@@ -270,7 +270,10 @@ def loss(
 
 @configurable("adam", denylist=["learning_rate"])
 def adam(
-    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
 ) -> keras.optimizers.Optimizer:
     """Adam with TensorFlow 1's epsilon (Keras's own default is 1e-7)."""
     return keras.optimizers.Adam(
@@ -324,7 +327,9 @@ def modular_gan(
     return gan
 
 
-@configurable("SSGAN", denylist=["options", "image_shape", "seed", "steps_per_execution"])
+@configurable(
+    "SSGAN", denylist=["options", "image_shape", "seed", "steps_per_execution"]
+)
 def ss_gan(
     options: Options,
     image_shape: tuple[int, int, int],
@@ -535,7 +540,7 @@ def missing_parameter(error: RuntimeError) -> ConfigError:
     """Gin's complaint about a required parameter, as one line with its cure."""
     return ConfigError(
         f"{str(error).strip().splitlines()[0]} Set it in the gin file or with "
-        "--gin_bindings=\"name.parameter = value\"."
+        '--gin_bindings="name.parameter = value".'
     )
 
 

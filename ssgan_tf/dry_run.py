@@ -105,6 +105,7 @@ def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
     memory = peak_memory()
     flops = step_flops(plan)
 
+    d_updates = options.training_steps * options.disc_iters
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     lines = [f"{'':<16}{'parameters':>14}{'trainable':>14}{'MiB':>10}"]
     for name, network in networks.items():
@@ -130,9 +131,8 @@ def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
         "",
         f"data set      {plan.dataset}, images {spec.image_shape}",
         f"batch         {options.batch_size} on {replicas} replica(s), {share} each",
-        f"steps         {options.training_steps:,} of G, "
-        f"{options.training_steps * options.disc_iters:,} of D",
-        f"real images   {options.training_steps * options.disc_iters * options.batch_size:,}",
+        f"steps         {options.training_steps:,} of G, {d_updates:,} of D",
+        f"real images   {d_updates * options.batch_size:,}",
         f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "
         f"the last {settings.keep_checkpoint_max} kept",
         f"time here     about {_hours(seconds * options.training_steps)}, "

@@ -14,9 +14,7 @@ from ssgan_tf.scoring import ModuleScorer, ScoreTable
 POLL_SECONDS = 10.0
 
 
-def build(
-    experiment: config.Experiment, strategy: tf.distribute.Strategy
-) -> GAN:
+def build(experiment: config.Experiment, strategy: tf.distribute.Strategy) -> GAN:
     """The GAN under a strategy, after checking that the batch can be shared out.
 
     Raises:

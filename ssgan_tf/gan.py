@@ -153,9 +153,7 @@ class GAN(keras.Model):
             latents = self._draw_latents(real_images.shape[0], d_step)
             with tf.GradientTape(watch_accessed_variables=False) as g_tape:
                 if d_step == self.d_steps - 1:
-                    g_tape.watch(
-                        [v.value for v in self.generator.trainable_variables]
-                    )
+                    g_tape.watch([v.value for v in self.generator.trainable_variables])
                 fake_images = self.generator(latents, training=True)
             d_logs.append(self._update_discriminator(real_images, fake_images))
         logs = {
@@ -172,9 +170,7 @@ class GAN(keras.Model):
         seed = tf.random.experimental.stateless_fold_in(
             tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw
         )
-        latents = self.latents.sample(
-            batch_size * replica.num_replicas_in_sync, seed
-        )
+        latents = self.latents.sample(batch_size * replica.num_replicas_in_sync, seed)
         start = replica.replica_id_in_sync_group * batch_size
         return latents[start : start + batch_size]
 

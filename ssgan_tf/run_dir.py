@@ -1,12 +1,12 @@
 """A run directory: what lies where, and which configuration it belongs to.
 
-    checkpoints/ckpt-<step>         both nets, both optimizers, the average
-    operative_config-<step>.gin     every parameter in force from that step on
-    samples/<step>.png              64 samples from the same noise
-    tensorboard/                    scalars and sample grids
-    tfhub/<step>/                   exported module
-    scores.csv                      one row per scored checkpoint
-    TRAIN_DONE                      training is over
+checkpoints/ckpt-<step>         both nets, both optimizers, the average
+operative_config-<step>.gin     every parameter in force from that step on
+samples/<step>.png              64 samples from the same noise
+tensorboard/                    scalars and sample grids
+tfhub/<step>/                   exported module
+scores.csv                      one row per scored checkpoint
+TRAIN_DONE                      training is over
 """
 
 import difflib
@@ -59,6 +59,20 @@ class RunDir:
                 f"step={step}; there are checkpoints of steps {steps}."
             )
         return str(self.checkpoints / f"ckpt-{step}")
+
+    def latest_step(self) -> int:
+        """Step of the newest checkpoint.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        steps = self.checkpoint_steps()
+        if not steps:
+            raise FileNotFoundError(
+                f"A run must hold a checkpoint. Received: model_dir={self.path}, "
+                "which has none. Train it first."
+            )
+        return steps[-1]
 
     def configs(self) -> list[pathlib.Path]:
         """The operative configs, oldest first."""

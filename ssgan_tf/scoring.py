@@ -16,8 +16,10 @@ from absl import logging
 from ssgan_tf import config, datasets
 from ssgan_tf.evaluation import features, scores
 from ssgan_tf.exporting import LoadedModule
+from ssgan_tf.run_dir import RunDir
 
 ROTATION_ACCURACY = "rotation_accuracy_test"
+_SUMMARY_COLUMNS = 5
 
 
 def cache_dir() -> pathlib.Path:
@@ -157,22 +159,51 @@ class ScoreTable:
         writer.writerows(rows)
         config.write_text(self.path, text.getvalue())
 
-    def summary(self) -> str:
-        """The means as a table, one line per row, ready to print."""
-        rows = sorted(self.rows(), key=lambda row: int(row["step"]))
-        if not rows:
-            return "no scores"
-        metrics = [name[: -len("_mean")] for name in rows[0] if name.endswith("_mean")]
-        width = max(map(len, metrics))
-        header = f"{'step':>{width}}" + "".join(f"{row['step']:>12}" for row in rows)
-        lines = [header]
-        for metric in metrics:
-            numbers = (row[f"{metric}_mean"] for row in rows)
-            lines.append(
-                f"{metric:>{width}}"
-                + "".join(
-                    f"{float(number):>12.4g}" if number else f"{'-':>12}"
-                    for number in numbers
-                )
-            )
-        return "\n".join(lines)
+
+def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
+    """The scores of a run as a table, and the paths of what to look at.
+
+    One column per scored checkpoint, the first and the latest ones; distances of the
+    last column are also given as a share of the first one's.
+
+    Args:
+        run: the run directory.
+        score_filename: name of the table in it.
+
+    Raises:
+        FileNotFoundError: there are no scores.
+    """
+    table = ScoreTable(run.path / score_filename)
+    rows = sorted(table.rows(), key=lambda row: int(row["step"]))
+    if not rows:
+        raise FileNotFoundError(
+            f"The run must have scores in {score_filename}. Received: model_dir="
+            f"{run.path}, which has none. Run with --schedule=eval_after_train."
+        )
+    rows = rows[:1] + rows[1:][-_SUMMARY_COLUMNS:]
+    metrics = [name[: -len("_mean")] for name in rows[0] if name.endswith("_mean")]
+    width = max(map(len, metrics))
+    lines = [f"{'step':<{width}}" + "".join(f"{row['step']:>10}" for row in rows)]
+    for metric in metrics:
+        numbers = [row[f"{metric}_mean"] for row in rows]
+        cells = (f"{float(n):>10.4g}" if n else f"{'-':>10}" for n in numbers)
+        notes = ""
+        if metric == ROTATION_ACCURACY:
+            notes = "   chance 0.25"
+        elif "frechet" in metric or "fid" in metric:
+            share = float(numbers[-1]) / float(numbers[0])
+            notes = f"   last / first {share:.3f}"
+        lines.append(f"{metric:<{width}}" + "".join(cells) + notes)
+    last = int(rows[-1]["step"])
+    lines += ["", f"protocol: {rows[-1]['protocol']}", ""]
+    pictures = sorted(run.path.glob("*.png"))
+    pictures += [run.samples / f"{step}.png" for step in (last,)]
+    for what, path in [
+        *(("picture", path) for path in pictures),
+        ("TF-Hub module", run.module(last)),
+        ("scores", table.path),
+        ("curves", run.tensorboard),
+    ]:
+        if path.exists():
+            lines.append(f"{what:<14}{path}")
+    return "\n".join(lines)

@@ -94,7 +94,7 @@ def main(argv):
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,
     )
     if _SCHEDULE.value != "train":
-        print(scoring.ScoreTable(run.path / _SCORE_FILENAME.value).summary())
+        print(scoring.summary(run, _SCORE_FILENAME.value))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class _BatchNorm(keras.layers.Layer):
             (self.moving_variance, variance),
         ):
             moving.assign(
-                self.momentum * moving + (1.0 - self.momentum) * tf.stop_gradient(moment)
+                self.momentum * moving
+                + (1.0 - self.momentum) * tf.stop_gradient(moment)
             )
         return mean, variance
 

@@ -24,7 +24,9 @@ class _Linear(keras.layers.Layer):
         # `get` copies an initializer object and gives the copy a seed of its own.
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.spectral_norm = SpectralNorm(name="spectral_norm") if spectral_norm else None
+        self.spectral_norm = (
+            SpectralNorm(name="spectral_norm") if spectral_norm else None
+        )
 
     def _build_weights(self, kernel_shape):
         self.kernel = self.add_weight(

@@ -89,8 +89,7 @@ def _checked_width(width: int | None, default: int, name: str) -> int:
         return default
     if width < 1:
         raise ValueError(
-            f"`{name}` must be a positive number of channels. Received: "
-            f"{name}={width}."
+            f"`{name}` must be a positive number of channels. Received: {name}={width}."
         )
     return width
 

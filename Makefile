@@ -1,0 +1,46 @@
+# make quickstart | test | test-all | lint     Everything is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/quickstart
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quickstart install test test-all lint format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed. Received: $$($(PYTHON) --version). Cure: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+quickstart: $(INSTALLED)
+	$(BIN)/ssgan train --gin_config=quickstart.gin --model_dir=$(RUN) \
+	  --schedule=eval_after_train --eval_every_steps=2000
+	$(BIN)/python export/load_generator.py --module=$(RUN)/tfhub/2000 \
+	  --num=64 --out=$(RUN)/digits.png
+	$(BIN)/ssgan summary --model_dir=$(RUN)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+SOURCES := ssgan_tf export tests benchmarks
+
+lint: $(INSTALLED)
+	$(BIN)/python -m black --check --quiet $(SOURCES) || \
+	  { echo "error: run 'make format'"; exit 1; }
+	$(BIN)/python -m isort --check-only $(SOURCES)
+	$(BIN)/python -m flake8 $(SOURCES)
+
+format: $(INSTALLED)
+	$(BIN)/python -m isort $(SOURCES)
+	$(BIN)/python -m black --quiet $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
