@@ -171,8 +171,9 @@ class GAN(keras.Model):
             tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw
         )
         latents = self.latents.sample(batch_size * replica.num_replicas_in_sync, seed)
+        # The replica's number may be a tensor: a slice of static size keeps shapes.
         start = replica.replica_id_in_sync_group * batch_size
-        return latents[start : start + batch_size]
+        return tf.slice(latents, [start, 0], [batch_size, self.latents.dim])
 
     def _shown(self, images: tf.Tensor) -> tuple[tf.Tensor, int]:
         """The images as D sees them, and how many of them it sees turned."""

@@ -50,9 +50,8 @@ def feature_scores(real_features, fake_features, fake_logits=None, seed=0):
         filler = np.full_like(fake_logits, 7)
         logits = np.concatenate([filler, fake_logits]).astype(np.float32)
     extractor = table_extractor(features, logits)
-    return scores.compute_scores(
-        table_images(0, count), table_images(count, 2 * count), extractor, seed
-    )
+    scorer = scores.Scorer(table_images(0, count), extractor, seed)
+    return scorer.score(table_images(count, 2 * count))
 
 
 @pytest.fixture
@@ -327,9 +326,8 @@ class TestScorer:
     def test_names_with_inception(self):
         features = np.random.default_rng(0).normal(size=(20, 4))
         extractor = table_extractor(features, features, name="inception")
-        found = scores.compute_scores(
-            table_images(0, 10), table_images(10, 20), extractor
-        )
+        scorer = scores.Scorer(table_images(0, 10), extractor)
+        found = scorer.score(table_images(10, 20))
         assert list(found) == ["fid", "inception_score", "kid", "sliced_wasserstein"]
         assert all(type(value) is float for value in found.values())
 
@@ -340,7 +338,7 @@ class TestScorer:
             "sliced_wasserstein",
         ]
         images = table_images(0, 10)
-        found = scores.compute_scores(images, images, None)
+        found = scores.Scorer(images, None).score(images)
         assert list(found) == ["sliced_wasserstein"]
 
     def test_extracts_the_reals_once_and_keeps_no_graphs(self):
@@ -433,7 +431,7 @@ class TestScorer:
         monkeypatch.setattr(scores, "sliced_wasserstein", lambda *args: np.nan)
         images = table_images(0, 4)
         with pytest.raises(ValueError, match="sliced_wasserstein"):
-            scores.compute_scores(images, images, None)
+            scores.Scorer(images, None).score(images)
 
     def test_all_is_left_to_tfgan(self, monkeypatch):
         called = []

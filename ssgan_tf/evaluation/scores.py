@@ -52,16 +52,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def compute_scores(
-    real_images: np.ndarray,
-    fake_images: np.ndarray,
-    extractor: FeatureExtractor | None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """`Scorer(real_images, extractor, seed).score(fake_images)`, for a single use."""
-    return Scorer(real_images, extractor, seed).score(fake_images)
-
-
 class Scorer:
     """Scores any number of sets of fakes against one set of reals.
 

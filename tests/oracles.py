@@ -1,0 +1,216 @@
+"""What the tests compare with: the same mathematics, written another way."""
+
+import json
+import pathlib
+import zlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssgan_tf import layers
+from ssgan_tf.networks import ResNetDiscriminator, ResNetGenerator
+from ssgan_tf.networks.resnet import Stage
+
+PARITY = pathlib.Path(__file__).parent / "parity"
+
+
+# ------------------------------------------------------------- compare_gan's numbers
+
+
+def reference_weight(name: str, shape) -> np.ndarray:
+    """The weight that compare_gan was run with: drawn from the variable's name."""
+    rng = np.random.RandomState(zlib.crc32(name.encode()))
+    noise = rng.standard_normal(shape).astype(np.float32)
+    last = name.split("/")[-1]
+    if last == "u_var":
+        return noise
+    if last == "moving_variance":
+        return (0.5 + np.abs(noise)).astype(np.float32)
+    if last == "gamma" and len(shape) == 1:
+        return (1 + 0.1 * noise).astype(np.float32)
+    if len(shape) >= 2:
+        return (noise / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
+    return (0.1 * noise).astype(np.float32)
+
+
+def load_reference(name: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """The settings and the numbers of one run of compare_gan."""
+    paths = [PARITY / f"{name}.{suffix}" for suffix in ("json", "npz")]
+    for path in paths:
+        if not path.exists():
+            pytest.skip(f"compare_gan's reference numbers are absent: {path}")
+    with np.load(paths[1]) as arrays:
+        return json.loads(paths[0].read_text()), dict(arrays)
+
+
+def reference_name(path: str) -> str:
+    """compare_gan's name of the variable that has `path` here."""
+    name = path.replace("discriminator/score_", "discriminator_rotation/score_")
+    name = name.replace("/spectral_norm/u", "/kernel/u_var")
+    for part in ("hidden", "gamma", "beta"):
+        for weight in ("kernel", "bias"):
+            name = name.replace(f"/{part}/{weight}", f"/sbn/{part}/{weight}")
+    return name
+
+
+def set_reference_weights(model: keras.Model) -> None:
+    """Gives every variable the value that it had in compare_gan's run."""
+    for variable in model.variables:
+        name = reference_name(variable.path)
+        variable.assign(reference_weight(name, tuple(variable.shape)))
+
+
+# ------------------------------------------------------------------ spectral norm
+
+
+def power_iteration(kernel, u) -> tuple[float, np.ndarray, np.ndarray]:
+    """One iteration in float64: `(sigma, u', v)`, vectors of rank 1."""
+    kernel = np.asarray(kernel, np.float64)
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    v = matrix.T @ np.asarray(u, np.float64).reshape(-1)
+    v /= np.sqrt(v @ v)
+    u = matrix @ v
+    u /= np.sqrt(u @ u)
+    return u @ matrix @ v, u, v
+
+
+# -------------------------------------------------------------- plain resampling
+
+
+def conv3x3(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """3x3 correlation with zero padding, as a sum over the nine shifts."""
+    _, height, width, _ = images.shape
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return tf.add_n(
+        [
+            tf.einsum(
+                "bhwi,io->bhwo", padded[:, i : i + height, j : j + width], kernel[i, j]
+            )
+            for i in range(3)
+            for j in range(3)
+        ]
+    )
+
+
+def insert_zeros(images: tf.Tensor) -> tf.Tensor:
+    """Doubles height and width: values at even places, zeros between."""
+    batch, height, width, channels = images.shape
+    zeros = tf.zeros_like(images)
+    rows = tf.stack([images, zeros], axis=3)
+    rows = tf.reshape(rows, (batch, height, 2 * width, channels))
+    both = tf.stack([rows, tf.zeros_like(rows)], axis=2)
+    return tf.reshape(both, (batch, 2 * height, 2 * width, channels))
+
+
+def average_pool(images: tf.Tensor) -> tf.Tensor:
+    """Means of 2x2 windows; one at an odd border holds what there is."""
+    _, height, width, _ = images.shape
+    rows = [
+        tf.reduce_mean(images[:, i : i + 2], axis=1) for i in range(0, height, 2)
+    ]
+    halved = tf.stack(rows, axis=1)
+    columns = [
+        tf.reduce_mean(halved[:, :, j : j + 2], axis=2) for j in range(0, width, 2)
+    ]
+    return tf.stack(columns, axis=2)
+
+
+def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return conv3x3(insert_zeros(images), kernel)
+
+
+def conv_downsample(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return average_pool(conv3x3(images, kernel))
+
+
+# --------------------------------------------------------------------- small things
+
+
+def finite_differences(function, point: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Central differences of a scalar function of a float64 array."""
+    gradient = np.zeros_like(point)
+    for index in np.ndindex(point.shape):
+        moved = [point.copy(), point.copy()]
+        moved[0][index] += step
+        moved[1][index] -= step
+        gradient[index] = (function(moved[0]) - function(moved[1])) / (2 * step)
+    return gradient
+
+
+class NumpyAdam:
+    """Adam as Kingma and Ba have it just before section 2.1 (epsilon outside)."""
+
+    def __init__(self, rate, beta_1=0.0, beta_2=0.9, epsilon=1e-8):
+        self.rate, self.betas, self.epsilon = rate, (beta_1, beta_2), epsilon
+        self.time, self.moments = 0, None
+
+    def update(self, weights, gradients):
+        if self.moments is None:
+            self.moments = [(np.zeros_like(w), np.zeros_like(w)) for w in weights]
+        self.time += 1
+        (b1, b2), t, updated = self.betas, self.time, []
+        for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+            first, second = self.moments[i]
+            first = b1 * first + (1 - b1) * gradient
+            second = b2 * second + (1 - b2) * gradient**2
+            self.moments[i] = first, second
+            rate = self.rate * np.sqrt(1 - b2**t) / (1 - b1**t)
+            updated.append(weight - rate * first / (np.sqrt(second) + self.epsilon))
+        return updated
+
+
+def tiny_generator(norm=layers.BatchNorm, seed=0, latent_dim=5) -> ResNetGenerator:
+    """8x8 images from two blocks; every weight random, so that none is special."""
+    generator = ResNetGenerator(
+        latent_dim=latent_dim,
+        image_shape=(8, 8, 3),
+        start=(2, 6),
+        stages=[Stage(6, "up"), Stage(4, "up")],
+        norm=norm,
+        spectral_norm=False,
+        kernel_initializer="zeros",
+    )
+    randomize(generator, seed)
+    return generator
+
+
+def tiny_discriminator(seed=1, rotation_head=True) -> ResNetDiscriminator:
+    """Two blocks on 8x8 images, spectrally normalized."""
+    discriminator = ResNetDiscriminator(
+        image_shape=(8, 8, 3),
+        stages=[Stage(6, "down"), Stage(8, "none")],
+        spectral_norm=True,
+        rotation_head=rotation_head,
+        kernel_initializer="zeros",
+    )
+    randomize(discriminator, seed)
+    return discriminator
+
+
+def randomize(model: keras.Model, seed: int) -> None:
+    """Draws every variable, also the biases and moments, by its position."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        noise = rng.normal(size=shape)
+        name = variable.path.split("/")[-1]
+        if name == "moving_variance":
+            noise = 0.5 + np.abs(noise)
+        elif len(shape) == 1:
+            # Gains, by layer or by bias of the modulation, stay near 1.
+            noise = 0.2 * noise + ("gamma" in variable.path)
+        elif name != "u":
+            noise = noise / np.sqrt(np.prod(shape[:-1]))
+        variable.assign(noise.astype(np.float32))
+
+
+def values(model) -> list[np.ndarray]:
+    """All variables of a model (or a list of variables) as arrays."""
+    return [np.array(v) for v in getattr(model, "variables", model)]
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    for ours, theirs in zip(target.variables, source.variables, strict=True):
+        ours.assign(np.array(theirs))

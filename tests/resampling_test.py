@@ -1,0 +1,85 @@
+"""The cheap forms of resampled convolutions against the plain ones."""
+
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+
+from ssgan_tf.layers import Conv2D, resampling
+
+FORMS = [
+    (resampling.conv, oracles.conv3x3),
+    (resampling.upsample_conv, oracles.upsample_conv),
+    (resampling.conv_downsample, oracles.conv_downsample),
+]
+SIZES = [(1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (8, 8), (4, 6), (5, 4), (6, 3)]
+every_form = pytest.mark.parametrize(
+    ("form", "plain"), FORMS, ids=lambda f: f.__module__ + "." + f.__name__
+)
+
+
+def noise(*shape, seed=0):
+    return tf.constant(np.random.default_rng(seed).normal(size=shape))
+
+
+def test_the_plain_forms_are_those_of_compare_gan():
+    # The oracles in TensorFlow's own words, where those exist.
+    images, kernel = noise(2, 5, 6, 3), noise(3, 3, 3, 4, seed=1)
+    conv = tf.nn.conv2d(images, kernel, 1, "SAME")
+    np.testing.assert_allclose(oracles.conv3x3(images, kernel), conv, atol=1e-12)
+    pooled = tf.nn.avg_pool2d(conv, 2, 2, "SAME")
+    np.testing.assert_allclose(
+        oracles.conv_downsample(images, kernel), pooled, atol=1e-12
+    )
+    spread = np.zeros((2, 10, 12, 3))
+    spread[:, ::2, ::2] = images
+    np.testing.assert_array_equal(oracles.insert_zeros(images), spread)
+
+
+@every_form
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(3, 2), (1, 4)])
+def test_values_and_gradients(form, plain, height, width, in_channels, out_channels):
+    points = (
+        noise(2, height, width, in_channels),
+        noise(3, 3, in_channels, out_channels, seed=1),
+    )
+    results = []
+    for function in (form, plain):
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            outputs = function(*points)
+            # Unequal weights, so that no two outputs can be exchanged.
+            loss = tf.reduce_sum(outputs * noise(*outputs.shape, seed=2))
+        results.append((outputs, *tape.gradient(loss, points)))
+    for ours, expected in zip(*results, strict=True):
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+@every_form
+@pytest.mark.parametrize("size", [4, 5])
+def test_dynamic_batch(form, plain, size):
+    kernel = noise(3, 3, 3, 4, seed=1)
+    signature = [tf.TensorSpec((None, size, size, 3), tf.float64)]
+
+    @tf.function(input_signature=signature)
+    def function(images):
+        return form(images, kernel)
+
+    for batch in (1, 3):
+        images = noise(batch, size, size, 3)
+        np.testing.assert_allclose(function(images), plain(images, kernel), atol=1e-12)
+
+
+@pytest.mark.parametrize("resample", ["none", "up", "down"])
+def test_layer_adds_the_bias_to_every_place(resample):
+    # After zero insertion a bias must not go through the convolution again.
+    plain = dict(zip(("none", "up", "down"), (p for _, p in FORMS), strict=True))
+    layer = Conv2D(4, resample=resample, bias_initializer=lambda s, dtype: noise(*s))
+    layer.build((None, 6, 6, 3))
+    images = tf.cast(noise(2, 6, 6, 3, seed=3), tf.float32)
+    expected = plain[resample](images, tf.convert_to_tensor(layer.kernel))
+    np.testing.assert_allclose(
+        layer(images), expected + np.array(layer.bias), atol=1e-5
+    )
