@@ -22,11 +22,12 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument: {argv[1]}")
     # TensorFlow takes seconds to import: only now.
-    from ssgan_tf import experiment
+    from ssgan_tf import experiment, exporting
 
     plan, run = experiment.load_run(_MODEL_DIR.value)
     step = run.latest_step() if _STEP.value is None else _STEP.value
-    module = experiment.export_checkpoint(plan, run, step, _OUTPUT_DIR.value)
+    path = experiment.export_checkpoint(plan, run, step, _OUTPUT_DIR.value)
+    module = exporting.load(path)
     print(f"module {module.path}: step {step}, {module.metadata['weights']} weights")
 
 

@@ -3,7 +3,9 @@
 All of them act on generator steps, `gan.step`, so a resumed run goes on in phase.
 """
 
+import signal
 import sys
+import threading
 import time
 
 import keras
@@ -57,6 +59,51 @@ class Checkpoints(_EverySteps):
         step = int(self.model.step)
         if step % self.interval:
             self.act(step, logs)
+
+
+class SaveOnSignal(keras.callbacks.Callback):
+    """Ends the process on SIGTERM or SIGINT, after the running steps and a checkpoint.
+
+    The exit code is 128 + the signal: 143 or 130. A second signal acts at once.
+
+    Args:
+        manager: `tf.train.CheckpointManager`.
+    """
+
+    def __init__(self, manager: tf.train.CheckpointManager):
+        super().__init__()
+        self.manager = manager
+        self._received = None
+        self._handlers = {}
+
+    def on_train_begin(self, logs=None):
+        # Python hands signals to the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._receive)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._received is not None:
+            step = int(self.model.step)
+            self.manager.save(checkpoint_number=step)
+            logging.info(
+                "%s: step %d saved; the same command continues from there",
+                signal.Signals(self._received).name,
+                step,
+            )
+            raise SystemExit(128 + self._received)
+
+    def on_train_end(self, logs=None):
+        self._restore_handlers()
+
+    def _receive(self, number, frame):
+        self._received = number
+        self._restore_handlers()
+
+    def _restore_handlers(self):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
 
 
 class Scalars(_EverySteps):
@@ -119,15 +166,16 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         total_steps: int. Generator steps at which the run ends.
-        stream: where the bar goes; a terminal or not.
+        stream: terminal for the bar; None is the standard error. One that is no
+            terminal gets nothing: the log lines go through `absl.logging`.
         log_seconds: float. Seconds between log lines off the terminal.
     """
 
-    def __init__(self, total_steps: int, stream=sys.stderr, log_seconds: float = 30.0):
+    def __init__(self, total_steps: int, stream=None, log_seconds: float = 30.0):
         super().__init__()
         self.total_steps = total_steps
-        self.stream = stream
-        self.interval = 0.5 if stream.isatty() else log_seconds
+        self.stream = sys.stderr if stream is None else stream
+        self.interval = 0.5 if self.stream.isatty() else log_seconds
 
     def on_train_begin(self, logs=None):
         self._start = None
@@ -139,7 +187,7 @@ class Progress(keras.callbacks.Callback):
             # The first call compiles: it would spoil the rate.
             self._start = self._shown = now
             self._start_step = step
-        elif now - self._shown >= self.interval or step == self.total_steps:
+        if now - self._shown >= self.interval or step == self.total_steps:
             self._shown = now
             rate = (step - self._start_step) / max(now - self._start, 1e-9)
             self._show(step, rate, logs)

@@ -1,7 +1,9 @@
 """The `ssgan` command, and how every binary starts and fails."""
 
-import importlib
+import logging as standard_logging
 import os
+import pathlib
+import runpy
 import sys
 import traceback
 
@@ -14,19 +16,22 @@ COMMANDS = {
 
 
 def run(main) -> None:
-    """Runs an absl main: quiet TensorFlow, one message for a mistake of the user.
+    """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
-    A ValueError or OSError ends the program with exit code 1 and its message;
-    `--verbosity=1` adds the traceback.
+    A ValueError or OSError ends the program with exit code 1 and its message. Of
+    TensorFlow and the other libraries only errors are logged. `--verbosity=1` adds
+    the traceback, and `--verbosity` of any value their messages.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     def guarded(argv):
         logging.use_absl_handler()
-        if flags.FLAGS["verbosity"].using_default_value:
-            logging.set_verbosity(logging.INFO)
+        if not flags.FLAGS["verbosity"].present:
+            logging.get_absl_handler().python_handler.addFilter(_is_ours_or_error)
         try:
             return main(argv)
+        except KeyboardInterrupt:
+            return 130
         except (ValueError, OSError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 traceback.print_exc()
@@ -34,6 +39,12 @@ def run(main) -> None:
             return 1
 
     app.run(guarded)
+
+
+def _is_ours_or_error(record) -> bool:
+    package = pathlib.Path(__file__).parent
+    is_ours = package in pathlib.Path(record.pathname).parents
+    return is_ours or record.levelno >= standard_logging.ERROR
 
 
 def main() -> None:
@@ -48,6 +59,6 @@ def main() -> None:
             sys.exit(0)
         print(f"\nerror: unknown command {command!r}", file=sys.stderr)
         sys.exit(2)
-    module = importlib.import_module(COMMANDS[command][0])
-    sys.argv = [f"ssgan {command}", *sys.argv[2:]]
-    run(module.main)
+    del sys.argv[1]
+    # As `python -m`: absl shows the flags of the main module.
+    runpy.run_module(COMMANDS[command][0], run_name="__main__", alter_sys=True)

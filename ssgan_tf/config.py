@@ -5,13 +5,16 @@ The names are compare_gan's where they still make sense (`options.batch_size`,
 on nothing else: the layers and the train step know nothing of it.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
-import os
+import math
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 import keras
@@ -31,14 +34,16 @@ ALIASES = {
 }
 VALUE_ALIASES = {"options.architecture": {"resnet_cifar_arch": "resnet_cifar"}}
 
-_CONFIGURABLES: dict[str, Callable] = {}
+# What a config may bind: the parameters of each factory, for suggestions in errors.
+_CONFIGURABLES: dict[str, list[str]] = {}
 
 
 def configurable(name: str, denylist: Sequence[str] = ()):
-    """Registers a factory with gin and remembers it, for suggestions in errors."""
+    """Registers a factory with gin and remembers its parameters."""
 
     def register(factory):
-        _CONFIGURABLES[name] = factory
+        parameters = inspect.signature(factory).parameters
+        _CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
         return gin.configurable(name, denylist=list(denylist) or None)(factory)
 
     return register
@@ -48,12 +53,66 @@ class ConfigError(ValueError):
     """A config that cannot be used; the message names every line that is wrong."""
 
 
+# --- Checks of values -----------------------------------------------------------
+
+
+def _check_integer(parameter: str, value, at_least: int) -> None:
+    if type(value) is not int or value < at_least:
+        raise ConfigError(
+            f"`{parameter}` must be an integer, at least {at_least}. "
+            f"{_received(parameter, value)}"
+        )
+
+
+def _check_number(parameter: str, value, below: float = math.inf) -> None:
+    if type(value) not in (int, float) or not 0 <= value < below:
+        extent = f"in [0, {below:g})" if below < math.inf else "at least 0"
+        raise ConfigError(
+            f"`{parameter}` must be a number {extent}. {_received(parameter, value)}"
+        )
+
+
+def _check_flag(parameter: str, value) -> None:
+    if type(value) is not bool:
+        raise ConfigError(
+            f"`{parameter}` must be True or False. {_received(parameter, value)}"
+        )
+
+
+def _received(parameter: str, value) -> str:
+    return f"Received: {parameter.split('.')[-1]}={value!r}."
+
+
+def _made_by(parameter: str, factory, kind: type, *args):
+    """What a reference in a config makes, after checking that it makes that."""
+    try:
+        if not callable(factory):
+            raise TypeError("it is no reference")
+        made = factory(*args)
+        if not isinstance(made, kind):
+            raise TypeError(f"it makes {type(made).__name__}")
+    except TypeError as error:
+        # As the config has it; a default of ours is never wrong.
+        received = _received(parameter, gin.query_parameter(parameter))
+        raise ConfigError(
+            f"`{parameter}` must be a reference, @name without brackets or quotes, to "
+            f"what makes {kind.__name__}. {received} Reason: "
+            f"{str(error).splitlines()[0]}."
+        ) from error
+    return made
+
+
 # --- What a config may bind ----------------------------------------------------
 
 
 @configurable("dataset")
 def dataset(name: str = gin.REQUIRED) -> str:
     """Name of the data set, a key of `datasets.DATASETS`."""
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"`dataset.name` must be a name in quotes. Received: name={name!r}. Legal "
+            f"names: {', '.join(sorted(datasets.DATASETS))}."
+        )
     datasets.get_spec(name)
     return name
 
@@ -89,16 +148,15 @@ def options(
     z_dim: int = 128,
 ) -> Options:
     """The options of a run; see `Options`."""
-    for name, value in (
-        ("batch_size", batch_size),
-        ("training_steps", training_steps),
-        ("disc_iters", disc_iters),
-    ):
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(
-                f"`options.{name}` must be a positive integer. Received: "
-                f"{name}={value!r}."
-            )
+    if not isinstance(architecture, str):
+        raise ConfigError(
+            f"`options.architecture` must be one of {sorted(networks.ARCHITECTURES)}. "
+            f"Received: architecture={architecture!r}."
+        )
+    _check_integer("options.batch_size", batch_size, at_least=1)
+    _check_integer("options.training_steps", training_steps, at_least=1)
+    _check_integer("options.disc_iters", disc_iters, at_least=1)
+    _check_integer("options.z_dim", z_dim, at_least=1)
     return Options(
         architecture, gan_class, batch_size, training_steps, disc_iters, z_dim
     )
@@ -127,6 +185,15 @@ class RunConfig:
     deterministic: bool = False
 
 
+def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None:
+    if steps % iterations_per_loop:
+        raise ConfigError(
+            f"`{parameter}` must be a multiple of `run_config.iterations_per_loop`. "
+            f"Received: {parameter.split('.')[-1]}={steps}, iterations_per_loop="
+            f"{iterations_per_loop}. Set one of them so that it is."
+        )
+
+
 @configurable("run_config")
 def run_config(
     seed: int = 0,
@@ -137,21 +204,16 @@ def run_config(
     deterministic: bool = False,
 ) -> RunConfig:
     """How a run is kept; see `RunConfig`."""
+    _check_integer("run_config.seed", seed, at_least=0)
+    _check_integer("run_config.keep_checkpoint_max", keep_checkpoint_max, at_least=1)
+    _check_integer("run_config.iterations_per_loop", iterations_per_loop, at_least=1)
+    _check_flag("run_config.deterministic", deterministic)
     for name, steps in (
         ("save_checkpoints_steps", save_checkpoints_steps),
         ("save_summary_steps", save_summary_steps),
     ):
-        if steps < 1 or iterations_per_loop < 1 or steps % iterations_per_loop:
-            raise ConfigError(
-                f"`run_config.{name}` must be a positive multiple of "
-                f"`run_config.iterations_per_loop`. Received: {name}={steps}, "
-                f"iterations_per_loop={iterations_per_loop}."
-            )
-    if keep_checkpoint_max < 1:
-        raise ConfigError(
-            "`run_config.keep_checkpoint_max` must be positive. Received: "
-            f"keep_checkpoint_max={keep_checkpoint_max}."
-        )
+        _check_integer(f"run_config.{name}", steps, at_least=1)
+        _check_divided(f"run_config.{name}", steps, iterations_per_loop)
     return RunConfig(
         seed,
         save_checkpoints_steps,
@@ -172,12 +234,15 @@ def weights(
             "`weights.initializer` must be 'normal'. Received: "
             f"initializer={initializer!r}."
         )
+    _check_number("weights.stddev", stddev)
     return keras.initializers.RandomNormal(stddev=stddev)
 
 
 @configurable("standardize_batch")
 def standardize_batch(decay: float = 0.9, epsilon: float = 1e-5) -> dict[str, float]:
     """Decay of the moving moments and epsilon, of every batch normalization."""
+    _check_number("standardize_batch.decay", decay, below=1.0)
+    _check_number("standardize_batch.epsilon", epsilon)
     return {"momentum": decay, "epsilon": epsilon}
 
 
@@ -190,12 +255,17 @@ def batch_norm(name: str) -> keras.layers.Layer:
 @configurable("self_modulated_batch_norm", denylist=["name"])
 def self_modulated_batch_norm(name: str, num_hidden: int = 32) -> keras.layers.Layer:
     """Batch normalization modulated by z."""
+    _check_integer("self_modulated_batch_norm.num_hidden", num_hidden, at_least=1)
     return layers.SelfModulatedBatchNorm(
         name=name,
         hidden_units=num_hidden,
         kernel_initializer=weights(),
         **standardize_batch(),
     )
+
+
+def _norm(factory, name: str) -> keras.layers.Layer:
+    return _made_by("G.batch_norm_fn", factory, keras.layers.Layer, name)
 
 
 @configurable("G", denylist=["architecture", "latent_dim", "image_shape"])
@@ -207,11 +277,13 @@ def generator(
     width: int | None = None,
 ) -> keras.Model:
     """The generator."""
+    if width is not None:
+        _check_integer("G.width", width, at_least=1)
     return networks.build_generator(
         architecture,
         latent_dim=latent_dim,
         image_shape=image_shape,
-        norm=batch_norm_fn,
+        norm=functools.partial(_norm, batch_norm_fn),
         width=width,
         kernel_initializer=weights(),
     )
@@ -226,6 +298,9 @@ def discriminator(
     width: int | None = None,
 ) -> keras.Model:
     """The discriminator."""
+    _check_flag("D.spectral_norm", spectral_norm)
+    if width is not None:
+        _check_integer("D.width", width, at_least=1)
     return networks.build_discriminator(
         architecture,
         image_shape=image_shape,
@@ -251,7 +326,7 @@ def normal(dim: int) -> Latents:
 @configurable("z", denylist=["dim"])
 def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
     """The distribution of z, in training and in evaluation."""
-    return distribution_fn(dim)
+    return _made_by("z.distribution_fn", distribution_fn, Latents, dim)
 
 
 hinge = configurable("hinge")(losses.Hinge)
@@ -265,7 +340,7 @@ def loss(
     fn: Callable[[], losses.AdversarialLoss] = non_saturating,
 ) -> losses.AdversarialLoss:
     """The adversarial loss."""
-    return fn()
+    return _made_by("loss.fn", fn, losses.AdversarialLoss)
 
 
 @configurable("adam", denylist=["learning_rate"])
@@ -276,6 +351,9 @@ def adam(
     epsilon: float = 1e-8,
 ) -> keras.optimizers.Optimizer:
     """Adam with TensorFlow 1's epsilon (Keras's own default is 1e-7)."""
+    _check_number("adam.beta1", beta1, below=1.0)
+    _check_number("adam.beta2", beta2, below=1.0)
+    _check_number("adam.epsilon", epsilon)
     return keras.optimizers.Adam(
         learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon
     )
@@ -304,6 +382,13 @@ def modular_gan(
     `d_lr` and `d_optimizer_fn` default to G's. Before `ema_start_step` the average
     equals the weights.
     """
+    d_lr = g_lr if d_lr is None else d_lr
+    d_optimizer_fn = g_optimizer_fn if d_optimizer_fn is None else d_optimizer_fn
+    _check_number("ModularGAN.g_lr", g_lr)
+    _check_number("ModularGAN.d_lr", d_lr)
+    _check_flag("ModularGAN.g_use_ema", g_use_ema)
+    _check_number("ModularGAN.ema_decay", ema_decay, below=1.0)
+    _check_integer("ModularGAN.ema_start_step", ema_start_step, at_least=0)
     build = functools.partial(
         generator, options.architecture, options.z_dim, image_shape
     )
@@ -315,8 +400,12 @@ def modular_gan(
         average=build() if g_use_ema else None,
     )
     gan.compile(
-        g_optimizer=g_optimizer_fn(g_lr),
-        d_optimizer=(d_optimizer_fn or g_optimizer_fn)(g_lr if d_lr is None else d_lr),
+        g_optimizer=_made_by(
+            "ModularGAN.g_optimizer_fn", g_optimizer_fn, keras.Optimizer, g_lr
+        ),
+        d_optimizer=_made_by(
+            "ModularGAN.d_optimizer_fn", d_optimizer_fn, keras.Optimizer, d_lr
+        ),
         adversarial_loss=loss(),
         rotation_task=rotation_task,
         d_steps=options.disc_iters,
@@ -340,6 +429,9 @@ def ss_gan(
     weight_rotation_loss_g: float = 0.2,
 ) -> GAN:
     """An SS-GAN, compiled: a `ModularGAN` with the rotation task."""
+    _check_integer("SSGAN.rotated_batch_size", rotated_batch_size, at_least=4)
+    _check_number("SSGAN.weight_rotation_loss_d", weight_rotation_loss_d)
+    _check_number("SSGAN.weight_rotation_loss_g", weight_rotation_loss_g)
     return modular_gan(
         options,
         image_shape,
@@ -388,7 +480,14 @@ class _Text:
 
 
 class _Renaming(config_parser.ParserDelegate):
-    """Reads references without resolving them, and gives them our names."""
+    """Reads references without resolving them, and gives them our names.
+
+    Attributes:
+        macros: names of the macros used since it was made.
+    """
+
+    def __init__(self):
+        self.macros: list[str] = []
 
     def configurable_reference(self, scoped_configurable_name, evaluate):
         *scopes, name = scoped_configurable_name.split("/")
@@ -396,11 +495,12 @@ class _Renaming(config_parser.ParserDelegate):
         return _Text(f"@{name}()" if evaluate else f"@{name}")
 
     def macro(self, macro_name):
+        self.macros.append(macro_name)
         return _Text(f"%{macro_name}")
 
 
-def _renamed(statement: config_parser.BindingStatement) -> str:
-    """The binding as a line of gin text, in our names."""
+def _renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
+    """Key and value of a binding as gin text, in our names."""
     selector = ALIASES.get(statement.selector, statement.selector)
     key = f"{selector}.{statement.arg_name}" if statement.arg_name else selector
     key = ALIASES.get(key, key)
@@ -408,52 +508,118 @@ def _renamed(statement: config_parser.BindingStatement) -> str:
     if isinstance(value, str):
         value = VALUE_ALIASES.get(key, {}).get(value, value)
     scope = f"{statement.scope}/" if statement.scope else ""
-    return f"{scope}{key} = {value!r}"
+    return f"{scope}{key}", repr(value)
 
 
-def _legal_names() -> list[str]:
-    return [
-        f"{name}.{parameter}"
-        for name, factory in _CONFIGURABLES.items()
-        for parameter in inspect.signature(factory).parameters
-    ]
+class _Parser:
+    """Binds statements one by one, and keeps going behind wrong ones.
+
+    Attributes:
+        errors: one text for each statement that cannot be used.
+    """
+
+    def __init__(self):
+        self.errors: list[str] = []
+        self._used: dict[str, str] = {}
+        self._defined: dict[str, str] = {}
+
+    def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
+        """Binds all statements of a text; files that it includes come along."""
+        delegate = _Renaming()
+        statements = iter(config_parser.ConfigParser(text, delegate))
+        while True:
+            delegate.macros.clear()
+            try:
+                statement = next(statements)
+            except StopIteration:
+                return
+            # Python's tokenizer and gin's parser cannot go on behind these.
+            except SyntaxError as error:
+                line = (error.text or "").strip()
+                self.errors.append(
+                    f"{filename}:{error.lineno}: {line}: {error.msg}. The lines below "
+                    "it were not read."
+                )
+                return
+            except tokenize.TokenError as error:
+                reason, (line_num, _) = error.args
+                self.errors.append(f"{filename}:{line_num}: {reason}.")
+                return
+            location = getattr(statement, "location", None)
+            place = f"{filename}:{location.line_num}" if location else filename
+            if isinstance(statement, config_parser.BindingStatement):
+                self._used |= dict.fromkeys(delegate.macros, place)
+                self._bind(*_renamed(statement), place)
+            elif isinstance(statement, config_parser.ImportStatement):
+                self._try(statement.format(), place)
+            elif isinstance(statement, config_parser.IncludeStatement):
+                self._include(statement.filename, place, (*including, filename))
+
+    def check_macros(self) -> None:
+        """Adds an error for each macro that is used or defined in vain."""
+        for name, place in self._used.items():
+            if name not in self._defined:
+                self.errors.append(
+                    f"{place}: %{name}: no line defines this macro."
+                    f"{_suggest(name, self._defined)}"
+                )
+        legal = {
+            parameter.split(".")[1]: parameter for parameter in reversed(_parameters())
+        }
+        for name, place in self._defined.items():
+            if name not in self._used:
+                hint = f" Did you mean {legal[name]}?" if name in legal else ""
+                self.errors.append(
+                    f"{place}: {name}: a name without a dot defines a macro, and no "
+                    f"line uses it.{hint}"
+                )
+
+    def _bind(self, key: str, value: str, place: str) -> None:
+        if "." not in key:
+            self._defined[key] = place
+        self._try(f"{key} = {value}", place)
+
+    def _try(self, line: str, place: str) -> None:
+        try:
+            gin.parse_config(line)
+        except (ValueError, NameError, ImportError, SyntaxError) as error:
+            self.errors.append(f"{place}: {_explain(line, error)}")
+
+    def _include(self, filename: str, place: str, including: tuple[str, ...]) -> None:
+        try:
+            path = str(find_config(filename))
+            if path in including:
+                raise ConfigError("the file includes itself.")
+            self.parse(_read(path), path, including)
+        except ConfigError as error:
+            self.errors.append(f"{place}: include {filename!r}: {error}")
+
+
+def _parameters() -> list[str]:
+    return [f"{name}.{p}" for name, names in _CONFIGURABLES.items() for p in names]
+
+
+def _suggest(wrong: str, candidates) -> str:
+    close = difflib.get_close_matches(wrong, candidates, n=2, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _explain(line: str, error: Exception) -> str:
-    """One line of explanation for a binding that gin refuses."""
-    key, _, value = (part.strip() for part in line.partition(" = "))
+    """One line of explanation for a statement that gin refuses."""
     reason = str(error).strip().splitlines()[0]
-    candidates = _legal_names()
-    wrong = key.split("/")[-1]
-    if "reference" in reason or "No configurable matching '@" in reason:
-        wrong, candidates = value.strip("@()"), list(_CONFIGURABLES)
-    close = difflib.get_close_matches(wrong, candidates, n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"{line}: {reason}{hint}"
+    wrong, candidates = line.partition(" = ")[0].split("/")[-1], _parameters()
+    if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
+        wrong, candidates = reference.group(1), list(_CONFIGURABLES)
+    return f"{line}: {reason}{_suggest(wrong, candidates)}"
 
 
-def _statements(text: str, filename: str, errors: list[str]):
-    """Yields `(line of gin text, place)`; imports and includes come along."""
-    parser = config_parser.ConfigParser(text, _Renaming())
-    statements = iter(parser)
-    while True:
-        try:
-            statement = next(statements)
-        except StopIteration:
-            return
-        except SyntaxError as error:
-            # The parser cannot go on behind a syntax error.
-            errors.append(f"{filename}:{error.lineno}: {error.msg}: {error.text!r}")
-            return
-        location = getattr(statement, "location", None)
-        place = f"{filename}:{location.line_num}" if location else filename
-        if isinstance(statement, config_parser.BindingStatement):
-            yield _renamed(statement), place
-        elif isinstance(statement, config_parser.ImportStatement):
-            yield statement.format(), place
-        elif isinstance(statement, config_parser.IncludeStatement):
-            included = find_config(statement.filename)
-            yield from _statements(included.read_text(), str(included), errors)
+def _read(path: str | pathlib.Path) -> str:
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"A gin file must be UTF-8 text. Received: {path}, which is not ({error})."
+        ) from error
 
 
 def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
@@ -463,26 +629,24 @@ def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 
     Args:
         gin_configs: paths, or names of shipped files.
-        gin_bindings: lines such as `options.batch_size = 32`.
+        gin_bindings: lines such as `options.batch_size = 32`; one text may hold
+            several.
 
     Raises:
         ConfigError: lists every line that cannot be used, with its place, the reason
             and the nearest legal name.
     """
     gin.clear_config()
-    sources = [(find_config(name).read_text(), name) for name in gin_configs]
-    if gin_bindings:
-        sources.append(("\n".join(gin_bindings), "--gin_bindings"))
-    errors: list[str] = []
+    sources = [(_read(path), str(path)) for path in map(find_config, gin_configs)]
+    sources += [(text, "--gin_bindings") for text in gin_bindings]
+    parser = _Parser()
     for text, filename in sources:
-        for line, place in _statements(text, filename, errors):
-            try:
-                gin.parse_config(line)
-            except (ValueError, NameError, ImportError, SyntaxError) as error:
-                errors.append(f"{place}: {_explain(line, error)}")
-    if errors:
+        parser.parse(text, filename)
+    parser.check_macros()
+    if parser.errors:
         raise ConfigError(
-            "The configuration has lines that cannot be used:\n  " + "\n  ".join(errors)
+            "The configuration has lines that cannot be used:\n  "
+            + "\n  ".join(parser.errors)
         )
 
 
@@ -507,14 +671,21 @@ class Experiment:
 
         Must run under the strategy's scope. Sets the global seeds of Python, NumPy
         and TensorFlow.
+
+        Raises:
+            ConfigError: a value cannot be used.
         """
-        keras.utils.set_random_seed(self.run.seed)
-        return self.options.gan_class(
-            self.options,
-            self.spec.image_shape,
-            self.run.seed,
-            self.run.iterations_per_loop,
-        )
+        keras.utils.set_random_seed(self.run.seed % 2**32)
+        with _config_errors():
+            return _made_by(
+                "options.gan_class",
+                self.options.gan_class,
+                GAN,
+                self.options,
+                self.spec.image_shape,
+                self.run.seed,
+                self.run.iterations_per_loop,
+            )
 
 
 def experiment() -> Experiment:
@@ -523,24 +694,37 @@ def experiment() -> Experiment:
     Raises:
         ConfigError: a required parameter is missing, or values do not fit together.
     """
-    try:
+    with _config_errors():
         name, opts, run = dataset(), options(), run_config()
-    except RuntimeError as error:
-        raise missing_parameter(error) from error
-    if opts.training_steps % run.iterations_per_loop:
-        raise ConfigError(
-            "`options.training_steps` must be a multiple of "
-            "`run_config.iterations_per_loop`. Received: training_steps="
-            f"{opts.training_steps}, iterations_per_loop={run.iterations_per_loop}."
-        )
+    _check_divided(
+        "options.training_steps", opts.training_steps, run.iterations_per_loop
+    )
     return Experiment(name, opts, run)
 
 
-def missing_parameter(error: RuntimeError) -> ConfigError:
-    """Gin's complaint about a required parameter, as one line with its cure."""
-    return ConfigError(
-        f"{str(error).strip().splitlines()[0]} Set it in the gin file or with "
-        '--gin_bindings="name.parameter = value".'
+@contextlib.contextmanager
+def _config_errors() -> Iterator[None]:
+    """Turns what factories and gin raise into a ConfigError with one clear message."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(_without_calls(error)) from error
+    except RuntimeError as error:
+        missing = re.match(r"Required bindings for `(.*)` .*: \[(.*)\]", str(error))
+        if not missing:
+            raise
+        names = [f"{missing[1]}.{name[1:-1]}" for name in missing[2].split(", ")]
+        raise ConfigError(
+            f"The configuration must set {', '.join(names)}. Received: no value. Set "
+            f'it in the gin file or with --gin_bindings="{names[0]} = ...".'
+        ) from error
+
+
+def _without_calls(error: Exception) -> str:
+    """The message without gin's list of the calls that it passed through."""
+    lines = str(error).splitlines()
+    return "\n".join(
+        li for li in lines if not li.startswith("  In call to configurable")
     )
 
 
@@ -550,11 +734,3 @@ def operative_config() -> str:
     Complete once the GAN is built. Parsing it again gives the same run.
     """
     return gin.operative_config_str()
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -22,8 +22,17 @@ def count_flops(graph: tf.Graph) -> int:
     Args:
         graph: for example `function.get_concrete_function(...).graph`.
     """
+    # TensorFlow writes down both gradients of a convolution and prunes the one that
+    # nobody uses.
+    used, stack = set(), [tensor.op for tensor in graph.outputs]
+    stack += graph.control_outputs
+    while stack:
+        op = stack.pop()
+        if op not in used:
+            used.add(op)
+            stack += [tensor.op for tensor in op.inputs] + op.control_inputs
     flops = 0
-    for op in graph.get_operations():
+    for op in used:
         if op.type in _CONVS:
             # The small side of a convolution (its output, or the gradient of it) is
             # visited once per kernel tap and input channel.

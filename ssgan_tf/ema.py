@@ -21,7 +21,7 @@ def update(average: keras.Model, model: keras.Model, decay: tf.Tensor) -> None:
     for mean, weight in zip(
         average.trainable_variables, model.trainable_variables, strict=True
     ):
-        mean.assign(mean + (1.0 - decay) * (weight - mean))
+        mean.assign(decay * mean + (1.0 - decay) * weight)
     for copy, weight in zip(
         average.non_trainable_variables, model.non_trainable_variables, strict=True
     ):

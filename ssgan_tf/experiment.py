@@ -1,14 +1,16 @@
 """A whole experiment, top to bottom: train, export, score."""
 
+import contextlib
 import os
+import pathlib
 import time
 
 import tensorflow as tf
 from absl import logging
 
-from ssgan_tf import callbacks, config, datasets, exporting, strategies
+from ssgan_tf import callbacks, config, datasets, exporting, files, strategies
 from ssgan_tf.gan import GAN
-from ssgan_tf.run_dir import RunDir, checkpoint_of
+from ssgan_tf.run_dir import RunDir, checkpoint_of, restore
 from ssgan_tf.scoring import ModuleScorer, ScoreTable
 
 POLL_SECONDS = 10.0
@@ -18,34 +20,32 @@ def build(experiment: config.Experiment, strategy: tf.distribute.Strategy) -> GA
     """The GAN under a strategy, after checking that the batch can be shared out.
 
     Raises:
-        ValueError: the replicas or the rotations do not divide the batch.
+        ValueError: a value of the config cannot be used, or the replicas or the
+            rotations do not divide the batch.
     """
+    if experiment.run.deterministic:
+        tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
     batch_size = experiment.options.batch_size
     if batch_size % replicas:
         raise config.ConfigError(
             "`options.batch_size` must be divisible by the number of replicas. "
-            f"Received: batch_size={batch_size}, replicas={replicas}."
+            f"Received: batch_size={batch_size}, replicas={replicas}. Choose a "
+            f"multiple of {replicas}, or --strategy=one_device."
         )
-    try:
-        with strategy.scope():
-            gan = experiment.build_gan()
-    except RuntimeError as error:
-        if "Required bindings" not in str(error):
-            raise
-        raise config.missing_parameter(error) from error
+    with strategy.scope():
+        gan = experiment.build_gan()
     if gan.rotation_task is not None:
         gan.rotation_task.num_rotated(batch_size // replicas, replicas)
     return gan
 
 
 def train(
+    gan: GAN,
     experiment: config.Experiment,
     run: RunDir,
     *,
-    strategy: tf.distribute.Strategy,
     data_dir: str | None = None,
-    allow_config_change: bool = False,
 ) -> None:
     """Trains to `options.training_steps`, from the last checkpoint if there is one.
 
@@ -53,46 +53,31 @@ def train(
     directory, exports the last checkpoint and marks the run as done.
 
     Args:
+        gan: made by `build`.
         experiment: what to train.
         run: where to keep it.
-        strategy: where to compute it.
         data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
-        allow_config_change: continue a run that was started with another
-            configuration.
 
     Raises:
-        config.ConfigError: the run directory holds a run with another configuration.
+        ValueError: the last checkpoint does not fit the GAN.
     """
-    settings, options = experiment.run, experiment.options
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    images, labels = datasets.load_split(experiment.dataset, "train", data_dir)
-    gan = build(experiment, strategy)
-    operative = config.operative_config()
-    if not allow_config_change:
-        run.check_config(operative)
-
-    checkpoint = checkpoint_of(gan)
-    manager = tf.train.CheckpointManager(
-        checkpoint,
-        str(run.checkpoints),
-        max_to_keep=settings.keep_checkpoint_max,
-        checkpoint_name="ckpt",
-    )
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        logging.info("continuing from %s", manager.latest_checkpoint)
+    steps = run.checkpoint_steps()
+    if steps:
+        restore(gan, run.checkpoint(steps[-1]))
+        logging.info("continuing from %s", run.checkpoint(steps[-1]))
     step = int(gan.step)
-    if step < options.training_steps:
+    if step < experiment.options.training_steps:
+        images, labels = datasets.load_split(experiment.dataset, "train", data_dir)
+        run.write_config(config.operative_config(), step)
         run.train_done.unlink(missing_ok=True)
-        run.write_config(operative, step)
-        _fit(gan, experiment, run, manager, strategy, images, labels)
+        _fit(gan, experiment, run, images, labels)
     export_checkpoint(experiment, run, int(gan.step))
     run.train_done.touch()
 
 
-def _fit(gan, experiment, run, manager, strategy, images, labels) -> None:
+def _fit(gan, experiment, run, images, labels) -> None:
     settings, options = experiment.run, experiment.options
+    strategy = gan.distribute_strategy
     step = int(gan.step)
 
     def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -106,7 +91,12 @@ def _fit(gan, experiment, run, manager, strategy, images, labels) -> None:
             input_context=input_context,
         )
 
-    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    manager = tf.train.CheckpointManager(
+        checkpoint_of(gan),
+        str(run.checkpoints),
+        max_to_keep=settings.keep_checkpoint_max,
+        checkpoint_name="ckpt",
+    )
     logging.info(
         "training %s: steps %d to %d, %d replicas",
         run.path,
@@ -114,21 +104,23 @@ def _fit(gan, experiment, run, manager, strategy, images, labels) -> None:
         options.training_steps,
         strategy.num_replicas_in_sync,
     )
-    gan.fit(
-        strategy.distribute_datasets_from_function(stream),
-        steps_per_epoch=options.training_steps - step,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            callbacks.Progress(options.training_steps),
-            callbacks.Scalars(writer, settings.save_summary_steps),
-            callbacks.SampleGrid(
-                run, writer, settings.seed, settings.save_checkpoints_steps
-            ),
-            callbacks.Checkpoints(manager, settings.save_checkpoints_steps),
-        ],
-    )
-    writer.close()
+    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    with contextlib.closing(writer):
+        gan.fit(
+            strategy.distribute_datasets_from_function(stream),
+            steps_per_epoch=options.training_steps - step,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                callbacks.Progress(options.training_steps),
+                callbacks.Scalars(writer, settings.save_summary_steps),
+                callbacks.SampleGrid(
+                    run, writer, settings.seed, settings.save_checkpoints_steps
+                ),
+                callbacks.Checkpoints(manager, settings.save_checkpoints_steps),
+                callbacks.SaveOnSignal(manager),
+            ],
+        )
 
 
 def load_run(model_dir: str) -> tuple[config.Experiment, RunDir]:
@@ -147,23 +139,38 @@ def export_checkpoint(
     run: RunDir,
     step: int,
     path: str | os.PathLike | None = None,
-) -> exporting.LoadedModule:
-    """Exports a checkpoint and loads the module back.
+) -> pathlib.Path:
+    """Exports a checkpoint.
 
     Args:
         experiment: what was trained.
         run: where the checkpoint lies.
         step: int. Which checkpoint.
-        path: folder of the module; by default `tfhub/<step>` of the run.
+        path: folder of the module; None is `tfhub/<step>` of the run, where a module
+            that is there and newer than the checkpoint stays.
+
+    Returns:
+        The folder of the module.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
+        OSError: the module cannot be written there.
     """
     prefix = run.checkpoint(step)
-    path = run.module(step) if path is None else path
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    if path is not None:
+        _export(experiment, prefix, step, pathlib.Path(path))
+        return pathlib.Path(path)
+    # A training and its evaluation may want the same module at the same time.
+    with files.locked(run.path):
+        if not run.has_module(step):
+            _export(experiment, prefix, step, run.module(step))
+    return run.module(step)
+
+
+def _export(experiment, prefix: str, step: int, path: pathlib.Path) -> None:
+    exporting.check_target(path)
     gan = experiment.build_gan()
-    checkpoint_of(gan).restore(prefix).assert_existing_objects_matched()
+    restore(gan, prefix)
     exporting.export(
         gan.sampler,
         gan.discriminator,
@@ -176,7 +183,6 @@ def export_checkpoint(
             "config": config.operative_config(),
         },
     )
-    return exporting.load(path)
 
 
 def evaluate(
@@ -201,19 +207,51 @@ def evaluate(
         last = step == experiment.options.training_steps
         if every_steps and step % every_steps and not last:
             continue
-        if run.module(step).is_dir():
-            module = exporting.load(run.module(step))
-        else:
-            module = export_checkpoint(experiment, run, step)
-        protocol = scorer.protocol(module.metadata)
+        try:
+            path = export_checkpoint(experiment, run, step)
+        except (OSError, ValueError):
+            if step in run.checkpoint_steps():
+                raise
+            logging.warning("step %d was deleted by the training before scoring", step)
+            continue
+        metadata = exporting.read_metadata(path)
+        protocol = scorer.protocol(metadata)
         if table.has(step, protocol):
             continue
         start = time.monotonic()
-        values = scorer.score(module)
-        table.add(
-            step, run.checkpoint(step), values, protocol, module.metadata["config"]
-        )
+        values = scorer.score(exporting.load(path))
+        checkpoint = str(run.checkpoints / f"ckpt-{step}")
+        table.add(step, checkpoint, values, protocol, metadata["config"])
         logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
+
+
+def evaluate_continuously(
+    experiment: config.Experiment,
+    run: RunDir,
+    scorer: ModuleScorer,
+    table: ScoreTable,
+    *,
+    every_steps: int,
+    allow_config_change: bool,
+) -> None:
+    """Scores the checkpoints of a training in another process until that is done.
+
+    The run directory need not be there yet. `evaluate` has the arguments.
+
+    Raises:
+        config.ConfigError: the run has another configuration.
+    """
+    operative = config.operative_config()
+    while True:
+        # Before evaluating: what is there when training is done gets its score.
+        done = run.train_done.exists()
+        if not allow_config_change:
+            run.check_config(operative)
+        evaluate(experiment, run, scorer, table, every_steps=every_steps)
+        if done:
+            return
+        logging.log_every_n_seconds(logging.INFO, "waiting for %s", 600, run.train_done)
+        time.sleep(POLL_SECONDS)
 
 
 def train_and_evaluate(
@@ -243,12 +281,22 @@ def train_and_evaluate(
         num_eval_averaging_runs: int. Sets of fakes per checkpoint.
         eval_every_steps: int. See `evaluate`.
         score_filename: name of the table in the run directory.
-        allow_config_change: see `train`.
+        allow_config_change: continue a run that was started with another
+            configuration.
+
+    Raises:
+        ValueError: something cannot be used; nothing has been written.
+        OSError: something is missing or cannot be written.
     """
-    scorer = None
+    # Whatever is wrong must show here, not after days of training.
+    run.check_usable()
     table = ScoreTable(run.path / score_filename)
+    table.rows()
+    gan = build(experiment, strategies.get_strategy(strategy_name))
+    if not allow_config_change:
+        run.check_config(config.operative_config())
+    scorer = None
     if schedule != "train":
-        # Before training: a missing feature network must not show after days.
         scorer = ModuleScorer(
             experiment.dataset,
             num_runs=num_eval_averaging_runs,
@@ -256,18 +304,15 @@ def train_and_evaluate(
             inception_path=inception_path,
         )
     if schedule == "continuous_eval":
-        while True:
-            done = run.train_done.exists()
-            evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
-            if done:
-                return
-            time.sleep(POLL_SECONDS)
-    train(
-        experiment,
-        run,
-        strategy=strategies.get_strategy(strategy_name),
-        data_dir=data_dir,
-        allow_config_change=allow_config_change,
-    )
+        evaluate_continuously(
+            experiment,
+            run,
+            scorer,
+            table,
+            every_steps=eval_every_steps,
+            allow_config_change=allow_config_change,
+        )
+        return
+    train(gan, experiment, run, data_dir=data_dir)
     if scorer is not None:
         evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)

@@ -27,9 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ssgan_tf import files
 from ssgan_tf.latents import SAMPLING_STREAM, Latents
 
 METADATA = "saved_model.json"
+_WHERE = "Modules of a run lie in <model_dir>/tfhub/<step>."
 
 
 class _Module(tf.__internal__.tracking.AutoTrackable):
@@ -79,22 +81,16 @@ def export(
         generator: built; the average where one is kept.
         discriminator: built.
         latents: `Latents`. How z is drawn.
-        path: folder of the SavedModel; replaced if it is there.
+        path: folder of the SavedModel; a module that is there is replaced.
         metadata: JSON-ready facts about the module, such as `step`.
+
+    Raises:
+        FileExistsError: there is something else at `path`.
+        OSError: it cannot be written.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    check_target(path)
     module = _Module(generator, discriminator)
-    tf.saved_model.save(
-        module,
-        str(partial),
-        signatures={
-            "serving_default": module.generate,
-            "generator": module.generate,
-            "discriminator": module.discriminate,
-        },
-    )
     facts = {
         **metadata,
         "latents": dataclasses.asdict(latents),
@@ -105,9 +101,35 @@ def export(
             "keras": keras.__version__,
         },
     }
-    (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    with files.replacing(path) as partial:
+        tf.saved_model.save(
+            module,
+            str(partial),
+            signatures={
+                "serving_default": module.generate,
+                "generator": module.generate,
+                "discriminator": module.discriminate,
+            },
+        )
+        (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def check_target(path: str | os.PathLike) -> None:
+    """Refuses to write a module over anything but a module or an empty folder.
+
+    Raises:
+        FileExistsError: there is something else at `path`.
+    """
+    path = pathlib.Path(path)
+    ours = (path / METADATA).is_file() or (path.is_dir() and not any(path.iterdir()))
+    if path.exists() and not ours:
+        raise FileExistsError(
+            "A module must be written to a new folder, an empty one, or over a module "
+            f"of ours, which holds `{METADATA}`. Received: path={path}, which holds "
+            "something else. Name another folder, or move that away."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +191,8 @@ class LoadedModule:
         return {name: value.numpy() for name, value in outputs.items()}
 
 
-def load(path: str | os.PathLike) -> LoadedModule:
-    """Loads a module that `export` wrote.
-
-    Args:
-        path: the SavedModel's folder.
+def read_metadata(path: str | os.PathLike) -> dict:
+    """The facts of a module's `saved_model.json`, without loading the module.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -182,31 +201,58 @@ def load(path: str | os.PathLike) -> LoadedModule:
     path = pathlib.Path(path)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"A module must be a folder. Received: module={path}, which does not "
-            "exist. Modules of a run lie in <model_dir>/tfhub/<step>."
+            "A module must be a folder. Received: "
+            f"module={path}, which is none. {_WHERE}"
         )
-    if not (path / "saved_model.pb").is_file():
-        raise ValueError(
-            "A module must hold `saved_model.pb`. Received: "
-            f"module={path}, which does not. Modules of a run lie in "
-            "<model_dir>/tfhub/<step>."
-        )
-    if not (path / METADATA).is_file():
-        raise ValueError(
-            f"A module must hold `{METADATA}`, which says how z is drawn. Received: "
-            f"module={path}, which does not. Export it again from its checkpoint."
-        )
-    metadata = json.loads((path / METADATA).read_text())
-    module = tf.saved_model.load(str(path))
-    if "generator" not in module.signatures:
-        raise ValueError(
-            "A module must have a signature `generator`. Received: "
-            f"module={path} with the signatures {sorted(module.signatures)}."
-        )
+    for name in (METADATA, "saved_model.pb"):
+        if not (path / name).is_file():
+            raise ValueError(
+                f"A module must be a folder that this package exported, with `{name}` "
+                f"in it. Received: module={path}, where that is missing. {_WHERE}"
+            )
+    try:
+        metadata = json.loads((path / METADATA).read_text())
+        Latents(**metadata["latents"])
+        tuple(metadata["image_shape"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return metadata
+
+
+def load(path: str | os.PathLike) -> LoadedModule:
+    """Loads a module that `export` wrote.
+
+    Args:
+        path: the SavedModel's folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder holds no module of ours, or a damaged one.
+    """
+    path = pathlib.Path(path)
+    metadata = read_metadata(path)
+    image_shape = tuple(metadata["image_shape"])
+    try:
+        module = tf.saved_model.load(str(path))
+        generated = module.signatures["generator"].structured_outputs["generated"]
+        logits = module.signatures["discriminator"].structured_outputs["logits"]
+        if generated.shape[1:] != image_shape or logits.shape[1:] != (1,):
+            raise ValueError("its signatures make something else")
+    # What damaged files raise is up to TensorFlow.
+    except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
+        raise _damaged(path, error) from error
     return LoadedModule(
         path=str(path),
         latents=Latents(**metadata["latents"]),
-        image_shape=tuple(metadata["image_shape"]),
+        image_shape=image_shape,
         metadata=metadata,
         _module=module,
+    )
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+    return ValueError(
+        "A module must be as this package exported it. Received: "
+        f"module={path}, which cannot be used: {type(error).__name__}: {error}. "
+        "Export it again from its checkpoint."
     )

@@ -114,9 +114,10 @@ class GAN(keras.Model):
         self.built = True
 
     @property
-    def step(self) -> keras.Variable:
-        """Generator steps taken so far."""
-        return self.g_optimizer.iterations
+    def step(self) -> int:
+        """Generator steps taken so far; not for use inside a step."""
+        # A variable with a copy on every replica has no `int()`.
+        return int(self.g_optimizer.iterations.numpy())
 
     @property
     def sampler(self) -> keras.Model:
@@ -166,7 +167,7 @@ class GAN(keras.Model):
     def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
         """This replica's slice of the global batch of noise."""
         replica = tf.distribute.get_replica_context()
-        draw = tf.cast(self.step.value, tf.int64) * self.d_steps + d_step
+        draw = self._step_tensor() * self.d_steps + d_step
         seed = tf.random.experimental.stateless_fold_in(
             tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw
         )
@@ -174,6 +175,16 @@ class GAN(keras.Model):
         # The replica's number may be a tensor: a slice of static size keeps shapes.
         start = replica.replica_id_in_sync_group * batch_size
         return tf.slice(latents, [start, 0], [batch_size, self.latents.dim])
+
+    def _step_tensor(self) -> tf.Tensor:
+        """Generator steps taken so far, read now.
+
+        `tf.cast` alone would return the variable itself where no cast is needed, to
+        be read after the update that counts it up.
+        """
+        return tf.cast(
+            tf.convert_to_tensor(self.g_optimizer.iterations.value), tf.int64
+        )
 
     def _shown(self, images: tf.Tensor) -> tuple[tf.Tensor, int]:
         """The images as D sees them, and how many of them it sees turned."""
@@ -240,7 +251,7 @@ class GAN(keras.Model):
             [v.value for v in variables],
             output_gradients=tape.gradient(scaled_loss, fake_images),
         )
-        step = tf.cast(self.step.value, tf.int64)
+        step = self._step_tensor()
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)

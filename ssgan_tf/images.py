@@ -1,10 +1,11 @@
 """Pictures: grids of images, and PNG files."""
 
 import os
-import pathlib
 
 import numpy as np
 import tensorflow as tf
+
+from ssgan_tf import files
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
@@ -38,8 +39,5 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
         path: the file.
         image: uint8, `(height, width, 1 or 3)`.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(tf.io.encode_png(image).numpy())
-    partial.replace(path)
+    with files.replacing(path) as partial:
+        partial.write_bytes(tf.io.encode_png(image).numpy())

@@ -13,10 +13,11 @@ import difflib
 import os
 import pathlib
 import re
+import textwrap
 
 import tensorflow as tf
 
-from ssgan_tf import config
+from ssgan_tf import config, exporting, files
 from ssgan_tf.gan import GAN
 
 
@@ -38,13 +39,25 @@ class RunDir:
         """Folder of the module exported at `step`."""
         return self.path / "tfhub" / str(step)
 
+    def has_module(self, step: int) -> bool:
+        """Whether there is a module of `step`, newer than its checkpoint."""
+        metadata = self.module(step) / exporting.METADATA
+        index = pathlib.Path(self.checkpoint(step) + ".index")
+        # Older: a run that was deleted but for its modules, and trained anew.
+        return metadata.is_file() and metadata.stat().st_mtime >= index.stat().st_mtime
+
     def checkpoint_steps(self) -> list[int]:
         """Steps that have a complete checkpoint, ascending."""
         state = tf.train.get_checkpoint_state(str(self.checkpoints))
         if state is None:
             return []
-        paths = state.all_model_checkpoint_paths
-        return sorted(int(path.rsplit("-", 1)[1]) for path in paths)
+        names = (os.path.basename(path) for path in state.all_model_checkpoint_paths)
+        return sorted(
+            int(match[1])
+            for name in names
+            if (match := re.fullmatch(r"ckpt-(\d+)", name))
+            and (self.checkpoints / f"{name}.index").is_file()
+        )
 
     def checkpoint(self, step: int) -> str:
         """Prefix of the checkpoint at `step`.
@@ -98,6 +111,29 @@ class RunDir:
             )
         return configs[-1]
 
+    def check_usable(self) -> None:
+        """Refuses a path where no run can be kept. Makes nothing.
+
+        Raises:
+            OSError: it is no folder or cannot be written.
+            ValueError: it holds checkpoints without the configuration they belong to.
+        """
+        nearest = self.path
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise OSError(
+                "`--model_dir` must be a writable folder, or a path where one can be "
+                f"made. Received: model_dir={self.path}, but {nearest} is "
+                f"{'not writable' if nearest.is_dir() else 'no folder'}. Name another."
+            )
+        if self.checkpoint_steps() and not self.configs():
+            raise ValueError(
+                "`--model_dir` must hold a file operative_config-<step>.gin beside its "
+                f"checkpoints. Received: model_dir={self.path}, which has none. Put it "
+                "back, or name another folder."
+            )
+
     def check_config(self, operative: str) -> None:
         """Refuses a configuration other than the one the run was started with.
 
@@ -128,9 +164,10 @@ class RunDir:
         )
 
     def write_config(self, operative: str, step: int) -> None:
-        """Records the configuration in force from `step` on."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        config.write_text(self.path / f"operative_config-{step}.gin", operative)
+        """Records the configuration in force from `step` on, unless it was before."""
+        configs = self.configs()
+        if not configs or _bindings(configs[-1].read_text()) != _bindings(operative):
+            files.write_text(self.path / f"operative_config-{step}.gin", operative)
 
 
 def _bindings(text: str) -> list[str]:
@@ -139,7 +176,12 @@ def _bindings(text: str) -> list[str]:
 
 
 def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
-    """All state of a run: nets, optimizers (the step number with them), average."""
+    """All state of a run: nets, optimizers (the step number with them), average.
+
+    Every variable is listed, in its owner's order. TensorFlow would look for them by
+    itself in the attributes of the networks, but it does not look into Keras's lists
+    of layers and says nothing of what it misses.
+    """
     parts = {
         "generator": gan.generator,
         "discriminator": gan.discriminator,
@@ -148,4 +190,31 @@ def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
     }
     if gan.average is not None:
         parts["average"] = gan.average
-    return tf.train.Checkpoint(**parts)
+    return tf.train.Checkpoint(
+        **{
+            part: {
+                f"{i:04d}_{variable.name}": variable.value
+                for i, variable in enumerate(owner.variables)
+            }
+            for part, owner in parts.items()
+        }
+    )
+
+
+def restore(gan: GAN, prefix: str) -> None:
+    """Gives a GAN the state of a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint is damaged or belongs to another GAN.
+    """
+    try:
+        checkpoint_of(gan).restore(prefix).assert_consumed()
+    # What a damaged file raises is up to TensorFlow.
+    except (AssertionError, ValueError, LookupError, tf.errors.OpError) as error:
+        raise ValueError(
+            "A checkpoint must be whole and fit the configuration. Received: "
+            f"checkpoint={prefix}, which cannot be restored: "
+            f"{textwrap.shorten(str(error), 200)} Go back to the configuration that it "
+            "was written under, or delete its files if they are damaged: the run then "
+            "continues from the checkpoint before."
+        ) from error

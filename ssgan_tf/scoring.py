@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from ssgan_tf import config, datasets
+from ssgan_tf import datasets, files
 from ssgan_tf.evaluation import features, scores
 from ssgan_tf.exporting import LoadedModule
 from ssgan_tf.run_dir import RunDir
@@ -121,11 +121,23 @@ class ScoreTable:
         self.path = pathlib.Path(path)
 
     def rows(self) -> list[dict[str, str]]:
-        """All rows, in the order in which they were scored."""
-        if not self.path.is_file():
+        """All rows, in the order in which they were scored.
+
+        Raises:
+            ValueError: the file is no table of scores.
+        """
+        if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if not {"step", "protocol"} <= set(reader.fieldnames or ()):
+            raise ValueError(
+                "A table of scores must have the columns `step` and `protocol`. "
+                f"Received: {self.path} with the columns {reader.fieldnames}. Name "
+                "another file by --score_filename, or move that one away."
+            )
+        return rows
 
     def has(self, step: int, protocol: str) -> bool:
         """Whether this checkpoint has been scored under this protocol."""
@@ -142,14 +154,22 @@ class ScoreTable:
         protocol: str,
         operative_config: str,
     ) -> None:
-        """Adds a row; the file is replaced as a whole."""
+        """Adds a row; the file is replaced as a whole.
+
+        A checkpoint that another process has scored under this protocol in the
+        meantime is left as it is.
+        """
         row = {"checkpoint": checkpoint, "step": str(step)}
         for name, numbers in values.items():
             row[f"{name}_mean"] = repr(float(np.mean(numbers)))
             row[f"{name}_std"] = repr(float(np.std(numbers)))
             row[f"{name}_list"] = json.dumps(numbers)
         row |= {"protocol": protocol, "config": operative_config}
-        rows = [*self.rows(), row]
+        with files.locked(self.path.parent):
+            if not self.has(step, protocol):
+                self._write([*self.rows(), row])
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
         # Metrics may differ between rows; protocol and config stay last.
         columns = list(dict.fromkeys(name for each in rows for name in each))
         columns = [name for name in columns if name not in ("protocol", "config")]
@@ -157,14 +177,15 @@ class ScoreTable:
         writer = csv.DictWriter(text, [*columns, "protocol", "config"], restval="")
         writer.writeheader()
         writer.writerows(rows)
-        config.write_text(self.path, text.getvalue())
+        files.write_text(self.path, text.getvalue())
 
 
 def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
     """The scores of a run as a table, and the paths of what to look at.
 
-    One column per scored checkpoint, the first and the latest ones; distances of the
-    last column are also given as a share of the first one's.
+    One column per checkpoint scored under the protocol of the newest row, the first
+    and the latest ones; distances of the last column are also given as a share of the
+    first one's.
 
     Args:
         run: the run directory.
@@ -174,19 +195,26 @@ def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
         FileNotFoundError: there are no scores.
     """
     table = ScoreTable(run.path / score_filename)
-    rows = sorted(table.rows(), key=lambda row: int(row["step"]))
+    rows = table.rows()
     if not rows:
         raise FileNotFoundError(
             f"The run must have scores in {score_filename}. Received: model_dir="
             f"{run.path}, which has none. Run with --schedule=eval_after_train."
         )
+    # Numbers under different protocols cannot be compared.
+    rows = [row for row in rows if row["protocol"] == rows[-1]["protocol"]]
+    rows.sort(key=lambda row: int(row["step"]))
     rows = rows[:1] + rows[1:][-_SUMMARY_COLUMNS:]
-    metrics = [name[: -len("_mean")] for name in rows[0] if name.endswith("_mean")]
+    metrics = [
+        name.removesuffix("_mean")
+        for name, value in rows[-1].items()
+        if name.endswith("_mean") and value
+    ]
     width = max(map(len, metrics))
     lines = [f"{'step':<{width}}" + "".join(f"{row['step']:>10}" for row in rows)]
     for metric in metrics:
         numbers = [row[f"{metric}_mean"] for row in rows]
-        cells = (f"{float(n):>10.4g}" if n else f"{'-':>10}" for n in numbers)
+        cells = (f"{float(n):>10.4g}" for n in numbers)
         notes = ""
         if metric == ROTATION_ACCURACY:
             notes = "   chance 0.25"
@@ -197,7 +225,7 @@ def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
     last = int(rows[-1]["step"])
     lines += ["", f"protocol: {rows[-1]['protocol']}", ""]
     pictures = sorted(run.path.glob("*.png"))
-    pictures += [run.samples / f"{step}.png" for step in (last,)]
+    pictures.append(run.samples / f"{last}.png")
     for what, path in [
         *(("picture", path) for path in pictures),
         ("TF-Hub module", run.module(last)),

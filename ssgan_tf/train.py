@@ -37,12 +37,13 @@ _SCORE_FILENAME = flags.DEFINE_string(
     "score_filename", "scores.csv", "Table of scores in the run directory."
 )
 _NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
-    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint."
+    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
 )
 _EVAL_EVERY_STEPS = flags.DEFINE_integer(
     "eval_every_steps",
     5000,
     "Score checkpoints whose step this divides, and the last; 0 scores all.",
+    lower_bound=0,
 )
 _INCEPTION_PATH = flags.DEFINE_string(
     "inception_path",

@@ -144,9 +144,8 @@ def test_self_modulation_starts_as_plain_normalization():
     )
 
 
-def run_on_two_replicas(layer, images, latents, weights):
+def run_on_two_replicas(strategy, layer, images, latents, weights):
     """Outputs, and gradients of the sum over both replicas of weights * outputs."""
-    strategy = tf.distribute.get_strategy()
 
     def half(array):
         return strategy.experimental_distribute_values_from_function(
@@ -178,16 +177,16 @@ def gradients(layer, images, latents, weights):
 
 
 @every_norm
-def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(kind):
+def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(kind, two_replicas):
     images, latents = inputs_and_latents()
     # The halves differ: moments of a replica's own share would be wrong.
     images[4:] = 2 * images[4:] + 1
     weights = np.random.default_rng(5).normal(size=SHAPE).astype("float32")
     single = built(kind)
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with two_replicas.scope():
         layer = built(kind)
-        copy_weights(single, layer)
-        shared = run_on_two_replicas(layer, images, latents, weights)
+    copy_weights(single, layer)
+    shared = run_on_two_replicas(two_replicas, layer, images, latents, weights)
     whole = gradients(
         single, tf.constant(images), tf.constant(latents), tf.constant(weights)
     )
@@ -198,30 +197,27 @@ def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(kind):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(joined, expected, rtol=1e-4, atol=2e-5 * scale)
     for ours, expected in zip(layer.variables, single.variables, strict=True):
-        copies = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"]
-        ).experimental_local_results(ours.value)
+        copies = two_replicas.experimental_local_results(ours.value)
         assert len(copies) == 2
         np.testing.assert_array_equal(copies[0], copies[1])
         np.testing.assert_allclose(copies[0], np.array(expected), rtol=1e-5, atol=1e-6)
 
 
-def test_moments_across_replicas_survive_a_large_mean():
+def test_moments_across_replicas_survive_a_large_mean(two_replicas):
     # E[x^2] - E[x]^2 loses every digit here, and may turn negative.
     rng = np.random.default_rng(0)
     images = (300 + 0.01 * rng.normal(size=(8, 4, 4, 3))).astype("float32")
     images[..., 2] = 77.7  # a dead channel
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    shares = strategy.experimental_distribute_values_from_function(
+    shares = two_replicas.experimental_distribute_values_from_function(
         lambda c: tf.constant(np.split(images, 2)[c.replica_id_in_sync_group])
     )
-    mean, variance = strategy.run(
+    mean, variance = two_replicas.run(
         tf.function(lambda x: cross_replica_moments(x, [0, 1, 2])), args=(shares,)
     )
     expected = moments(images)
-    for copy in strategy.experimental_local_results(mean):
+    for copy in two_replicas.experimental_local_results(mean):
         np.testing.assert_allclose(copy, expected[0], rtol=1e-6)
-    for copy in strategy.experimental_local_results(variance):
+    for copy in two_replicas.experimental_local_results(variance):
         np.testing.assert_allclose(copy, expected[1], rtol=1e-2, atol=1e-6)
 
 

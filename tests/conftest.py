@@ -11,6 +11,7 @@ os.environ["TFDS_DATA_DIR"] = os.path.join(_HOME.name, "tensorflow_datasets")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 # Two logical CPUs stand in for two accelerators: MirroredStrategy then works here.
@@ -22,3 +23,20 @@ tf.config.set_logical_device_configuration(
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds.")
+
+
+@pytest.fixture(autouse=True)
+def fresh_collectives():
+    """Gives the strategies of this test exchanges of their own.
+
+    Every MirroredStrategy numbers its exchanges from the same start, and a process
+    remembers each number's shape: a second strategy would fail. TensorFlow's tests
+    move the start in this way.
+    """
+    tf.distribute.MirroredStrategy._collective_key_base += 100_000
+
+
+@pytest.fixture
+def two_replicas():
+    """A strategy over two logical CPUs."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

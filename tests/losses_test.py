@@ -20,9 +20,8 @@ FORMULAS = {
     losses.Wasserstein: (lambda r, f: f.mean() - r.mean(), lambda f: -f.mean()),
     losses.LeastSquares: (
         lambda r, f: (
-            ((special.expit(r) - 1) ** 2).mean() + (special.expit(f) ** 2).mean()
-        )
-        / 2,
+            (((special.expit(r) - 1) ** 2).mean() + (special.expit(f) ** 2).mean()) / 2
+        ),
         lambda f: ((special.expit(f) - 1) ** 2).mean() / 2,
     ),
 }

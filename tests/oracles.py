@@ -107,9 +107,7 @@ def insert_zeros(images: tf.Tensor) -> tf.Tensor:
 def average_pool(images: tf.Tensor) -> tf.Tensor:
     """Means of 2x2 windows; one at an odd border holds what there is."""
     _, height, width, _ = images.shape
-    rows = [
-        tf.reduce_mean(images[:, i : i + 2], axis=1) for i in range(0, height, 2)
-    ]
+    rows = [tf.reduce_mean(images[:, i : i + 2], axis=1) for i in range(0, height, 2)]
     halved = tf.stack(rows, axis=1)
     columns = [
         tf.reduce_mean(halved[:, :, j : j + 2], axis=2) for j in range(0, width, 2)
@@ -161,13 +159,15 @@ class NumpyAdam:
         return updated
 
 
-def tiny_generator(norm=layers.BatchNorm, seed=0, latent_dim=5) -> ResNetGenerator:
-    """8x8 images from two blocks; every weight random, so that none is special."""
+def tiny_generator(
+    norm=layers.BatchNorm, seed=0, start=(2, 6), widths=(6, 4)
+) -> ResNetGenerator:
+    """8x8 images; every weight random, so that none is special."""
     generator = ResNetGenerator(
-        latent_dim=latent_dim,
+        latent_dim=5,
         image_shape=(8, 8, 3),
-        start=(2, 6),
-        stages=[Stage(6, "up"), Stage(4, "up")],
+        start=start,
+        stages=[Stage(width, "up") for width in widths],
         norm=norm,
         spectral_norm=False,
         kernel_initializer="zeros",
@@ -176,11 +176,13 @@ def tiny_generator(norm=layers.BatchNorm, seed=0, latent_dim=5) -> ResNetGenerat
     return generator
 
 
-def tiny_discriminator(seed=1, rotation_head=True) -> ResNetDiscriminator:
-    """Two blocks on 8x8 images, spectrally normalized."""
+def tiny_discriminator(
+    seed=1, rotation_head=True, stages=((6, "down"), (8, "none"))
+) -> ResNetDiscriminator:
+    """Spectrally normalized, for 8x8 images."""
     discriminator = ResNetDiscriminator(
         image_shape=(8, 8, 3),
-        stages=[Stage(6, "down"), Stage(8, "none")],
+        stages=[Stage(*stage) for stage in stages],
         spectral_norm=True,
         rotation_head=rotation_head,
         kernel_initializer="zeros",

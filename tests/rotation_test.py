@@ -43,9 +43,7 @@ def test_last_rows_are_the_last_images_turned_by_their_labels(batch, num_rotated
     for row, (image, label) in enumerate(
         zip(shown[-4 * num_rotated :], labels, strict=True)
     ):
-        np.testing.assert_array_equal(
-            image, np.rot90(chosen[row % num_rotated], label)
-        )
+        np.testing.assert_array_equal(image, np.rot90(chosen[row % num_rotated], label))
 
 
 def test_loss_is_the_cross_entropy():
@@ -88,7 +86,9 @@ def test_accuracy_counts_the_images_whose_turn_is_named():
     logits = noise(64, 4, seed=2).astype("float32")
     labels = np.random.default_rng(3).integers(0, 4, 64).astype("int32")
     accuracy = rotation.rotation_accuracy(tf.constant(logits), tf.constant(labels))
-    expected = np.mean([row.argmax() == k for row, k in zip(logits, labels, strict=True)])
+    expected = np.mean(
+        [row.argmax() == k for row, k in zip(logits, labels, strict=True)]
+    )
     assert 0.0 < expected < 1.0
     np.testing.assert_allclose(accuracy.numpy(), expected, rtol=1e-6)
 

@@ -126,9 +126,7 @@ class TestInLayers:
                 Conv2D(4, spectral_norm=True, resample=resample), (None, 4, 4, 3)
             )
             raw = self.built(Conv2D(4, resample=resample), (None, 4, 4, 3))
-            sigma, _, _ = power_iteration(
-                normalized.kernel, normalized.spectral_norm.u
-            )
+            sigma, _, _ = power_iteration(normalized.kernel, normalized.spectral_norm.u)
             raw.kernel.assign(np.array(normalized.kernel) / sigma)
             raw.bias.assign(np.array(normalized.bias))
             np.testing.assert_allclose(

@@ -11,8 +11,9 @@ def cross_replica_moments(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and biased variance over `axes` and over all replicas.
 
-    Each replica takes its own two-pass moments; the replicas then share their means
-    and mean squares. All replicas must hold equally many values.
+    The replicas share their means first, then their variances about the common mean:
+    a mean square less the squared mean would lose the variance of a channel whose
+    mean is large. All replicas must hold equally many values.
 
     Args:
         inputs: float tensor.
@@ -26,12 +27,11 @@ def cross_replica_moments(
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return mean, variance
-    mean, mean_square = tf.unstack(
-        replica.all_reduce(
-            tf.distribute.ReduceOp.MEAN, tf.stack([mean, variance + tf.square(mean)])
-        )
+    common = replica.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
+    variance = replica.all_reduce(
+        tf.distribute.ReduceOp.MEAN, variance + tf.square(mean - common)
     )
-    return mean, mean_square - tf.square(mean)
+    return common, variance
 
 
 class _BatchNorm(keras.layers.Layer):

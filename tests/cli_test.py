@@ -1,0 +1,225 @@
+"""The command line under wrong input: one clear error, and nothing written."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+import tiny
+from absl.testing import flagsaver
+
+from ssgan_tf import cli, config, run_dir, train
+
+SSGAN = "import sys; sys.argv[0] = 'ssgan'; from ssgan_tf import cli; cli.main()"
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, tmp_path):
+    """Runs `ssgan train` here, in an empty folder: `(exit code, output, errors)`."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ssgan", *arguments])
+        capfd.readouterr()
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
+            cli.run(train.main)
+        code = caught.value.code
+        return code or 0, *capfd.readouterr()
+
+    return call
+
+
+def tree(folder) -> dict[str, bytes | None]:
+    """Every file and folder below, with contents."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in pathlib.Path(folder).rglob("*")
+    }
+
+
+def refused(run, *arguments: str) -> str:
+    """The error message of a call that must write nothing."""
+    before = tree(".")
+    code, _, errors = run(*arguments)
+    assert code == 1
+    assert "Traceback" not in errors
+    assert tree(".") == before
+    return errors
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "--gin_config must name"),
+        (["--gin_config=quickstart.gin"], "--model_dir must name"),
+        (["--gin_config=quickstart.gin", "--model_dir=a", "b"], "argument: b"),
+        (["--gin_config=nosuch.gin", "--model_dir=a"], "--gin_config=nosuch.gin"),
+        (["--modeldir=a"], "modeldir"),
+        (["--schedule=eval"], "train|eval_after_train|continuous_eval"),
+        (["--strategy=tpus"], "auto|one_device|mirrored"),
+        (["--num_eval_averaging_runs=0"], "--num_eval_averaging_runs=0"),
+        (["--eval_every_steps=-5"], "--eval_every_steps=-5"),
+    ],
+)
+def test_flags(run, arguments, words):
+    assert words in refused(run, *arguments)
+
+
+def test_config_errors_are_all_shown(run):
+    pathlib.Path("my.gin").write_text("options.batchsize = 3\nloss.fn = @hnge\n")
+    errors = refused(run, "--gin_config=my.gin", "--model_dir=run")
+    assert "error: The configuration has lines that cannot be used" in errors
+    assert "my.gin:1: options.batchsize = 3" in errors and "my.gin:2" in errors
+
+
+@pytest.mark.parametrize(
+    "binding, words",
+    [
+        ("options.batch_size = 0", "batch_size=0"),
+        ('dataset.name = "imagenet"', "Legal names: cifar10, digits32"),
+        ('options.architecture = "dcgan"', "['resnet_cifar']"),
+        ("SSGAN.rotated_batch_size = 64", "batch_size=8"),
+        ("SSGAN.rotated_batch_size = 6", "rotated_batch_size=6"),
+        ("ModularGAN.g_lr = -1", "g_lr=-1"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_values(run, binding, words, dry):
+    where = "--dry_run" if dry else "--model_dir=run"
+    errors = refused(run, *tiny.flags(binding), where)
+    assert errors.strip().startswith("error: ") and words in errors
+
+
+def test_batch_and_replicas(run):
+    mirrored = "--strategy=mirrored"
+    errors = refused(
+        run,
+        *tiny.flags("options.batch_size = 7", "SSGAN.rotated_batch_size = 8"),
+        "--model_dir=run",
+        mirrored,
+    )
+    assert "batch_size=7, replicas=2. Choose a multiple of 2" in errors
+    errors = refused(
+        run, *tiny.flags("SSGAN.rotated_batch_size = 4"), "--model_dir=run", mirrored
+    )
+    assert "rotated_batch_size=4, replicas=2. Choose a multiple of 8" in errors
+
+
+def test_sizes_that_the_architecture_cannot_make(run, monkeypatch):
+    from ssgan_tf import datasets
+
+    for size in (48, 31):
+        spec = datasets.DatasetSpec("other", "1.0.0", (size, size, 3), num_classes=2)
+        monkeypatch.setitem(datasets.DATASETS, "other", spec)
+        errors = refused(run, *tiny.flags('dataset.name = "other"'), "--model_dir=run")
+        assert f"image_shape=({size}, {size}, 3)" in errors and "32" in errors
+    with pytest.raises(ValueError, match=r"square.*\(32, 48, 3\)"):
+        datasets.DatasetSpec("other", "1.0.0", (32, 48, 3), num_classes=2)
+
+
+def test_model_dir_that_cannot_be(run):
+    pathlib.Path("file").write_text("mine")
+    for path in ("file", "file/run"):
+        for schedule in ("train", "continuous_eval"):
+            errors = refused(
+                run, *tiny.flags(), f"--model_dir={path}", f"--schedule={schedule}"
+            )
+            assert f"model_dir={path}, but file is no folder" in errors
+
+
+def test_model_dir_of_another_configuration(run):
+    tiny.plan().build_gan()
+    run_dir.RunDir("old").write_config(config.operative_config(), 0)
+    for schedule in ("train", "eval_after_train", "continuous_eval"):
+        errors = refused(
+            run,
+            *tiny.flags("ModularGAN.g_lr = 0.5"),
+            "--model_dir=old",
+            f"--schedule={schedule}",
+        )
+        assert "-ModularGAN.g_lr = " in errors and "+ModularGAN.g_lr = 0.5" in errors
+        assert "--allow_config_change" in errors
+
+
+def test_scores_that_are_none(run):
+    pathlib.Path("run").mkdir()
+    pathlib.Path("run/scores.csv").write_text("mine")
+    errors = refused(run, *tiny.flags(), "--model_dir=run")
+    assert "--score_filename" in errors
+
+
+def test_inception_is_checked_before_training(run):
+    class Narrow(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 299, 299, 3])])
+        def __call__(self, images):
+            flat = tf.zeros([tf.shape(images)[0], 10])
+            return {"pool_3": flat, "logits": flat}
+
+    tf.saved_model.save(Narrow(), "narrow")
+    for path, words in (("missing", "saved_model.pb"), ("narrow", "2048")):
+        for schedule in ("eval_after_train", "continuous_eval"):
+            errors = refused(
+                run,
+                *tiny.flags(),
+                "--model_dir=run",
+                f"--inception_path={path}",
+                f"--schedule={schedule}",
+            )
+            assert words in errors and f"path='{path}'" in errors
+
+
+def test_data_that_is_not_there(run, monkeypatch):
+    pathlib.Path("data").write_text("no folder")
+    errors = refused(run, *tiny.flags(), "--model_dir=run", "--tfds_data_dir=data")
+    assert "error: " in errors and "data" in errors
+
+
+def test_dry_run_writes_nothing(run):
+    data_dir = os.environ["TFDS_DATA_DIR"]
+    before = tree(".")
+    data_before = sorted(tree(data_dir)) if os.path.isdir(data_dir) else None
+    code, output, _ = run(*tiny.flags(), "--dry_run", "--model_dir=run")
+    assert code == 0
+    for words in ("generator", "GFLOP", "8 on 1 replica(s)", "nothing written"):
+        assert words in output
+    assert tree(".") == before
+    data_after = sorted(tree(data_dir)) if os.path.isdir(data_dir) else None
+    assert data_after == data_before
+
+
+def ssgan(*arguments: str, prologue: str = "") -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", prologue + SSGAN, *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_itself():
+    result = ssgan()
+    assert result.returncode == 0 and "train, export and score" in result.stdout
+    assert ssgan("--help").stdout == result.stdout
+    result = ssgan("trian")
+    assert result.returncode == 2 and "unknown command 'trian'" in result.stderr
+
+
+def test_help_is_quick_and_whole():
+    # TensorFlow takes seconds to import, and help does not need it.
+    result = ssgan("train", "--help", prologue="import sys; sys.modules['tensorflow'] "
+                   "= sys.modules['keras'] = None; ")  # fmt: skip
+    for flag in ("--gin_config", "--model_dir", "--[no]dry_run", "eval_after_train"):
+        assert flag in result.stdout
+    assert "--model_dir" in ssgan("summary", "--help").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in config.config_dir().glob("*.gin"))
+)
+def test_dry_run_of_every_config(run, name):
+    code, output, errors = run(f"--gin_config={name}", "--dry_run")
+    assert code == 0, errors
+    assert "nothing written" in output
+    assert list(pathlib.Path(".").iterdir()) == []

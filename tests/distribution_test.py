@@ -1,0 +1,202 @@
+"""Two replicas with half the batch each against one device with the whole batch."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import tiny_discriminator, tiny_generator, values
+
+from ssgan_tf import losses
+from ssgan_tf.gan import GAN
+from ssgan_tf.latents import Latents
+from ssgan_tf.layers import BatchNorm, SelfModulatedBatchNorm
+from ssgan_tf.ssgan import RotationTask
+
+BATCH, SHARE, LATENT_DIM = 16, 8, 5
+ROTATED_BATCH_SIZE = 24  # 6 images in every orientation, 3 on each replica
+
+# A replica turns the last 3 images of its share, the single device the last 6 of the
+# whole batch. Row i of the single device's batch is row ORDER[i] of the two shares
+# laid end to end: so both turn the same images. Nothing else depends on the order.
+ORDER = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 5, 6, 7, 13, 14, 15]
+
+
+class OrderedLatents(Latents):
+    """The same noise, given to the single device's fakes in its own order."""
+
+    def sample(self, num, seed):
+        assert num == BATCH
+        return tf.gather(super().sample(num, seed), ORDER)
+
+
+def build(norm, latents, *, adam, d_steps, steps_per_execution):
+    # One block each: compiling for two replicas takes most of the time here.
+    nets = dict(norm=norm, start=(4, 6), widths=(4,))
+    gan = GAN(
+        tiny_generator(**nets),
+        tiny_discriminator(stages=((6, "down"),)),
+        latents=latents(LATENT_DIM),
+        seed=3,
+        average=tiny_generator(**nets),
+    )
+
+    def optimizer():
+        # With a rate of 1 the change of a weight is its gradient. Adam's epsilon is
+        # far above rounding, which some biases (those before a batch norm) have for
+        # a gradient, and far below all other gradients.
+        if not adam:
+            return keras.optimizers.SGD(1.0)
+        return keras.optimizers.Adam(1e-3, beta_1=0.0, beta_2=0.9, epsilon=1e-5)
+
+    gan.compile(
+        g_optimizer=optimizer(),
+        d_optimizer=optimizer(),
+        adversarial_loss=losses.NonSaturating(),
+        rotation_task=RotationTask(ROTATED_BATCH_SIZE),
+        d_steps=d_steps,
+        ema_decay=0.6,
+        ema_start_step=1,
+        steps_per_execution=steps_per_execution,
+    )
+    return gan
+
+
+def shares(num_steps, d_steps):
+    """Images by step, D update, replica, row."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(num_steps, d_steps, 2, SHARE, 8, 8, 3))
+    # The replicas see unlike images: moments of a share alone would be wrong.
+    images[:, :, 1] **= 3
+    return images.astype("float32")
+
+
+def train(gan, batches, calls):
+    """Runs the compiled train function as `fit` does."""
+    strategy = gan.distribute_strategy
+    gan.make_train_function()
+    data = tf.data.Dataset.from_tensor_slices(batches)
+    iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
+    logs = [gan.train_function(iterator) for _ in range(calls)]
+    return [{name: float(value) for name, value in log.items()} for log in logs]
+
+
+def on_one_device(norm, num_steps, calls, d_steps, **options):
+    gan = build(norm, OrderedLatents, d_steps=d_steps, **options)
+    before = values(gan.generator), values(gan.discriminator)
+    images = shares(num_steps, d_steps)
+    images = images.reshape(num_steps, d_steps, BATCH, 8, 8, 3)[:, :, ORDER]
+    logs = train(gan, images.reshape(num_steps, d_steps * BATCH, 8, 8, 3), calls)
+    return gan, logs, before
+
+
+def on_two_replicas(strategy, norm, num_steps, calls, d_steps, **options):
+    with strategy.scope():
+        gan = build(norm, Latents, d_steps=d_steps, **options)
+    images = np.swapaxes(shares(num_steps, d_steps), 1, 2)
+    # One element per replica and step: the pieces of its share, update by update.
+    images = images.reshape(2 * num_steps, d_steps * SHARE, 8, 8, 3)
+    return gan, train(gan, images, calls)
+
+
+def variables(gan):
+    return [
+        *gan.generator.variables,
+        *gan.discriminator.variables,
+        *gan.average.variables,
+        *gan.g_optimizer.variables,
+        *gan.d_optimizer.variables,
+    ]
+
+
+def assert_same_logs(ours, expected):
+    for one, other in zip(ours, expected, strict=True):
+        assert set(one) == set(other)
+        for name, value in other.items():
+            np.testing.assert_allclose(
+                one[name], value, rtol=1e-4, atol=1e-5, err_msg=name
+            )
+
+
+def cases(*quick):
+    """All four pairs of a norm and a number of D steps; most are slow."""
+    return pytest.mark.parametrize(
+        ("norm", "d_steps"),
+        [
+            pytest.param(
+                norm,
+                d_steps,
+                marks=[] if (norm, d_steps) in quick else pytest.mark.slow,
+            )
+            for norm in (BatchNorm, SelfModulatedBatchNorm)
+            for d_steps in (1, 2)
+        ],
+    )
+
+
+class TestTwoReplicasEqualOneDevice:
+    @cases((BatchNorm, 1))
+    def test_losses_and_gradients(self, two_replicas, norm, d_steps):
+        options = dict(adam=False, d_steps=d_steps, steps_per_execution=1)
+        single, expected_logs, before = on_one_device(norm, 1, 1, **options)
+        shared, logs = on_two_replicas(two_replicas, norm, 1, 1, **options)
+        assert_same_logs(logs, expected_logs)
+        pairs = (
+            (shared.generator, single.generator, before[0]),
+            (shared.discriminator, single.discriminator, before[1]),
+        )
+        for ours, theirs, starts in pairs:
+            for mine, other, start in zip(
+                ours.variables, theirs.variables, starts, strict=True
+            ):
+                change, expected = np.array(mine) - start, np.array(other) - start
+                scale = max(np.abs(expected).max(), 1e-2)
+                np.testing.assert_allclose(
+                    change, expected, atol=1e-4 * scale, err_msg=mine.path
+                )
+
+    @cases((SelfModulatedBatchNorm, 2))
+    def test_several_steps(self, two_replicas, norm, d_steps):
+        options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
+        single, expected_logs, _ = on_one_device(norm, 4, 2, **options)
+        shared, logs = on_two_replicas(two_replicas, norm, 4, 2, **options)
+        assert_same_logs(logs, expected_logs)
+        assert shared.step == single.step == 4
+        for mine, other in zip(variables(shared), variables(single), strict=True):
+            copies = two_replicas.experimental_local_results(mine.value)
+            assert len(copies) == 2
+            np.testing.assert_array_equal(copies[0], copies[1], err_msg=mine.path)
+            np.testing.assert_allclose(
+                copies[0], np.array(other), rtol=1e-4, atol=1e-5, err_msg=mine.path
+            )
+
+
+@pytest.mark.parametrize("d_step", [0, 1])
+def test_slices_of_the_noise_join_to_the_whole(two_replicas, d_step):
+    def draw(gan, strategy, num):
+        gan.g_optimizer.iterations.assign(5)
+        draws = strategy.run(gan._draw_latents, args=(num, d_step))
+        return np.concatenate(strategy.experimental_local_results(draws))
+
+    options = dict(adam=False, d_steps=2, steps_per_execution=1)
+    whole = draw(
+        build(BatchNorm, Latents, **options), tf.distribute.get_strategy(), BATCH
+    )
+    with two_replicas.scope():
+        gan = build(BatchNorm, Latents, **options)
+    assert whole.shape == (BATCH, LATENT_DIM)
+    np.testing.assert_array_equal(draw(gan, two_replicas, SHARE), whole)
+
+
+@pytest.mark.slow
+def test_fit(two_replicas):
+    options = dict(adam=True, d_steps=2, steps_per_execution=2)
+    _, expected_logs, _ = on_one_device(BatchNorm, 4, 2, **options)
+    with two_replicas.scope():
+        gan = build(BatchNorm, Latents, **options)
+    images = np.swapaxes(shares(4, 2), 1, 2).reshape(8, 2 * SHARE, 8, 8, 3)
+    data = two_replicas.distribute_datasets_from_function(
+        lambda _: tf.data.Dataset.from_tensor_slices(images)
+    )
+    history = gan.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history
+    logs = [{name: history[name][epoch] for name in history} for epoch in (0, 1)]
+    assert_same_logs(logs, expected_logs)

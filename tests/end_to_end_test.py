@@ -1,0 +1,462 @@
+"""The whole job in processes of its own: train, kill, resume, score, export, reload."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from tensorflow.python.framework import config as tf_config
+
+from ssgan_tf import (
+    callbacks,
+    config,
+    experiment,
+    exporting,
+    images,
+    scoring,
+    strategies,
+)
+from ssgan_tf.run_dir import RunDir
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PREPARED = ROOT.parent / "shared" / "tfds"
+LAST = 16
+# Two updates of D per step, so that the position in the data counts both; a loop of
+# two steps.
+BINDINGS = (
+    "run_config.deterministic = True",
+    "options.disc_iters = 2",
+    f"options.training_steps = {LAST}",
+    "run_config.iterations_per_loop = 2",
+    "run_config.save_checkpoints_steps = 2",
+    "run_config.save_summary_steps = 2",
+)
+
+
+def start(folder, *command: str, log="log.txt") -> subprocess.Popen:
+    """Starts a Python process in a folder, with its output in a file there."""
+    with open(os.path.join(folder, log), "a") as file:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+
+def start_ssgan(folder, *arguments: str, log="log.txt") -> subprocess.Popen:
+    return start(
+        folder,
+        *("-m", "ssgan_tf.train", "--strategy=one_device", *arguments),
+        log=log,
+    )
+
+
+def finish(process: subprocess.Popen, folder, code: int = 0, log="log.txt") -> str:
+    assert process.wait(timeout=300) == code, (pathlib.Path(folder) / log).read_text()
+    return (pathlib.Path(folder) / log).read_text()
+
+
+def kill_at_checkpoint(process, run: RunDir, step: int) -> None:
+    """Kills a training as soon as it has saved `step`, wherever it is then."""
+    while not (run.checkpoints / f"ckpt-{step}.index").exists():
+        assert process.poll() is None, "the training ended before it was killed"
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert not run.train_done.exists()
+
+
+def checkpoint(run: RunDir, step: int) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(run.checkpoint(step))
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    # How often this process has saved is no state of the run.
+    return {
+        name: reader.get_tensor(name)
+        for name in sorted(names)
+        if not name.startswith("save_counter")
+    }
+
+
+def assert_equal(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run that was left alone, scored while it went on, and one that was killed."""
+    folder = tmp_path_factory.mktemp("runs")
+    arguments = tiny.flags(*BINDINGS)
+    alone, killed = "--model_dir=alone", "--model_dir=killed"
+    # The evaluation starts first: its run directory is not there yet.
+    evaluation = start_ssgan(
+        folder,
+        *arguments,
+        alone,
+        "--schedule=continuous_eval",
+        "--eval_every_steps=8",
+        "--num_eval_averaging_runs=2",
+        log="evaluation.txt",
+    )
+    left_alone = start_ssgan(folder, *arguments, alone, log="alone.txt")
+    victim = start_ssgan(folder, *arguments, killed, log="killed.txt")
+    kill_at_checkpoint(victim, RunDir(folder / "killed"), 4)
+    victim = start_ssgan(folder, *arguments, killed, log="killed.txt")
+    finish(left_alone, folder, log="alone.txt")
+    finish(victim, folder, log="killed.txt")
+    finish(evaluation, folder, log="evaluation.txt")
+    return folder
+
+
+def test_killed_and_resumed_equals_left_alone(runs):
+    log = (runs / "killed.txt").read_text()
+    assert log.count("continuing from killed/checkpoints/ckpt-") == 1
+    assert "Traceback" not in log
+    alone, killed = RunDir(runs / "alone"), RunDir(runs / "killed")
+    assert alone.checkpoint_steps() == list(range(0, LAST + 1, 2))
+    for step in (0, LAST):
+        ours, theirs = checkpoint(alone, step), checkpoint(killed, step)
+        kinds = {name.split("/")[0] for name in ours}
+        assert kinds == {
+            "generator",
+            "discriminator",
+            "average",
+            "g_optimizer",
+            "d_optimizer",
+        }
+        assert_equal(ours, theirs)
+    # It has learnt something: equal but constant would pass, too.
+    first, last = checkpoint(alone, 0), checkpoint(alone, LAST)
+    moved = [name for name in first if (first[name] != last[name]).any()]
+    assert len(moved) > 0.8 * len(first)
+    assert len(killed.configs()) == 1
+
+
+def test_run_directory(runs):
+    run = RunDir(runs / "alone")
+    assert {path.name for path in run.path.iterdir()} == {
+        ".lock",
+        "TRAIN_DONE",
+        "checkpoints",
+        "operative_config-0.gin",
+        "samples",
+        "scores.csv",
+        "tensorboard",
+        "tfhub",
+    }
+    assert not list(run.path.rglob("*.partial"))
+    text = run.latest_config().read_text()
+    for line in ("options.disc_iters = 2", "SSGAN.weight_rotation_loss_g = 0.2"):
+        assert line in text.splitlines()
+    samples = {path.name for path in run.samples.iterdir()}
+    assert samples == {f"{step}.png" for step in run.checkpoint_steps()}
+
+
+def test_tensorboard_tags(runs):
+    found = {}
+    for path in sorted((runs / "alone" / "tensorboard").iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(event.step)
+    scalars = {
+        "loss/d",
+        "loss/g",
+        "loss/rotation_real",
+        "loss/rotation_fake",
+        "accuracy/rotation_real",
+        "accuracy/rotation_fake",
+    }
+    assert scalars | {"fake_images"} <= set(found)
+    for tag in scalars:
+        assert found[tag] == list(range(2, LAST + 1, 2))
+    assert found["fake_images"] == list(range(0, LAST + 1, 2))
+
+
+def test_log_off_the_terminal(runs):
+    log = (runs / "alone.txt").read_text()
+    assert f"step {LAST}/{LAST}" in log and "steps/s" in log and "ETA" in log
+    assert "rotation accuracy real" in log
+    assert "\r" not in log and "Traceback" not in log
+
+
+def test_scores_of_the_evaluation_beside(runs):
+    with (runs / "alone" / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 8, LAST]
+    assert list(rows[0])[:2] == ["checkpoint", "step"]
+    assert list(rows[0])[-2:] == ["protocol", "config"]
+    metrics = {name.removesuffix("_mean") for name in rows[0] if "_mean" in name}
+    assert metrics == {
+        "frechet_digits32_cnn",
+        "classifier_score_digits32_cnn",
+        "kernel_distance_digits32_cnn",
+        "sliced_wasserstein",
+        "rotation_accuracy_test",
+    }
+    for row in rows:
+        assert row["checkpoint"].endswith(f"alone/checkpoints/ckpt-{row['step']}")
+        assert "options.disc_iters = 2" in row["config"]
+        assert "weights=ema" in row["protocol"]
+        for metric in metrics:
+            values = json.loads(row[f"{metric}_list"])
+            assert len(values) == (1 if "rotation" in metric else 2)
+            assert float(row[f"{metric}_mean"]) == pytest.approx(np.mean(values))
+            assert float(row[f"{metric}_std"]) == pytest.approx(np.std(values))
+    assert {path.name for path in (runs / "alone/tfhub").iterdir()} == {
+        "0",
+        "8",
+        str(LAST),
+    }
+
+
+def reopen(run: RunDir, *bindings: str) -> config.Experiment:
+    config.parse([str(run.latest_config())], bindings)
+    return config.experiment()
+
+
+@pytest.fixture
+def undo_determinism():
+    yield
+    tf_config.disable_op_determinism()
+
+
+def start_again(plan, run, **changes):
+    arguments = {
+        "schedule": "eval_after_train",
+        "strategy_name": "one_device",
+        "data_dir": None,
+        "inception_path": None,
+        "num_eval_averaging_runs": 2,
+        "eval_every_steps": 8,
+        "score_filename": "scores.csv",
+        "allow_config_change": False,
+        **changes,
+    }
+    experiment.train_and_evaluate(plan, run, **arguments)
+
+
+def stamps(run: RunDir) -> dict[str, int]:
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in run.path.rglob("*")
+        if path.is_file() and path.name not in ("TRAIN_DONE", ".lock")
+    }
+
+
+def test_a_finished_run_started_again_changes_nothing(runs, undo_determinism):
+    run = RunDir(runs / "alone")
+    before = stamps(run)
+    plan = reopen(run)
+    for schedule in ("eval_after_train", "train", "continuous_eval"):
+        start_again(plan, run, schedule=schedule)
+        assert stamps(run) == before
+
+
+def test_the_grid_of_the_export_is_the_trainers(runs):
+    run = RunDir(runs / "alone")
+    module = exporting.load(run.module(LAST))
+    grid = images.grid(module.sample(64, seed=0), columns=8)
+    trainers = tf.io.decode_png((run.samples / f"{LAST}.png").read_bytes()).numpy()
+    # 1e-5 in [0, 1] may cross a rounding boundary of 8 bit.
+    difference = np.abs(grid.astype(int) - trainers.astype(int))
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
+    assert grid.std() > 1.0
+
+    gan = reopen(run).build_gan()
+    experiment.restore(gan, run.checkpoint(LAST))
+    latents = gan.latents.sample(64, [0, 1])
+    samples = gan.sampler(latents, training=False).numpy()
+    np.testing.assert_allclose(module.sample(64, seed=0), samples, atol=1e-5)
+    assert np.abs(samples - gan.generator(latents, training=False)).max() > 1e-3
+
+
+def test_export_scripts(runs, tmp_path):
+    run = runs / "alone"
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    export = [str(ROOT / "export/export_generator.py"), f"--model_dir={run}"]
+    load = [str(ROOT / "export/load_generator.py"), f"--module={run}/tfhub/{LAST}"]
+    calls = {
+        "papers.txt": (1, [*export, "--output_dir=papers"]),
+        "export.txt": (0, [*export, "--step=6", "--output_dir=module"]),
+        "load.txt": (0, [*load, "--num=10", "--seed=3", "--out=new/grid.png"]),
+        "out.txt": (1, [*load, "--out=file/grid.png"]),
+        "jpg.txt": (1, [*load, "--out=grid.jpg"]),
+    }
+    running = {log: start(tmp_path, *calls[log][1], log=log) for log in calls}
+    logs = {}
+    for log, process in running.items():
+        logs[log] = finish(process, tmp_path, calls[log][0], log=log)
+        assert "Traceback" not in logs[log]
+    assert "path=papers" in logs["papers.txt"]
+    assert "path=file/grid.png" in logs["out.txt"]
+    assert "--out=grid.jpg" in logs["jpg.txt"]
+    assert {path.name for path in tmp_path.iterdir()} - set(calls) == {
+        "file",
+        "module",
+        "new",
+        "papers",
+    }
+    assert exporting.read_metadata(tmp_path / "module")["step"] == 6
+    grid = tf.io.decode_png((tmp_path / "new/grid.png").read_bytes()).numpy()
+    expected = exporting.load(run / "tfhub" / str(LAST)).sample(10, seed=3)
+    assert np.abs(grid - images.grid(expected, columns=4).astype(int)).max() <= 1
+
+
+def test_exports_of_what_is_not_there(runs, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"model_dir={tmp_path}"):
+        experiment.load_run(str(tmp_path))
+    plan, run = experiment.load_run(str(runs / "alone"))
+    before = stamps(run)
+    with pytest.raises(FileNotFoundError, match=r"step=7; .* steps \[0, 2, 4, "):
+        experiment.export_checkpoint(plan, run, 7)
+    assert stamps(run) == before
+
+
+def train(plan, run, strategy=None) -> None:
+    strategy = strategy or strategies.get_strategy("one_device")
+    experiment.train(experiment.build(plan, strategy), plan, run)
+
+
+def test_four_steps_equal_one_and_three(tmp_path, monkeypatch, undo_determinism):
+    """One step, SIGTERM, and a second start; one update of D per step."""
+    plan = tiny.plan("run_config.deterministic = True")
+    whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
+    train(plan, whole)
+    act = callbacks.Scalars.act
+
+    def act_and_interrupt(self, step, logs):
+        act(self, step, logs)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.Scalars, "act", act_and_interrupt)
+    with pytest.raises(SystemExit) as caught:
+        train(plan, parts)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert parts.checkpoint_steps() == [0, 1] and not parts.train_done.exists()
+    monkeypatch.undo()
+    train(plan, parts)
+    for step in (2, 4):
+        assert_equal(checkpoint(whole, step), checkpoint(parts, step))
+    assert len(parts.configs()) == 1
+
+
+class FakeScorer:
+    """Stands in for a `ModuleScorer`, at no cost."""
+
+    def __init__(self, protocol: str = "p"):
+        self.scored = []
+        self._protocol = protocol
+
+    def protocol(self, metadata):
+        return self._protocol
+
+    def score(self, module):
+        self.scored.append(module.metadata["step"])
+        return {"m": [1.0]}
+
+
+def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch):
+    """The training starts, saves, deletes, saves again and ends between the polls."""
+    plan = tiny.plan()
+    gan = plan.build_gan()
+    run = RunDir(tmp_path / "later")
+    manager = tf.train.CheckpointManager(
+        experiment.checkpoint_of(gan), str(run.checkpoints), 1, checkpoint_name="ckpt"
+    )
+    operative = config.operative_config()
+    events = [
+        lambda: None,  # Nothing there yet.
+        lambda: run.write_config(operative, 0),
+        lambda: manager.save(checkpoint_number=0),
+        lambda: None,
+        lambda: manager.save(checkpoint_number=2),
+        lambda: (manager.save(checkpoint_number=4), run.train_done.touch()),
+    ]
+    monkeypatch.setattr(experiment.time, "sleep", lambda seconds: events.pop(0)())
+    scorer, table = FakeScorer(), scoring.ScoreTable(run.path / "scores.csv")
+    experiment.evaluate_continuously(
+        plan, run, scorer, table, every_steps=0, allow_config_change=False
+    )
+    assert events == [] and scorer.scored == [0, 2, 4]
+    assert [row["step"] for row in table.rows()] == ["0", "2", "4"]
+
+    # What is there is scored once per protocol; every 3 steps, and the last.
+    for protocol, scored in (("p", []), ("q", [4])):
+        scorer = FakeScorer(protocol)
+        experiment.evaluate(plan, run, scorer, table, every_steps=3)
+        assert scorer.scored == scored
+    assert [row["protocol"] for row in table.rows()] == ["p", "p", "p", "q"]
+
+
+def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkeypatch):
+    plan = tiny.plan()
+    run = RunDir(tmp_path)
+    manager = tf.train.CheckpointManager(
+        experiment.checkpoint_of(plan.build_gan()),
+        str(run.checkpoints),
+        None,
+        checkpoint_name="ckpt",
+    )
+    for step in (0, 2):
+        manager.save(checkpoint_number=step)
+    restore = experiment.restore
+
+    def restore_too_late(gan, prefix):
+        if prefix.endswith("-0"):
+            for path in run.checkpoints.glob("ckpt-0.*"):
+                path.unlink()
+        restore(gan, prefix)
+
+    monkeypatch.setattr(experiment, "restore", restore_too_late)
+    scorer, table = FakeScorer(), scoring.ScoreTable(tmp_path / "scores.csv")
+    experiment.evaluate(plan, run, scorer, table, every_steps=0)
+    assert scorer.scored == [2]
+    assert not run.module(0).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PREPARED.is_dir(), reason="needs a prepared CIFAR-10")
+def test_cifar10_at_a_reduced_width(tmp_path):
+    bindings = {
+        "G.width": 32,
+        "D.width": 32,
+        "options.training_steps": 200,
+        "run_config.save_checkpoints_steps": 100,
+        "run_config.save_summary_steps": 10,
+    }
+    log = finish(
+        start_ssgan(
+            tmp_path,
+            "--gin_config=ssgan_cifar10.gin",
+            *(f"--gin_bindings={key}={value}" for key, value in bindings.items()),
+            "--model_dir=run",
+            f"--tfds_data_dir={PREPARED}",
+            "--schedule=eval_after_train",
+            "--num_eval_averaging_runs=1",
+            "--eval_every_steps=200",
+        ),
+        tmp_path,
+    )
+    assert "step 200/200" in log
+    run = RunDir(tmp_path / "run")
+    assert run.train_done.exists() and run.checkpoint_steps() == [0, 100, 200]
+    module = exporting.load(run.module(200))
+    assert module.sample(4).shape == (4, 32, 32, 3)
+    first, last = scoring.ScoreTable(run.path / "scores.csv").rows()
+    assert (first["step"], last["step"]) == ("0", "200")
+    frechet = "frechet_cifar10_cnn_mean"
+    assert float(last[frechet]) < float(first[frechet])

@@ -1,0 +1,119 @@
+"""The table of scores, the summary, and the scores of an exported module."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from ssgan_tf import datasets, exporting, scoring
+from ssgan_tf.evaluation import scores
+from ssgan_tf.run_dir import RunDir
+
+VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_test": [0.5]}
+
+
+def test_table_keeps_mean_deviation_and_list(tmp_path):
+    table = scoring.ScoreTable(tmp_path / "new" / "scores.csv")
+    assert table.rows() == [] and not table.has(5, "p")
+    table.add(5, "run/ckpt-5", VALUES, "p, with; 'signs'", "a = 1\nb = '2'\n")
+    assert table.rows() == [
+        {
+            "checkpoint": "run/ckpt-5",
+            "step": "5",
+            "frechet_x_mean": "5.0",
+            "frechet_x_std": "1.0",
+            "frechet_x_list": "[4.0, 6.0]",
+            "rotation_accuracy_test_mean": "0.5",
+            "rotation_accuracy_test_std": "0.0",
+            "rotation_accuracy_test_list": "[0.5]",
+            "protocol": "p, with; 'signs'",
+            "config": "a = 1\nb = '2'\n",
+        }
+    ]
+
+
+def test_no_checkpoint_is_scored_twice_under_one_protocol(tmp_path):
+    table = scoring.ScoreTable(tmp_path / "scores.csv")
+    table.add(5, "c", VALUES, "p", "")
+    table.add(5, "c", {"frechet_x": [9.0]}, "p", "")
+    assert table.has(5, "p") and not table.has(5, "q") and not table.has(6, "p")
+    table.add(5, "c", {"other": [1.0]}, "q", "")
+    table.add(6, "c", VALUES, "p", "")
+    rows = table.rows()
+    assert [(row["step"], row["protocol"]) for row in rows] == [
+        ("5", "p"),
+        ("5", "q"),
+        ("6", "p"),
+    ]
+    assert rows[0]["frechet_x_mean"] == "5.0"
+    assert rows[1]["frechet_x_mean"] == "" and rows[1]["other_mean"] == "1.0"
+    assert list(rows[0])[-2:] == ["protocol", "config"]
+
+
+def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("name,phone\nA,1\n")
+    table = scoring.ScoreTable(path)
+    for call in (table.rows, lambda: table.add(1, "c", VALUES, "p", "")):
+        with pytest.raises(ValueError, match="--score_filename"):
+            call()
+    assert path.read_text() == "name,phone\nA,1\n"
+
+
+def test_summary_shows_one_protocol(tmp_path):
+    run = RunDir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="eval_after_train"):
+        scoring.summary(run)
+    table = scoring.ScoreTable(tmp_path / "scores.csv")
+    table.add(0, "c", {"frechet_y": [100.0]}, "old", "")
+    table.add(10, "c", {"frechet_x": [2.0], **VALUES}, "new", "")
+    table.add(0, "c", {"frechet_x": [20.0], "rotation_accuracy_test": [0.2]}, "new", "")
+    run.module(10).mkdir(parents=True)
+    (tmp_path / "mine.png").touch()
+    text = scoring.summary(run)
+    lines = text.splitlines()
+    assert lines[0].split() == ["step", "0", "10"]
+    assert lines[1].split() == ["frechet_x", "20", "5", "last", "/", "first", "0.250"]
+    assert lines[2].split()[:3] == ["rotation_accuracy_test", "0.2", "0.5"]
+    assert "chance 0.25" in lines[2]
+    assert "protocol: new" in text and "old" not in text and "frechet_y" not in text
+    assert str(run.module(10)) in text and str(tmp_path / "mine.png") in text
+    assert "samples" not in text  # Only what exists.
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    gan = tiny.plan().build_gan()
+    path = tmp_path_factory.mktemp("module") / "5"
+    facts = {"step": 5, "weights": "ema", "config": ""}
+    exporting.export(gan.sampler, gan.discriminator, gan.latents, path, facts)
+    return exporting.load(path)
+
+
+def test_scores_are_those_of_the_module(module):
+    scorer = scoring.ModuleScorer("digits32", num_runs=2)
+    values = scorer.score(module)
+    test_images, _ = datasets.load_split("digits32", "test")
+    reference = scores.Scorer(test_images, scorer.extractor)
+    for seed in range(2):
+        fakes = scores.to_uint8(module.sample(len(test_images), seed))
+        expected = reference.score(fakes)
+        assert set(values) == {*expected, "rotation_accuracy_test"}
+        for name, value in expected.items():
+            np.testing.assert_allclose(values[name][seed], value, rtol=1e-5)
+    assert 0.0 <= values["rotation_accuracy_test"][0] <= 1.0
+    assert not any("fid" in name for name in values)
+
+    protocol = dict(
+        fact.split("=") for fact in scorer.protocol(module.metadata).split("; ")
+    )
+    assert protocol["data"] == "digits32" and protocol["split"] == "test"
+    assert protocol["weights"] == "ema" and protocol["fake_seeds"] == "0-1"
+    assert protocol["z"] == "uniform"
+    assert json.loads(protocol["real_count"]) == 397
+
+
+def test_number_of_runs():
+    with pytest.raises(ValueError, match="--num_eval_averaging_runs=0"):
+        scoring.ModuleScorer("digits32", num_runs=0)

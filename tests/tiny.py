@@ -1,0 +1,33 @@
+"""A run that takes seconds: the quick start at a tiny width."""
+
+from ssgan_tf import config
+
+CONFIG = "quickstart.gin"
+BINDINGS = (
+    "options.batch_size = 8",
+    "options.training_steps = 4",
+    "options.z_dim = 8",
+    "SSGAN.rotated_batch_size = 16",
+    "G.width = 4",
+    "D.width = 4",
+    "ModularGAN.ema_decay = 0.5",
+    "standardize_batch.decay = 0.5",
+    "weights.stddev = 0.2",
+    "run_config.iterations_per_loop = 1",
+    "run_config.save_checkpoints_steps = 2",
+    "run_config.save_summary_steps = 1",
+)
+
+
+def plan(*bindings: str) -> config.Experiment:
+    """The experiment under further bindings, which win."""
+    config.parse([CONFIG], [*BINDINGS, *bindings])
+    return config.experiment()
+
+
+def flags(*bindings: str) -> list[str]:
+    """The same as flags of `ssgan train`."""
+    return [
+        f"--gin_config={CONFIG}",
+        *(f"--gin_bindings={line}" for line in (*BINDINGS, *bindings)),
+    ]
