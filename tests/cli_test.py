@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny
 from absl.testing import flagsaver
 
-from ssgan_tf import cli, config, run_dir, train
+from ssgan_tf import cli, config, gin_parser, run_dir, train
 
 SSGAN = "import sys; sys.argv[0] = 'ssgan'; from ssgan_tf import cli; cli.main()"
 
@@ -216,7 +216,7 @@ def test_help_is_quick_and_whole():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", sorted(path.name for path in config.config_dir().glob("*.gin"))
+    "name", sorted(path.name for path in gin_parser.config_dir().glob("*.gin"))
 )
 def test_dry_run_of_every_config(run, name):
     code, output, errors = run(f"--gin_config={name}", "--dry_run")

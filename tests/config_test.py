@@ -6,7 +6,7 @@ import keras
 import pytest
 import tiny
 
-from ssgan_tf import config, losses
+from ssgan_tf import config, gin_parser, losses
 from ssgan_tf.gan import GAN
 
 
@@ -233,7 +233,7 @@ def test_required_parameters(tmp_path):
         "other/SSGAN.rotated_batch_size = 4\n"
         "options.gan_class = @ModularGAN\n"
     )
-    text = config.find_config("quickstart.gin").read_text()
+    text = gin_parser.find_config("quickstart.gin").read_text()
     file.write_text(text.replace("SSGAN.rotated_batch_size = 64\n", ""))
     config.parse([str(file)])
     with pytest.raises(config.ConfigError, match="SSGAN.rotated_batch_size"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ssgan_tf import config
+from ssgan_tf import config, gin_parser
 from ssgan_tf.gan import GAN
 
 # Path of the file: (rotated batch size or None, updates of D, normalization).
@@ -17,7 +17,7 @@ REDUCED = ("G.width = 4", "D.width = 4", "options.batch_size = 16")
 
 
 def test_every_config_has_a_test():
-    assert sorted(path.name for path in config.config_dir().glob("*")) == sorted(
+    assert sorted(path.name for path in gin_parser.config_dir().glob("*")) == sorted(
         CONFIGS
     )
 
@@ -25,7 +25,7 @@ def test_every_config_has_a_test():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_header(name):
     header = []
-    for line in config.find_config(name).read_text().splitlines():
+    for line in gin_parser.find_config(name).read_text().splitlines():
         if not line.startswith("#"):
             break
         header.append(line)

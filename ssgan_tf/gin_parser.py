@@ -1,0 +1,247 @@
+"""Parsing gin: compare_gan's names translated, every wrong line named.
+
+Gin itself stops at the first line that it cannot use. Here the statements are read
+one by one, given our names, and bound; what fails is collected with its place, the
+reason and the nearest legal name.
+"""
+
+import difflib
+import inspect
+import pathlib
+import re
+import tokenize
+from collections.abc import Sequence
+
+import gin
+from gin import config_parser
+
+# compare_gan's names that have another name here.
+ALIASES = {
+    "tf.train.AdamOptimizer": "adam",
+    "run_config.tf_random_seed": "run_config.seed",
+    "tf.random.normal": "normal",
+    "tf.random.uniform": "uniform",
+}
+VALUE_ALIASES = {"options.architecture": {"resnet_cifar_arch": "resnet_cifar"}}
+
+# What a config may bind: the parameters of each factory, for suggestions in errors.
+_CONFIGURABLES: dict[str, list[str]] = {}
+
+
+def configurable(name: str, denylist: Sequence[str] = ()):
+    """Registers a factory with gin and remembers its parameters."""
+
+    def register(factory):
+        parameters = inspect.signature(factory).parameters
+        _CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
+        return gin.configurable(name, denylist=list(denylist) or None)(factory)
+
+    return register
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names every line that is wrong."""
+
+
+def config_dir() -> pathlib.Path:
+    """The folder of the shipped gin files: in the installed package or beside it."""
+    package = pathlib.Path(__file__).resolve().parent
+    installed = package / "gin_configs"
+    return installed if installed.is_dir() else package.parent / "gin_configs"
+
+
+def find_config(name: str) -> pathlib.Path:
+    """A gin file by path, or a shipped one by name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    for path in (pathlib.Path(name), config_dir() / name):
+        if path.is_file():
+            return path
+    shipped = sorted(path.name for path in config_dir().glob("*.gin"))
+    raise ConfigError(
+        "`--gin_config` must be a file or the name of a shipped config. Received: "
+        f"--gin_config={name}. Shipped: {', '.join(shipped)}."
+    )
+
+
+class _Text:
+    """A reference or macro inside a value, kept as text."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __repr__(self):
+        return self.text
+
+
+class _Renaming(config_parser.ParserDelegate):
+    """Reads references without resolving them, and gives them our names.
+
+    Attributes:
+        macros: names of the macros used since it was made.
+    """
+
+    def __init__(self):
+        self.macros: list[str] = []
+
+    def configurable_reference(self, scoped_configurable_name, evaluate):
+        *scopes, name = scoped_configurable_name.split("/")
+        name = "/".join([*scopes, ALIASES.get(name, name)])
+        return _Text(f"@{name}()" if evaluate else f"@{name}")
+
+    def macro(self, macro_name):
+        self.macros.append(macro_name)
+        return _Text(f"%{macro_name}")
+
+
+def _renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
+    """Key and value of a binding as gin text, in our names."""
+    selector = ALIASES.get(statement.selector, statement.selector)
+    key = f"{selector}.{statement.arg_name}" if statement.arg_name else selector
+    key = ALIASES.get(key, key)
+    value = statement.value
+    if isinstance(value, str):
+        value = VALUE_ALIASES.get(key, {}).get(value, value)
+    scope = f"{statement.scope}/" if statement.scope else ""
+    return f"{scope}{key}", repr(value)
+
+
+class _Parser:
+    """Binds statements one by one, and keeps going behind wrong ones.
+
+    Attributes:
+        errors: one text for each statement that cannot be used.
+    """
+
+    def __init__(self):
+        self.errors: list[str] = []
+        self._used: dict[str, str] = {}
+        self._defined: dict[str, str] = {}
+
+    def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
+        """Binds all statements of a text; files that it includes come along."""
+        delegate = _Renaming()
+        statements = iter(config_parser.ConfigParser(text, delegate))
+        while True:
+            delegate.macros.clear()
+            try:
+                statement = next(statements)
+            except StopIteration:
+                return
+            # Python's tokenizer and gin's parser cannot go on behind these.
+            except SyntaxError as error:
+                line = (error.text or "").strip()
+                self.errors.append(
+                    f"{filename}:{error.lineno}: {line}: {error.msg}. The lines below "
+                    "it were not read."
+                )
+                return
+            except tokenize.TokenError as error:
+                reason, (line_num, _) = error.args
+                self.errors.append(f"{filename}:{line_num}: {reason}.")
+                return
+            location = getattr(statement, "location", None)
+            place = f"{filename}:{location.line_num}" if location else filename
+            if isinstance(statement, config_parser.BindingStatement):
+                self._used |= dict.fromkeys(delegate.macros, place)
+                self._bind(*_renamed(statement), place)
+            elif isinstance(statement, config_parser.ImportStatement):
+                self._try(statement.format(), place)
+            elif isinstance(statement, config_parser.IncludeStatement):
+                self._include(statement.filename, place, (*including, filename))
+
+    def check_macros(self) -> None:
+        """Adds an error for each macro that is used or defined in vain."""
+        for name, place in self._used.items():
+            if name not in self._defined:
+                self.errors.append(
+                    f"{place}: %{name}: no line defines this macro."
+                    f"{_suggest(name, self._defined)}"
+                )
+        legal = {
+            parameter.split(".")[1]: parameter for parameter in reversed(_parameters())
+        }
+        for name, place in self._defined.items():
+            if name not in self._used:
+                hint = f" Did you mean {legal[name]}?" if name in legal else ""
+                self.errors.append(
+                    f"{place}: {name}: a name without a dot defines a macro, and no "
+                    f"line uses it.{hint}"
+                )
+
+    def _bind(self, key: str, value: str, place: str) -> None:
+        if "." not in key:
+            self._defined[key] = place
+        self._try(f"{key} = {value}", place)
+
+    def _try(self, line: str, place: str) -> None:
+        try:
+            gin.parse_config(line)
+        except (ValueError, NameError, ImportError, SyntaxError) as error:
+            self.errors.append(f"{place}: {_explain(line, error)}")
+
+    def _include(self, filename: str, place: str, including: tuple[str, ...]) -> None:
+        try:
+            path = str(find_config(filename))
+            if path in including:
+                raise ConfigError("the file includes itself.")
+            self.parse(_read(path), path, including)
+        except ConfigError as error:
+            self.errors.append(f"{place}: include {filename!r}: {error}")
+
+
+def _parameters() -> list[str]:
+    return [f"{name}.{p}" for name, names in _CONFIGURABLES.items() for p in names]
+
+
+def _suggest(wrong: str, candidates) -> str:
+    close = difflib.get_close_matches(wrong, candidates, n=2, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def _explain(line: str, error: Exception) -> str:
+    """One line of explanation for a statement that gin refuses."""
+    reason = str(error).strip().splitlines()[0]
+    wrong, candidates = line.partition(" = ")[0].split("/")[-1], _parameters()
+    if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
+        wrong, candidates = reference.group(1), list(_CONFIGURABLES)
+    return f"{line}: {reason}{_suggest(wrong, candidates)}"
+
+
+def _read(path: str | pathlib.Path) -> str:
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"A gin file must be UTF-8 text. Received: {path}, which is not ({error})."
+        ) from error
+
+
+def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
+    """Replaces gin's configuration by these files and bindings, in this order.
+
+    compare_gan's names are translated on the way.
+
+    Args:
+        gin_configs: paths, or names of shipped files.
+        gin_bindings: lines such as `options.batch_size = 32`; one text may hold
+            several.
+
+    Raises:
+        ConfigError: lists every line that cannot be used, with its place, the reason
+            and the nearest legal name.
+    """
+    gin.clear_config()
+    sources = [(_read(path), str(path)) for path in map(find_config, gin_configs)]
+    sources += [(text, "--gin_bindings") for text in gin_bindings]
+    parser = _Parser()
+    for text, filename in sources:
+        parser.parse(text, filename)
+    parser.check_macros()
+    if parser.errors:
+        raise ConfigError(
+            "The configuration has lines that cannot be used:\n  "
+            + "\n  ".join(parser.errors)
+        )
