@@ -19,8 +19,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 quickstart: $(INSTALLED)
 	$(BIN)/ssgan train --gin_config=quickstart.gin --model_dir=$(RUN) \
-	  --schedule=eval_after_train --eval_every_steps=1200
-	$(BIN)/python export/load_generator.py --module=$(RUN)/tfhub/1200 \
+	  --schedule=eval_after_train --eval_every_steps=1600
+	$(BIN)/python export/load_generator.py --module=$(RUN)/tfhub/1600 \
 	  --num=64 --out=$(RUN)/digits.png
 	$(BIN)/ssgan summary --model_dir=$(RUN)
 

@@ -1,6 +1,6 @@
 """TF-Hub module to picture.
 
-python export/load_generator.py --module=run/tfhub/1200 --num=64 --out=samples.png
+python export/load_generator.py --module=run/tfhub/1600 --num=64 --out=samples.png
 """
 
 import math

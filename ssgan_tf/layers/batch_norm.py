@@ -24,14 +24,19 @@ def cross_replica_moments(
         through the exchange.
     """
     mean, variance = tf.nn.moments(inputs, axes)
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
+    if _num_replicas() == 1:
         return mean, variance
+    replica = tf.distribute.get_replica_context()
     common = replica.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
     variance = replica.all_reduce(
         tf.distribute.ReduceOp.MEAN, variance + tf.square(mean - common)
     )
     return common, variance
+
+
+def _num_replicas() -> int:
+    replica = tf.distribute.get_replica_context()
+    return 1 if replica is None else replica.num_replicas_in_sync
 
 
 class _BatchNorm(keras.layers.Layer):
@@ -59,13 +64,38 @@ class _BatchNorm(keras.layers.Layer):
             shape=channels, initializer="ones", trainable=False, name="moving_variance"
         )
 
-    def _moments(self, inputs, training):
+    def _normalize(self, inputs, gain, bias, training):
+        """Standardizes and modulates; gain and bias broadcast against the inputs."""
         if not training:
-            return (
-                tf.convert_to_tensor(self.moving_mean),
-                tf.convert_to_tensor(self.moving_variance),
-            )
-        mean, variance = cross_replica_moments(inputs, [0, 1, 2])
+            mean = tf.convert_to_tensor(self.moving_mean)
+            variance = tf.convert_to_tensor(self.moving_variance)
+        elif gain.shape.rank == 1 and _num_replicas() == 1:
+            return self._fused(inputs, gain, bias)
+        else:
+            mean, variance = cross_replica_moments(inputs, [0, 1, 2])
+            self._store(mean, variance)
+        return tf.nn.batch_normalization(
+            inputs, mean, variance, bias, gain, self.epsilon
+        )
+
+    def _fused(self, inputs, gain, bias):
+        """Training on one replica with one gain per channel: one kernel for it all."""
+        # The public wrapper raises epsilon to 1.001e-5.
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gain,
+            offset=bias,
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+        # The kernel reports N / (N - 1) times the variance that it divided by.
+        self._store(mean, variance * (count - 1.0) / count)
+        return outputs
+
+    def _store(self, mean, variance):
         # The moments are those of the global batch already: every replica stores
         # the same update.
         for moving, moment in (
@@ -76,13 +106,6 @@ class _BatchNorm(keras.layers.Layer):
                 self.momentum * moving
                 + (1.0 - self.momentum) * tf.stop_gradient(moment)
             )
-        return mean, variance
-
-    def _normalize(self, inputs, gain, bias, training):
-        mean, variance = self._moments(inputs, training)
-        return tf.nn.batch_normalization(
-            inputs, mean, variance, bias, gain, self.epsilon
-        )
 
 
 class BatchNorm(_BatchNorm):
