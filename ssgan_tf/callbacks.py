@@ -28,11 +28,11 @@ class _EverySteps(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         # A run that resumes has done this at the end of the one before.
-        if int(self.model.step) == 0:
+        if self.model.step == 0:
             self.act(0, {})
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.step)
+        step = self.model.step
         if step % self.interval == 0:
             self.act(step, logs)
 
@@ -56,7 +56,7 @@ class Checkpoints(_EverySteps):
         self.manager.save(checkpoint_number=step)
 
     def on_train_end(self, logs=None):
-        step = int(self.model.step)
+        step = self.model.step
         if step % self.interval:
             self.act(step, logs)
 
@@ -84,7 +84,7 @@ class SaveOnSignal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self._received is not None:
-            step = int(self.model.step)
+            step = self.model.step
             self.manager.save(checkpoint_number=step)
             logging.info(
                 "%s: step %d saved; the same command continues from there",
@@ -182,7 +182,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
-        step = int(self.model.step)
+        step = self.model.step
         if self._start is None:
             # The first call compiles: it would spoil the rate.
             self._start = self._shown = now

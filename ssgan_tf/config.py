@@ -8,6 +8,7 @@ on nothing else: the layers and the train step know nothing of it.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -54,21 +55,38 @@ def _received(parameter: str, value) -> str:
 
 def _made_by(parameter: str, factory, kind: type, *args):
     """What a reference in a config makes, after checking that it makes that."""
-    try:
-        if not callable(factory):
-            raise TypeError("it is no reference")
+    made, reason = None, _unfit(factory, len(args))
+    if not reason:
         made = factory(*args)
-        if not isinstance(made, kind):
-            raise TypeError(f"it makes {type(made).__name__}")
-    except TypeError as error:
-        # As the config has it; a default of ours is never wrong.
-        received = _received(parameter, gin.query_parameter(parameter))
-        raise ConfigError(
-            f"`{parameter}` must be a reference, @name without brackets or quotes, to "
-            f"what makes {kind.__name__}. {received} Reason: "
-            f"{str(error).splitlines()[0]}."
-        ) from error
-    return made
+        reason = f"it makes {type(made).__name__}"
+    if isinstance(made, kind):
+        return made
+    # As the config has it; a default of ours is never wrong.
+    received = _received(parameter, gin.query_parameter(parameter))
+    raise ConfigError(
+        f"`{parameter}` must be a reference, @name without brackets or quotes, to "
+        f"what makes {kind.__name__}. {received} Reason: {reason}."
+    )
+
+
+def _unfit(factory, num_args: int) -> str | None:
+    """Why a factory cannot be called with so many arguments; None if it can."""
+    if not callable(factory):
+        return "it is no reference"
+    named = [
+        parameter
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if len(named) < num_args:
+        return f"it takes {len(named)} arguments, not {num_args}"
+    bound = gin.get_bindings(factory, resolve_references=False)
+    missing = [
+        parameter.name
+        for parameter in named[num_args:]
+        if parameter.default is parameter.empty and parameter.name not in bound
+    ]
+    return f"it needs {', '.join(missing)}" if missing else None
 
 
 # --- What a config may bind ----------------------------------------------------
@@ -174,6 +192,10 @@ def run_config(
 ) -> RunConfig:
     """How a run is kept; see `RunConfig`."""
     _check_integer("run_config.seed", seed, at_least=0)
+    if seed >= 2**63:
+        raise ConfigError(
+            f"`run_config.seed` must be below 2**63. {_received('seed', seed)}"
+        )
     _check_integer("run_config.keep_checkpoint_max", keep_checkpoint_max, at_least=1)
     _check_integer("run_config.iterations_per_loop", iterations_per_loop, at_least=1)
     _check_flag("run_config.deterministic", deterministic)

@@ -59,26 +59,39 @@ def train(
         data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
 
     Raises:
-        ValueError: the last checkpoint does not fit the GAN.
+        ValueError: the last checkpoint does not fit the GAN or the configuration.
     """
     steps = run.checkpoint_steps()
     if steps:
         restore(gan, run.checkpoint(steps[-1]))
         logging.info("continuing from %s", run.checkpoint(steps[-1]))
-    step = int(gan.step)
+    step = gan.step
+    _check_step(step, experiment)
     if step < experiment.options.training_steps:
         images, labels = datasets.load_split(experiment.dataset, "train", data_dir)
         run.write_config(config.operative_config(), step)
         run.train_done.unlink(missing_ok=True)
         _fit(gan, experiment, run, images, labels)
-    export_checkpoint(experiment, run, int(gan.step))
+    export_checkpoint(experiment, run, gan.step)
     run.train_done.touch()
+
+
+def _check_step(step: int, experiment: config.Experiment) -> None:
+    """Refuses to continue from a step that the configuration cannot reach."""
+    loop = experiment.run.iterations_per_loop
+    last = experiment.options.training_steps
+    if step % loop or step > last:
+        raise config.ConfigError(
+            "A run continues from a multiple of `run_config.iterations_per_loop`, up "
+            f"to `options.training_steps`. Received: step={step}, iterations_per_loop="
+            f"{loop}, training_steps={last}. Go back to the former values."
+        )
 
 
 def _fit(gan, experiment, run, images, labels) -> None:
     settings, options = experiment.run, experiment.options
     strategy = gan.distribute_strategy
-    step = int(gan.step)
+    step = gan.step
 
     def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
         return datasets.training_dataset(
@@ -216,12 +229,13 @@ def evaluate(
             continue
         metadata = exporting.read_metadata(path)
         protocol = scorer.protocol(metadata)
-        if table.has(step, protocol):
+        weights = metadata["weights_sha256"]
+        if table.has(step, protocol, weights):
             continue
         start = time.monotonic()
         values = scorer.score(exporting.load(path))
         checkpoint = str(run.checkpoints / f"ckpt-{step}")
-        table.add(step, checkpoint, values, protocol, metadata["config"])
+        table.add(step, checkpoint, values, protocol, metadata["config"], weights)
         logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
 
 

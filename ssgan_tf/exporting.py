@@ -17,10 +17,10 @@ weights says where the module comes from and how z is distributed.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
-import shutil
 import sys
 
 import keras
@@ -93,6 +93,7 @@ def export(
     module = _Module(generator, discriminator)
     facts = {
         **metadata,
+        "weights_sha256": _hash(module.variables),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(generator.image_shape),
         "versions": {
@@ -112,8 +113,13 @@ def export(
             },
         )
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
-        if path.exists():
-            shutil.rmtree(path)
+
+
+def _hash(variables) -> str:
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_target(path: str | os.PathLike) -> None:

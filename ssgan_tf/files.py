@@ -12,8 +12,8 @@ from collections.abc import Iterator
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path to write to, which takes the place of `path` at the end.
 
-    Parent folders are made. A block that fails leaves `path` as it was. A file
-    replaces a file, a folder an empty folder or nothing.
+    Parent folders are made. A block that fails leaves `path` as it was. What was at
+    `path` is gone at the end.
 
     Args:
         path: the file or folder.
@@ -23,11 +23,17 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    former = path.with_name(f".{path.name}.former")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         yield partial
+        if path.is_dir():
+            # A folder cannot take the place of a full one: that steps aside first.
+            _remove(former)
+            path.rename(former)
         partial.replace(path)
+        _remove(former)
     except OSError as error:
         raise OSError(
             f"An output must be writable. Received: path={path}, which fails with: "

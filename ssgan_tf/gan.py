@@ -22,8 +22,8 @@ class GAN(keras.Model):
 
         gan = GAN(generator, discriminator, latents=Latents(128))
         gan.compile(
-            g_optimizer=keras.optimizers.Adam(2e-4, beta_1=0.0, beta_2=0.9),
-            d_optimizer=keras.optimizers.Adam(2e-4, beta_1=0.0, beta_2=0.9),
+            g_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
+            d_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
             adversarial_loss=losses.Hinge(),
             rotation_task=RotationTask(rotated_batch_size=64),
         )
@@ -145,8 +145,13 @@ class GAN(keras.Model):
             dict of scalars, one for each of `log_names`: means over this replica's
             share and over the D updates, losses with their weights in `loss/d` and
             `loss/g` alone.
+
+        Raises:
+            ValueError: the images have another dtype, no static shape, or do not
+                divide into `d_steps` batches.
         """
-        images = data[0] if isinstance(data, tuple) else data
+        images = tf.convert_to_tensor(data[0] if isinstance(data, tuple) else data)
+        self._check_images(images)
         if images.dtype == tf.uint8:
             images = tf.cast(images, tf.float32) / 255.0
         d_logs = []
@@ -164,17 +169,37 @@ class GAN(keras.Model):
         logs |= self._update_generator(fake_images, g_tape)
         return logs
 
+    def _check_images(self, images: tf.Tensor) -> None:
+        if images.dtype not in (tf.uint8, tf.float32):
+            raise ValueError(
+                "Images must be uint8 in [0, 255] or float32 in [0, 1]. Received: "
+                f"images.dtype={images.dtype.name}. Cast them."
+            )
+        if images.shape.rank != 4 or None in images.shape:
+            raise ValueError(
+                "Images must have a static shape (d_steps * batch, size, size, "
+                f"channels). Received: images.shape={images.shape}. Batch them with "
+                "drop_remainder=True."
+            )
+        if images.shape[0] % self.d_steps:
+            raise ValueError(
+                "A batch must hold the images of all `d_steps` updates of D. Received: "
+                f"{images.shape[0]} images, d_steps={self.d_steps}. Choose a multiple."
+            )
+
     def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
         """This replica's slice of the global batch of noise."""
         replica = tf.distribute.get_replica_context()
         draw = self._step_tensor() * self.d_steps + d_step
         seed = tf.random.experimental.stateless_fold_in(
-            tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw
+            tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw, alg="philox"
         )
-        latents = self.latents.sample(batch_size * replica.num_replicas_in_sync, seed)
-        # The replica's number may be a tensor: a slice of static size keeps shapes.
-        start = replica.replica_id_in_sync_group * batch_size
-        return tf.slice(latents, [start, 0], [batch_size, self.latents.dim])
+        replicas = replica.num_replicas_in_sync
+        latents = self.latents.sample(batch_size * replicas, seed)
+        # Dealt out like the real images: the last rows of all the shares are the last
+        # rows of the batch, so the same images are rotated for any number of replicas.
+        dealt = tf.reshape(latents, [batch_size, replicas, self.latents.dim])
+        return tf.gather(dealt, replica.replica_id_in_sync_group, axis=1)
 
     def _step_tensor(self) -> tf.Tensor:
         """Generator steps taken so far, read now.

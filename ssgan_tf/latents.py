@@ -45,6 +45,10 @@ class Latents:
         Returns:
             float32, `(num, dim)`.
         """
+        # Named, since the algorithm that TensorFlow would choose depends on the device
+        # and on whether XLA compiles.
         if self.distribution == "uniform":
-            return tf.random.stateless_uniform((num, self.dim), seed, -1.0, 1.0)
-        return tf.random.stateless_normal((num, self.dim), seed)
+            return tf.random.stateless_uniform(
+                (num, self.dim), seed, -1.0, 1.0, alg="philox"
+            )
+        return tf.random.stateless_normal((num, self.dim), seed, alg="philox")

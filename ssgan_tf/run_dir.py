@@ -89,13 +89,15 @@ class RunDir:
 
     def configs(self) -> list[pathlib.Path]:
         """The operative configs, oldest first."""
+        return [path for _, path in self._configs()]
+
+    def _configs(self) -> list[tuple[int, pathlib.Path]]:
         pattern = re.compile(r"operative_config-(\d+)\.gin")
-        found = [
+        return sorted(
             (int(match.group(1)), path)
             for path in self.path.glob("operative_config-*.gin")
             if (match := pattern.fullmatch(path.name))
-        ]
-        return [path for _, path in sorted(found)]
+        )
 
     def latest_config(self) -> pathlib.Path:
         """The newest operative config.
@@ -164,7 +166,13 @@ class RunDir:
         )
 
     def write_config(self, operative: str, step: int) -> None:
-        """Records the configuration in force from `step` on, unless it was before."""
+        """Records the configuration in force from `step` on, unless it was before.
+
+        A run that went back to an earlier checkpoint forgets what came after it.
+        """
+        for later, path in self._configs():
+            if later > step:
+                path.unlink()
         configs = self.configs()
         if not configs or _bindings(configs[-1].read_text()) != _bindings(operative):
             files.write_text(self.path / f"operative_config-{step}.gin", operative)
@@ -180,7 +188,8 @@ def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
 
     Every variable is listed, in its owner's order. TensorFlow would look for them by
     itself in the attributes of the networks, but it does not look into Keras's lists
-    of layers and says nothing of what it misses.
+    of layers and says nothing of what it misses. The learning rates are left out:
+    they belong to the configuration.
     """
     parts = {
         "generator": gan.generator,
@@ -195,6 +204,7 @@ def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
             part: {
                 f"{i:04d}_{variable.name}": variable.value
                 for i, variable in enumerate(owner.variables)
+                if variable.name != "learning_rate"
             }
             for part, owner in parts.items()
         }

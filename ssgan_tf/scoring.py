@@ -139,10 +139,10 @@ class ScoreTable:
             )
         return rows
 
-    def has(self, step: int, protocol: str) -> bool:
-        """Whether this checkpoint has been scored under this protocol."""
+    def has(self, step: int, protocol: str, weights: str) -> bool:
+        """Whether these weights have been scored at this step under this protocol."""
         return any(
-            row["step"] == str(step) and row["protocol"] == protocol
+            _key(row) == (str(step), protocol) and row["weights_sha256"] == weights
             for row in self.rows()
         )
 
@@ -153,21 +153,30 @@ class ScoreTable:
         values: dict[str, list[float]],
         protocol: str,
         operative_config: str,
+        weights: str,
     ) -> None:
         """Adds a row; the file is replaced as a whole.
 
-        A checkpoint that another process has scored under this protocol in the
-        meantime is left as it is.
+        The row takes the place of one for the same step and protocol: that belongs
+        to weights that are no more, or comes from another process.
+
+        Args:
+            step: int.
+            checkpoint: str. Prefix of the checkpoint.
+            values: every metric, one number per seed.
+            protocol: str. What moves the scores besides the weights.
+            operative_config: str. The configuration, as gin text.
+            weights: str. Hash of the module's weights.
         """
-        row = {"checkpoint": checkpoint, "step": str(step)}
+        row = {"checkpoint": checkpoint, "step": str(step), "weights_sha256": weights}
         for name, numbers in values.items():
             row[f"{name}_mean"] = repr(float(np.mean(numbers)))
             row[f"{name}_std"] = repr(float(np.std(numbers)))
             row[f"{name}_list"] = json.dumps(numbers)
         row |= {"protocol": protocol, "config": operative_config}
         with files.locked(self.path.parent):
-            if not self.has(step, protocol):
-                self._write([*self.rows(), row])
+            others = [other for other in self.rows() if _key(other) != _key(row)]
+            self._write([*others, row])
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         # Metrics may differ between rows; protocol and config stay last.
@@ -178,6 +187,10 @@ class ScoreTable:
         writer.writeheader()
         writer.writerows(rows)
         files.write_text(self.path, text.getvalue())
+
+
+def _key(row: dict[str, str]) -> tuple[str, str]:
+    return row["step"], row["protocol"]
 
 
 def summary(run: RunDir, score_filename: str = "scores.csv") -> str:

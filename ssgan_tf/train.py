@@ -73,6 +73,11 @@ def main(argv):
         )
     if not (_MODEL_DIR.value or _DRY_RUN.value):
         raise app.UsageError("--model_dir must name the run directory.")
+    if _INCEPTION_PATH.value and _SCHEDULE.value == "train":
+        raise app.UsageError(
+            "--inception_path scores, and --schedule=train does not. Add "
+            "--schedule=eval_after_train."
+        )
     # TensorFlow takes seconds to import: only now.
     from ssgan_tf import config, dry_run, experiment, run_dir, scoring, strategies
 

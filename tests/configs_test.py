@@ -66,6 +66,28 @@ def test_builds_and_steps(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_kernels_start_independent_and_normal(name):
+    config.parse([name])
+    gan = config.experiment().build_gan()
+    kernels = [
+        (variable.path, variable.numpy().ravel())
+        for net in (gan.generator, gan.discriminator)
+        for variable in net.variables
+        if variable.name == "kernel"
+    ]
+    for path, kernel in kernels:
+        if kernel.size > 10_000:
+            assert abs(kernel.std() / 0.02 - 1) < 0.05, path
+            assert abs(kernel.mean()) < 0.001, path
+    for i, (path, kernel) in enumerate(kernels):
+        for other_path, other in kernels[:i]:
+            size = min(kernel.size, other.size)
+            if size > 100:
+                correlation = np.corrcoef(kernel[:size], other[:size])[0, 1]
+                assert abs(correlation) < 6 / np.sqrt(size), (path, other_path)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_full_widths_are_the_papers(name):
     config.parse([name])
     plan = config.experiment()

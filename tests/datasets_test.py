@@ -366,14 +366,13 @@ _CASES = [(24, 8, 1), (23, 8, 2), (7, 16, 3)]
 def test_stream_follows_its_definition(
     num_images, batch_size, d_steps, replicas, start_step
 ):
-    share = batch_size // replicas
     expected = []
     for step in range(start_step, start_step + 6):
         for replica in range(replicas):
             element = []
             for j in range(d_steps):
-                first = (step * d_steps + j) * batch_size + replica * share
-                for sample in range(first, first + share):
+                first = (step * d_steps + j) * batch_size
+                for sample in range(first + replica, first + batch_size, replicas):
                     epoch, place = divmod(sample, num_images)
                     element.append(_order(num_images, 11, epoch)[place])
             expected.append(element)
@@ -422,8 +421,8 @@ def test_replicas_share_out_the_batches_of_one(replicas, pipelines):
         ).reshape(9, replicas // pipelines, 2, 8 // replicas)
         for pipeline in range(pipelines)
     ]
-    # (step, replica, d step, image) -> (step, d step, replica, image)
-    together = np.concatenate(shares, axis=1).transpose(0, 2, 1, 3).reshape(9, 2, 8)
+    # (step, replica, d step, row) -> (step, d step, row, replica)
+    together = np.concatenate(shares, axis=1).transpose(0, 2, 3, 1).reshape(9, 2, 8)
     np.testing.assert_array_equal(together, whole)
 
 
@@ -539,7 +538,8 @@ for _ in range(10):
     whole = next(single)[1].numpy().reshape(2, 8)
     shares = strategy.experimental_local_results(next(mirrored)[1])
     shares = [share.numpy().reshape(2, 4) for share in shares]
-    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+    dealt = np.stack(shares, axis=2).reshape(2, 8)
+    np.testing.assert_array_equal(dealt, whole)
 print("equal")
 """
 

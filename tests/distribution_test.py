@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from oracles import tiny_discriminator, tiny_generator, values
 
-from ssgan_tf import losses
+from ssgan_tf import datasets, losses
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
 from ssgan_tf.layers import BatchNorm, SelfModulatedBatchNorm
@@ -15,27 +15,14 @@ from ssgan_tf.ssgan import RotationTask
 BATCH, SHARE, LATENT_DIM = 16, 8, 5
 ROTATED_BATCH_SIZE = 24  # 6 images in every orientation, 3 on each replica
 
-# A replica turns the last 3 images of its share, the single device the last 6 of the
-# whole batch. Row i of the single device's batch is row ORDER[i] of the two shares
-# laid end to end: so both turn the same images. Nothing else depends on the order.
-ORDER = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 5, 6, 7, 13, 14, 15]
 
-
-class OrderedLatents(Latents):
-    """The same noise, given to the single device's fakes in its own order."""
-
-    def sample(self, num, seed):
-        assert num == BATCH
-        return tf.gather(super().sample(num, seed), ORDER)
-
-
-def build(norm, latents, *, adam, d_steps, steps_per_execution):
+def build(norm, *, adam, d_steps, steps_per_execution):
     # One block each: compiling for two replicas takes most of the time here.
     nets = dict(norm=norm, start=(4, 6), widths=(4,))
     gan = GAN(
         tiny_generator(**nets),
         tiny_discriminator(stages=((6, "down"),)),
-        latents=latents(LATENT_DIM),
+        latents=Latents(LATENT_DIM),
         seed=3,
         average=tiny_generator(**nets),
     )
@@ -81,17 +68,17 @@ def train(gan, batches, calls):
 
 
 def on_one_device(norm, num_steps, calls, d_steps, **options):
-    gan = build(norm, OrderedLatents, d_steps=d_steps, **options)
+    gan = build(norm, d_steps=d_steps, **options)
     before = values(gan.generator), values(gan.discriminator)
-    images = shares(num_steps, d_steps)
-    images = images.reshape(num_steps, d_steps, BATCH, 8, 8, 3)[:, :, ORDER]
+    # Row i of the batch is dealt to replica i % 2.
+    images = np.swapaxes(shares(num_steps, d_steps), 2, 3)
     logs = train(gan, images.reshape(num_steps, d_steps * BATCH, 8, 8, 3), calls)
     return gan, logs, before
 
 
 def on_two_replicas(strategy, norm, num_steps, calls, d_steps, **options):
     with strategy.scope():
-        gan = build(norm, Latents, d_steps=d_steps, **options)
+        gan = build(norm, d_steps=d_steps, **options)
     images = np.swapaxes(shares(num_steps, d_steps), 1, 2)
     # One element per replica and step: the pieces of its share, update by update.
     images = images.reshape(2 * num_steps, d_steps * SHARE, 8, 8, 3)
@@ -171,18 +158,17 @@ class TestTwoReplicasEqualOneDevice:
 
 
 @pytest.mark.parametrize("d_step", [0, 1])
-def test_slices_of_the_noise_join_to_the_whole(two_replicas, d_step):
+def test_the_noise_is_dealt_out_in_turn(two_replicas, d_step):
     def draw(gan, strategy, num):
         gan.g_optimizer.iterations.assign(5)
         draws = strategy.run(gan._draw_latents, args=(num, d_step))
-        return np.concatenate(strategy.experimental_local_results(draws))
+        rows = np.stack(strategy.experimental_local_results(draws), axis=1)
+        return rows.reshape(-1, LATENT_DIM)
 
     options = dict(adam=False, d_steps=2, steps_per_execution=1)
-    whole = draw(
-        build(BatchNorm, Latents, **options), tf.distribute.get_strategy(), BATCH
-    )
+    whole = draw(build(BatchNorm, **options), tf.distribute.get_strategy(), BATCH)
     with two_replicas.scope():
-        gan = build(BatchNorm, Latents, **options)
+        gan = build(BatchNorm, **options)
     assert whole.shape == (BATCH, LATENT_DIM)
     np.testing.assert_array_equal(draw(gan, two_replicas, SHARE), whole)
 
@@ -192,7 +178,7 @@ def test_fit(two_replicas):
     options = dict(adam=True, d_steps=2, steps_per_execution=2)
     _, expected_logs, _ = on_one_device(BatchNorm, 4, 2, **options)
     with two_replicas.scope():
-        gan = build(BatchNorm, Latents, **options)
+        gan = build(BatchNorm, **options)
     images = np.swapaxes(shares(4, 2), 1, 2).reshape(8, 2 * SHARE, 8, 8, 3)
     data = two_replicas.distribute_datasets_from_function(
         lambda _: tf.data.Dataset.from_tensor_slices(images)
@@ -200,3 +186,27 @@ def test_fit(two_replicas):
     history = gan.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history
     logs = [{name: history[name][epoch] for name in history} for epoch in (0, 1)]
     assert_same_logs(logs, expected_logs)
+
+
+def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replicas):
+    images = np.random.default_rng(1).integers(0, 256, (23, 8, 8, 3), np.uint8)
+
+    def stream(context):
+        return datasets.training_dataset(
+            images,
+            np.zeros(23, np.int32),
+            batch_size=BATCH,
+            d_steps=2,
+            seed=5,
+            start_step=3,
+            input_context=context,
+        )
+
+    def run(strategy):
+        with strategy.scope():
+            gan = build(BatchNorm, adam=False, d_steps=2, steps_per_execution=1)
+        gan.make_train_function()
+        iterator = iter(strategy.distribute_datasets_from_function(stream))
+        return [gan.train_function(iterator) for _ in range(2)]
+
+    assert_same_logs(run(two_replicas), run(tf.distribute.OneDeviceStrategy("CPU:0")))

@@ -36,7 +36,8 @@ BINDINGS = (
     "options.disc_iters = 2",
     f"options.training_steps = {LAST}",
     "run_config.iterations_per_loop = 2",
-    "run_config.save_checkpoints_steps = 2",
+    # Less often than the loop: a kill loses steps, which are taken again.
+    "run_config.save_checkpoints_steps = 4",
     "run_config.save_summary_steps = 2",
 )
 
@@ -476,3 +477,10 @@ def test_cifar10_at_a_reduced_width(tmp_path):
     assert (first["step"], last["step"]) == ("0", "200")
     frechet = "frechet_cifar10_cnn_mean"
     assert float(last[frechet]) < float(first[frechet])
+
+
+@pytest.mark.parametrize("step", [7, 20])
+def test_a_step_that_the_configuration_cannot_reach_is_refused(step):
+    plan = tiny.plan(*BINDINGS)
+    with pytest.raises(config.ConfigError, match=f"step={step}, iterations_per_loop=2"):
+        experiment._check_step(step, plan)

@@ -582,3 +582,17 @@ class TestErrors:
         gan = tiny_gan(rotation_task=RotationTask(rotated_batch_size=4 * BATCH + 4))
         with pytest.raises(ValueError, match=f"batch_size={BATCH}"):
             take_steps(gan, 1)
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "message"),
+        [
+            ((7, 8, 8, 3), tf.float32, "all `d_steps`.*7 images, d_steps=2"),
+            ((8, 8, 8, 3), tf.int32, "uint8 in .*images.dtype=int32"),
+            ((None, 8, 8, 3), tf.uint8, "drop_remainder=True"),
+            ((8, 8, 3), tf.uint8, "static shape"),
+        ],
+    )
+    def test_data(self, shape, dtype, message):
+        step = tf.function(tiny_gan(d_steps=2).train_step, autograph=False)
+        with pytest.raises(ValueError, match=message):
+            step.get_concrete_function(tf.TensorSpec(shape, dtype))

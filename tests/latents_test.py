@@ -65,3 +65,10 @@ def test_rejects_an_unknown_distribution():
 def test_rejects_an_empty_latent(dim):
     with pytest.raises(ValueError, match=f"z_dim={dim}"):
         Latents(dim)
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_compiled_draws_equal_eager_ones(distribution):
+    latents = Latents(16, distribution)
+    compiled = tf.function(lambda: latents.sample(32, [3, 1]), jit_compile=True)
+    np.testing.assert_allclose(compiled(), latents.sample(32, [3, 1]), rtol=1e-5)

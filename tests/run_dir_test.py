@@ -70,7 +70,18 @@ def test_a_checkpoint_holds_every_variable(tmp_path):
     others = [*networks_of(other), other.g_optimizer, other.d_optimizer]
     for owner, twin in zip(owners, others, strict=True):
         for variable, copy in zip(owner.variables, twin.variables, strict=True):
-            np.testing.assert_array_equal(variable.numpy(), copy.numpy())
+            same = np.array_equal(variable.numpy(), copy.numpy())
+            # The learning rate is the configuration's, not the checkpoint's.
+            assert same != (variable.name == "learning_rate"), variable.path
+
+
+def test_a_changed_learning_rate_takes_effect(tmp_path):
+    gan = tiny.plan("ModularGAN.g_lr = 0.5").build_gan()
+    save(gan, RunDir(tmp_path), 3)
+    other = tiny.plan("ModularGAN.g_lr = 0.25").build_gan()
+    restore(other, RunDir(tmp_path).checkpoint(3))
+    assert float(other.g_optimizer.learning_rate) == 0.25
+    assert float(other.d_optimizer.learning_rate) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -117,9 +128,11 @@ def test_configs_are_compared(tmp_path):
 
     run.write_config(first, 10)  # As before: no new file.
     run.write_config(changed, 100)
-    run.write_config(first, 20)
+    assert run.latest_config().read_text() == changed
+    # Back to an earlier checkpoint: what came after it is no longer in force.
+    run.write_config(changed, 20)
     names = [path.name for path in run.configs()]
-    assert names == [f"operative_config-{step}.gin" for step in (0, 20, 100)]
+    assert names == [f"operative_config-{step}.gin" for step in (0, 20)]
     assert run.latest_config().read_text() == changed
 
 

@@ -15,12 +15,13 @@ VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_test": [0.5]}
 
 def test_table_keeps_mean_deviation_and_list(tmp_path):
     table = scoring.ScoreTable(tmp_path / "new" / "scores.csv")
-    assert table.rows() == [] and not table.has(5, "p")
-    table.add(5, "run/ckpt-5", VALUES, "p, with; 'signs'", "a = 1\nb = '2'\n")
+    assert table.rows() == [] and not table.has(5, "p", "w")
+    table.add(5, "run/ckpt-5", VALUES, "p, with; 'signs'", "a = 1\nb = '2'\n", "w")
     assert table.rows() == [
         {
             "checkpoint": "run/ckpt-5",
             "step": "5",
+            "weights_sha256": "w",
             "frechet_x_mean": "5.0",
             "frechet_x_std": "1.0",
             "frechet_x_list": "[4.0, 6.0]",
@@ -33,13 +34,18 @@ def test_table_keeps_mean_deviation_and_list(tmp_path):
     ]
 
 
-def test_no_checkpoint_is_scored_twice_under_one_protocol(tmp_path):
+def test_one_row_per_step_and_protocol(tmp_path):
     table = scoring.ScoreTable(tmp_path / "scores.csv")
-    table.add(5, "c", VALUES, "p", "")
-    table.add(5, "c", {"frechet_x": [9.0]}, "p", "")
-    assert table.has(5, "p") and not table.has(5, "q") and not table.has(6, "p")
-    table.add(5, "c", {"other": [1.0]}, "q", "")
-    table.add(6, "c", VALUES, "p", "")
+    table.add(5, "c", {"frechet_x": [9.0]}, "p", "", "of a run that is no more")
+    assert not table.has(5, "p", "w")
+    table.add(5, "c", VALUES, "p", "", "w")
+    assert (
+        table.has(5, "p", "w")
+        and not table.has(5, "q", "w")
+        and not table.has(6, "p", "w")
+    )
+    table.add(5, "c", {"other": [1.0]}, "q", "", "w")
+    table.add(6, "c", VALUES, "p", "", "w")
     rows = table.rows()
     assert [(row["step"], row["protocol"]) for row in rows] == [
         ("5", "p"),
@@ -55,7 +61,7 @@ def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("name,phone\nA,1\n")
     table = scoring.ScoreTable(path)
-    for call in (table.rows, lambda: table.add(1, "c", VALUES, "p", "")):
+    for call in (table.rows, lambda: table.add(1, "c", VALUES, "p", "", "w")):
         with pytest.raises(ValueError, match="--score_filename"):
             call()
     assert path.read_text() == "name,phone\nA,1\n"
@@ -66,9 +72,11 @@ def test_summary_shows_one_protocol(tmp_path):
     with pytest.raises(FileNotFoundError, match="eval_after_train"):
         scoring.summary(run)
     table = scoring.ScoreTable(tmp_path / "scores.csv")
-    table.add(0, "c", {"frechet_y": [100.0]}, "old", "")
-    table.add(10, "c", {"frechet_x": [2.0], **VALUES}, "new", "")
-    table.add(0, "c", {"frechet_x": [20.0], "rotation_accuracy_test": [0.2]}, "new", "")
+    table.add(0, "c", {"frechet_y": [100.0]}, "old", "", "w")
+    table.add(10, "c", {"frechet_x": [2.0], **VALUES}, "new", "", "w")
+    table.add(
+        0, "c", {"frechet_x": [20.0], "rotation_accuracy_test": [0.2]}, "new", "", "w"
+    )
     run.module(10).mkdir(parents=True)
     (tmp_path / "mine.png").touch()
     text = scoring.summary(run)

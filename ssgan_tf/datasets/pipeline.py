@@ -3,9 +3,10 @@
 Samples are numbered 0, 1, 2, ... over the whole run. With N images, sample i is the
 image at place `i % N` of the order of epoch `i // N`, and that order is a function of
 (seed, epoch). Train step s consumes `d_steps` global batches; batch j of it holds the
-samples `(s * d_steps + j) * batch_size + [0, batch_size)`, and replica r of R owns its
-r-th of R contiguous slices. So a step number is all that a resumed run needs, and the
-images of a step do not depend on the number of replicas.
+samples `(s * d_steps + j) * batch_size + [0, batch_size)`, dealt out in turn: replica r
+of R owns the rows r, r + R, r + 2R, ... So a step number is all that a resumed run
+needs, and neither the images of a step nor the last n of them depend on the number of
+replicas: the last n / R rows of all the shares are the last n rows of the batch.
 """
 
 import numpy as np
@@ -100,10 +101,10 @@ def training_dataset(
         return order[tf.where(epoch == first_epoch, first_place, 0) :]
 
     def local_shares(indices: tf.Tensor) -> tf.Tensor:
-        shares = tf.reshape(indices, [d_steps, num_replicas, replica_batch])
-        shares = shares[:, first_replica : first_replica + local_replicas]
+        shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
+        shares = shares[..., first_replica : first_replica + local_replicas]
         return tf.reshape(
-            tf.transpose(shares, [1, 0, 2]), [local_replicas, d_steps * replica_batch]
+            tf.transpose(shares, [2, 0, 1]), [local_replicas, d_steps * replica_batch]
         )
 
     def look_up(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -158,6 +158,7 @@ class Scorer:
                 "extractor_hash": self._extractor.fingerprint,
                 "resize": self._extractor.resize,
                 "covariance_divisor": "N-1",
+                "classifier_score_splits": "1",
                 "kernel_block_size": str(_KID_BLOCK_SIZE),
             }
         return protocol

@@ -21,8 +21,9 @@ class _Linear(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.units = units
-        # `get` copies an initializer object and gives the copy a seed of its own.
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        # An initializer has its seed from birth: shared, it would give every kernel
+        # the same numbers. A clone draws a seed of its own.
+        self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.spectral_norm = (
             SpectralNorm(name="spectral_norm") if spectral_norm else None
