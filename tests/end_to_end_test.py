@@ -140,7 +140,7 @@ def test_killed_and_resumed_equals_left_alone(runs):
     assert log.count("continuing from killed/checkpoints/ckpt-") == 1
     assert "Traceback" not in log
     alone, killed = RunDir(runs / "alone"), RunDir(runs / "killed")
-    assert alone.checkpoint_steps() == list(range(0, LAST + 1, 2))
+    assert alone.checkpoint_steps() == list(range(0, LAST + 1, 4))
     for step in (0, LAST):
         ours, theirs = checkpoint(alone, step), checkpoint(killed, step)
         kinds = {name.split("/")[0] for name in ours}
@@ -196,7 +196,7 @@ def test_tensorboard_tags(runs):
     assert scalars | {"fake_images"} <= set(found)
     for tag in scalars:
         assert found[tag] == list(range(2, LAST + 1, 2))
-    assert found["fake_images"] == list(range(0, LAST + 1, 2))
+    assert found["fake_images"] == list(range(0, LAST + 1, 4))
 
 
 def test_log_off_the_terminal(runs):
@@ -305,7 +305,7 @@ def test_export_scripts(runs, tmp_path):
     load = [str(ROOT / "export/load_generator.py"), f"--module={run}/tfhub/{LAST}"]
     calls = {
         "papers.txt": (1, [*export, "--output_dir=papers"]),
-        "export.txt": (0, [*export, "--step=6", "--output_dir=module"]),
+        "export.txt": (0, [*export, "--step=8", "--output_dir=module"]),
         "load.txt": (0, [*load, "--num=10", "--seed=3", "--out=new/grid.png"]),
         "out.txt": (1, [*load, "--out=file/grid.png"]),
         "jpg.txt": (1, [*load, "--out=grid.jpg"]),
@@ -324,7 +324,7 @@ def test_export_scripts(runs, tmp_path):
         "new",
         "papers",
     }
-    assert exporting.read_metadata(tmp_path / "module")["step"] == 6
+    assert exporting.read_metadata(tmp_path / "module")["step"] == 8
     grid = tf.io.decode_png((tmp_path / "new/grid.png").read_bytes()).numpy()
     expected = exporting.load(run / "tfhub" / str(LAST)).sample(10, seed=3)
     assert np.abs(grid - images.grid(expected, columns=4).astype(int)).max() <= 1
@@ -335,7 +335,7 @@ def test_exports_of_what_is_not_there(runs, tmp_path):
         experiment.load_run(str(tmp_path))
     plan, run = experiment.load_run(str(runs / "alone"))
     before = stamps(run)
-    with pytest.raises(FileNotFoundError, match=r"step=7; .* steps \[0, 2, 4, "):
+    with pytest.raises(FileNotFoundError, match=r"step=7; .* steps \[0, 4, 8, "):
         experiment.export_checkpoint(plan, run, 7)
     assert stamps(run) == before
 

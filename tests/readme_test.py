@@ -1,0 +1,75 @@
+"""The README: its snippets run, its flags and files exist."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import tiny
+
+from ssgan_tf import exporting, train  # noqa: F401  (defines the flags)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ["README.md", "export/README.md", "CONTRIBUTING.md"]
+README = (ROOT / "README.md").read_text()
+
+
+def snippets(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_training_in_python():
+    (snippet,) = (code for code in snippets("README.md") if "gan.fit" in code)
+    scope = {}
+    exec(snippet, scope)
+    assert scope["gan"].step == 2
+
+
+@pytest.mark.parametrize("page", ["README.md", "export/README.md"])
+def test_loading_a_module(page, tmp_path):
+    gan = tiny.plan("options.z_dim = 128").build_gan()
+    exporting.export(
+        gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {}
+    )
+    (snippet,) = (code for code in snippets(page) if "hub.load" in code)
+    snippet, count = re.subn(
+        r'"runs/quickstart/tfhub/\d+"', repr(str(tmp_path / "module")), snippet
+    )
+    assert count == 1
+    # In a process of its own: tensorflow_hub brings another Keras along.
+    done = subprocess.run(
+        [sys.executable, "-c", snippet + "\nprint(images.shape)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
+
+
+def test_flags_exist():
+    defined = {
+        flag.name for flag in train.flags.FLAGS.flags_by_module_dict()[train.__name__]
+    }
+    used = set(re.findall(r"--(\w+)", README)) - {"num", "out", "module"}
+    assert {"gin_config", "model_dir", "schedule", "dry_run"} <= used
+    assert used <= defined
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_files_exist(page):
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\(([^)#=]+)\)", text)
+    for link in (link for link in links if not link.startswith("http")):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+    for name in re.findall(r"\b(\w+\.gin)\b", text):
+        assert (ROOT / "gin_configs" / name).exists(), name
+
+
+def test_the_quick_start_is_that_of_the_makefile():
+    steps = re.search(
+        r"training_steps = (\d+)", (ROOT / "gin_configs/quickstart.gin").read_text()
+    )[1]
+    for page in ("README.md", "export/README.md", "Makefile"):
+        named = set(re.findall(r"tfhub/(\d+)", (ROOT / page).read_text()))
+        assert named == {steps}, page
