@@ -350,6 +350,20 @@ def adam(
     )
 
 
+def _scheduled(rate: float, schedule: str, num_updates: int):
+    """The learning rate as Keras's optimizers take it."""
+    if schedule == "constant":
+        return rate
+    if schedule == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(
+            rate, num_updates, end_learning_rate=0.0
+        )
+    raise ConfigError(
+        "`ModularGAN.lr_schedule` must be 'constant' or 'linear'. "
+        f"{_received('lr_schedule', schedule)}"
+    )
+
+
 @configurable(
     "ModularGAN",
     denylist=["options", "image_shape", "seed", "rotation_task", "steps_per_execution"],
@@ -362,6 +376,7 @@ def modular_gan(
     rotation_task: RotationTask | None = None,
     g_lr: float = 2e-4,
     d_lr: float | None = None,
+    lr_schedule: str = "constant",
     g_optimizer_fn: Callable = adam,
     d_optimizer_fn: Callable | None = None,
     g_use_ema: bool = False,
@@ -370,7 +385,8 @@ def modular_gan(
 ) -> GAN:
     """A GAN, compiled; with a rotation task it is an SS-GAN.
 
-    `d_lr` and `d_optimizer_fn` default to G's. Before `ema_start_step` the average
+    `d_lr` and `d_optimizer_fn` default to G's. With `lr_schedule = "linear"` both
+    rates fall to zero over the training steps. Before `ema_start_step` the average
     equals the weights.
     """
     d_lr = g_lr if d_lr is None else d_lr
@@ -392,10 +408,16 @@ def modular_gan(
     )
     gan.compile(
         g_optimizer=_made_by(
-            "ModularGAN.g_optimizer_fn", g_optimizer_fn, keras.Optimizer, g_lr
+            "ModularGAN.g_optimizer_fn",
+            g_optimizer_fn,
+            keras.Optimizer,
+            _scheduled(g_lr, lr_schedule, options.training_steps),
         ),
         d_optimizer=_made_by(
-            "ModularGAN.d_optimizer_fn", d_optimizer_fn, keras.Optimizer, d_lr
+            "ModularGAN.d_optimizer_fn",
+            d_optimizer_fn,
+            keras.Optimizer,
+            _scheduled(d_lr, lr_schedule, options.training_steps * options.disc_iters),
         ),
         adversarial_loss=loss(),
         rotation_task=rotation_task,

@@ -3,6 +3,7 @@
 import re
 
 import keras
+import numpy as np
 import pytest
 import tiny
 
@@ -289,3 +290,24 @@ def test_operative_config_says_all_and_parses_to_the_same(tmp_path):
     for ours, theirs in zip(again.build_gan().get_weights(), weights, strict=True):
         assert (ours == theirs).all()
     assert config.operative_config() == text
+
+
+def test_linear_schedule_falls_to_zero_over_the_updates_of_each_network():
+    gan = tiny.plan(
+        "ModularGAN.lr_schedule = 'linear'",
+        "ModularGAN.g_lr = 0.5",
+        "options.training_steps = 10",
+        "options.disc_iters = 3",
+    ).build_gan()
+    for optimizer, updates in ((gan.g_optimizer, 10), (gan.d_optimizer, 30)):
+        for update in (0, 1, updates // 2, updates, updates + 1):
+            optimizer.iterations.assign(update)
+            expected = 0.5 * max(0.0, 1 - update / updates)
+            np.testing.assert_allclose(
+                float(optimizer.learning_rate), expected, rtol=1e-6, atol=1e-9
+            )
+
+
+def test_unknown_schedule():
+    with pytest.raises(config.ConfigError, match="'constant' or 'linear'.*cosine"):
+        tiny.plan("ModularGAN.lr_schedule = 'cosine'").build_gan()

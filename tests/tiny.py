@@ -11,6 +11,8 @@ BINDINGS = (
     "G.width = 4",
     "D.width = 4",
     "ModularGAN.ema_decay = 0.5",
+    # A run of another length is then the same run, cut short or gone on with.
+    "ModularGAN.lr_schedule = 'constant'",
     "standardize_batch.decay = 0.5",
     "weights.stddev = 0.2",
     "run_config.iterations_per_loop = 1",
