@@ -12,8 +12,8 @@ from collections.abc import Iterator
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path to write to, which takes the place of `path` at the end.
 
-    Parent folders are made. A block that fails leaves `path` as it was. What was at
-    `path` is gone at the end.
+    Parent folders are made. A block that fails leaves `path` as it was. A file
+    replaces a file, a folder a folder.
 
     Args:
         path: the file or folder.
@@ -28,7 +28,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         yield partial
-        if path.is_dir():
+        if path.is_dir() and partial.is_dir():
             # A folder cannot take the place of a full one: that steps aside first.
             _remove(former)
             path.rename(former)

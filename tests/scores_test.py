@@ -385,6 +385,7 @@ class TestScorer:
             "extractor_hash": "0",
             "resize": "none",
             "covariance_divisor": "N-1",
+            "classifier_score_splits": "1",
             "kernel_block_size": "1024",
         }
         bare = scores.Scorer(table_images(0, 20), None).protocol()
