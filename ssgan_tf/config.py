@@ -121,8 +121,8 @@ class Options:
     gan_class: Callable[..., GAN]
     batch_size: int
     training_steps: int
-    disc_iters: int = 1
-    z_dim: int = 128
+    disc_iters: int
+    z_dim: int
 
 
 @configurable("options")
@@ -164,12 +164,12 @@ class RunConfig:
             bit for bit; slower on accelerators.
     """
 
-    seed: int = 0
-    save_checkpoints_steps: int = 5000
-    keep_checkpoint_max: int = 20
-    save_summary_steps: int = 100
-    iterations_per_loop: int = 10
-    deterministic: bool = False
+    seed: int
+    save_checkpoints_steps: int
+    keep_checkpoint_max: int
+    save_summary_steps: int
+    iterations_per_loop: int
+    deterministic: bool
 
 
 def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None:

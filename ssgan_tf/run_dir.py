@@ -200,15 +200,13 @@ def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
     if gan.average is not None:
         parts["average"] = gan.average
     return tf.train.Checkpoint(
-        **{
-            part: {
-                f"{i:04d}_{variable.name}": variable.value
-                for i, variable in enumerate(owner.variables)
-                if variable.name != "learning_rate"
-            }
-            for part, owner in parts.items()
-        }
+        **{part: _state_of(owner) for part, owner in parts.items()}
     )
+
+
+def _state_of(owner) -> dict[str, tf.Variable]:
+    variables = [v for v in owner.variables if v.name != "learning_rate"]
+    return {f"{i:04d}_{v.name}": v.value for i, v in enumerate(variables)}
 
 
 def restore(gan: GAN, prefix: str) -> None:

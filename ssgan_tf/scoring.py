@@ -131,11 +131,12 @@ class ScoreTable:
         with self.path.open(newline="") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
-        if not {"step", "protocol"} <= set(reader.fieldnames or ()):
+        if not {"step", "protocol", "weights_sha256"} <= set(reader.fieldnames or ()):
             raise ValueError(
-                "A table of scores must have the columns `step` and `protocol`. "
-                f"Received: {self.path} with the columns {reader.fieldnames}. Name "
-                "another file by --score_filename, or move that one away."
+                "A table of scores must have the columns `step`, `protocol` and "
+                f"`weights_sha256`. Received: {self.path} with the columns "
+                f"{reader.fieldnames}. Name another file by --score_filename, or move "
+                "that one away."
             )
         return rows
 

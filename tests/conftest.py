@@ -21,10 +21,6 @@ tf.config.set_logical_device_configuration(
 )
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes more than a few seconds.")
-
-
 @pytest.fixture(autouse=True)
 def fresh_collectives():
     """Gives the strategies of this test exchanges of their own.

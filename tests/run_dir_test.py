@@ -84,6 +84,23 @@ def test_a_changed_learning_rate_takes_effect(tmp_path):
     assert float(other.d_optimizer.learning_rate) == 0.25
 
 
+def test_a_changed_schedule_takes_effect(tmp_path):
+    gan = tiny.plan().build_gan()
+    randomize(gan, 1)
+    save(gan, RunDir(tmp_path), 3)
+    # A schedule is no variable: nothing else may be taken for what it replaces.
+    other = tiny.plan("ModularGAN.lr_schedule = 'linear'").build_gan()
+    restore(other, RunDir(tmp_path).checkpoint(3))
+    for name in ("g_optimizer", "d_optimizer"):
+        ours = [
+            variable
+            for variable in getattr(gan, name).variables
+            if variable.name != "learning_rate"
+        ]
+        for one, twin in zip(ours, getattr(other, name).variables, strict=True):
+            np.testing.assert_array_equal(one.numpy(), twin.numpy())
+
+
 @pytest.mark.parametrize(
     "binding",
     [
