@@ -1,6 +1,9 @@
 """TF-Hub module to picture.
 
-python export/load_generator.py --module=run/tfhub/1600 --num=64 --out=samples.png
+    python export/load_generator.py --module=run/tfhub/1600 --num=64 --out=samples.png
+
+Of a conditional GAN `--labels` chooses the classes: `--labels=3` for all images,
+`--labels=0,1,2` one for each of three. Without it they are drawn by the seed.
 """
 
 import math
@@ -12,7 +15,25 @@ from ssgan_tf import cli
 _MODULE = flags.DEFINE_string("module", None, "Folder of the module.", required=True)
 _NUM = flags.DEFINE_integer("num", 64, "Number of images.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Equal seeds give equal images.")
+_LABELS = flags.DEFINE_list(
+    "labels", None, "Classes: one for each image, or one for all. Default: drawn."
+)
 _OUT = flags.DEFINE_string("out", "samples.png", "The picture, a PNG file.")
+
+
+def _labels() -> int | list[int] | None:
+    """The labels as `LoadedModule.sample` takes them."""
+    if _LABELS.value is None:
+        return None
+    try:
+        labels = [int(label) for label in _LABELS.value]
+    except ValueError:
+        received = ",".join(_LABELS.value)
+        raise app.UsageError(
+            "--labels must be one integer, or integers with commas between. Received: "
+            f"--labels={received}"
+        ) from None
+    return labels[0] if len(labels) == 1 else labels
 
 
 def main(argv):
@@ -20,10 +41,12 @@ def main(argv):
         raise app.UsageError(f"Unexpected argument: {argv[1]}")
     if not _OUT.value.endswith(".png"):
         raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}")
+    labels = _labels()
     # TensorFlow takes seconds to import: only now.
     from ssgan_tf import exporting, images
 
-    samples = exporting.load(_MODULE.value).sample(_NUM.value, _SEED.value)
+    module = exporting.load(_MODULE.value)
+    samples = module.sample(_NUM.value, _SEED.value, labels)
     images.write_png(
         _OUT.value, images.grid(samples, columns=math.ceil(math.sqrt(_NUM.value)))
     )

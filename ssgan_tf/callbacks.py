@@ -9,6 +9,7 @@ import threading
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -126,10 +127,27 @@ class Scalars(_EverySteps):
                 tf.summary.scalar(name, value)
 
 
+def grid_labels(num_classes: int) -> np.ndarray | None:
+    """Labels of a conditional GAN's grid: row r shows class r % num_classes.
+
+    Args:
+        num_classes: int. 0 for an unconditional GAN. Of more than 8 classes the
+            first 8 are shown.
+
+    Returns:
+        int32, `(64,)`, row by row; None without classes.
+    """
+    if not num_classes:
+        return None
+    classes = np.arange(GRID_SIZE, dtype=np.int32) % num_classes
+    return np.repeat(classes, GRID_SIZE)
+
+
 class SampleGrid(_EverySteps):
     """Draws 64 images from the same noise again and again, as PNG and in TensorBoard.
 
-    The noise is that of `LoadedModule.sample(64, seed)` of the exported module.
+    They are those of `LoadedModule.sample(64, seed, grid_labels(num_classes))` of the
+    exported module: one class per row where the GAN is conditional.
 
     Args:
         run: `RunDir`. Where the pictures go.
@@ -148,11 +166,16 @@ class SampleGrid(_EverySteps):
 
     def set_model(self, model):
         super().set_model(model)
-        self.sample = tf.function(lambda z: model.sampler(z, training=False))
+        labels = grid_labels(model.num_classes)
+        self.labels = [] if labels is None else [tf.constant(labels)]
+        self.sample = tf.function(
+            lambda *inputs: model.sampler(*inputs, training=False)
+        )
 
     def act(self, step, logs):
         latents = self.model.latents.sample(GRID_SIZE**2, [self.seed, SAMPLING_STREAM])
-        grid = pictures.grid(self.sample(latents).numpy(), columns=GRID_SIZE)
+        samples = self.sample(latents, *self.labels).numpy()
+        grid = pictures.grid(samples, columns=GRID_SIZE)
         pictures.write_png(self.run.samples / f"{step}.png", grid)
         with self.writer.as_default(step):
             tf.summary.image("fake_images", grid[None])

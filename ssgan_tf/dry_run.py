@@ -10,6 +10,8 @@ import tensorflow as tf
 from ssgan_tf import config, experiment
 
 _CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+# Matrix products, and what says that the first factor is to be transposed.
+_TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
 
 
 def count_flops(graph: tf.Graph) -> int:
@@ -44,9 +46,9 @@ def count_flops(graph: tf.Graph) -> int:
                 kernel, positions = op.outputs[0].shape, op.inputs[2].shape
             taps = np.prod(kernel.as_list()[:3])
             flops += 2 * int(taps * np.prod(positions.as_list()))
-        elif op.type == "MatMul":
-            rows, inner = op.inputs[0].shape.as_list()
-            if op.get_attr("transpose_a"):
+        elif op.type in _TRANSPOSED:
+            *_, rows, inner = op.inputs[0].shape.as_list()
+            if op.get_attr(_TRANSPOSED[op.type]):
                 inner = rows
             flops += 2 * int(inner * np.prod(op.outputs[0].shape.as_list()))
     return flops
@@ -76,8 +78,9 @@ def step_flops(plan: config.Experiment) -> int:
     # Outside any strategy: one replica holds the whole batch.
     gan = plan.build_gan()
     shape = (plan.options.disc_iters * plan.options.batch_size, *plan.spec.image_shape)
-    step = tf.function(lambda images: gan.train_step(images))
-    return count_flops(step.get_concrete_function(tf.TensorSpec(shape, tf.uint8)).graph)
+    step = tf.function(lambda images, labels: gan.train_step((images, labels)))
+    specs = tf.TensorSpec(shape, tf.uint8), tf.TensorSpec(shape[:1], tf.int32)
+    return count_flops(step.get_concrete_function(*specs).graph)
 
 
 def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
@@ -101,7 +104,8 @@ def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
     fake_data = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def stream(_) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensors(tf.constant(fake_data)).repeat()
+        labels = tf.zeros(shape[:1], tf.int32)
+        return tf.data.Dataset.from_tensors((tf.constant(fake_data), labels)).repeat()
 
     gan.steps_per_execution = 1
     gan.make_train_function()

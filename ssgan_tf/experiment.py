@@ -35,8 +35,8 @@ def build(experiment: config.Experiment, strategy: tf.distribute.Strategy) -> GA
         )
     with strategy.scope():
         gan = experiment.build_gan()
-    if gan.rotation_task is not None:
-        gan.rotation_task.num_rotated(batch_size // replicas, replicas)
+    for task in gan.tasks:
+        task.check(batch_size // replicas, replicas)
     return gan
 
 
@@ -69,6 +69,10 @@ def train(
     _check_step(step, experiment)
     if step < experiment.options.training_steps:
         images, labels = datasets.load_split(experiment.dataset, "train", data_dir)
+        if experiment.label_fraction < 1:
+            labels = datasets.keep_labels(
+                labels, experiment.label_fraction, experiment.run.seed
+            )
         run.write_config(config.operative_config(), step)
         run.train_done.unlink(missing_ok=True)
         _fit(gan, experiment, run, images, labels)
@@ -184,6 +188,9 @@ def _export(experiment, prefix: str, step: int, path: pathlib.Path) -> None:
     exporting.check_target(path)
     gan = experiment.build_gan()
     restore(gan, prefix)
+    batch_norm = exporting.use_standing_moments(
+        gan.sampler, gan.latents, experiment.standing_examples, experiment.run.seed
+    )
     exporting.export(
         gan.sampler,
         gan.discriminator,
@@ -193,6 +200,7 @@ def _export(experiment, prefix: str, step: int, path: pathlib.Path) -> None:
             "step": step,
             "dataset": experiment.dataset,
             "weights": "raw" if gan.average is None else "ema",
+            "batch_norm": batch_norm,
             "config": config.operative_config(),
         },
     )

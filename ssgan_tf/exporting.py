@@ -2,25 +2,31 @@
 
 A module is a TensorFlow 2 SavedModel that needs nothing of this package:
 
-    signature                       inputs                   outputs
-    serving_default, generator      z (b, dim)               generated (b, H, W, C)
-    discriminator                   images (b, H, W, C)      prediction (b, 1)
-                                                             logits (b, 1)
-                                                             features (b, f)
-                                                             rotation_logits (b, 4)
+    signature                    inputs                  outputs
+    serving_default, generator   z (b, dim)              generated (b, H, W, C)
+                                 labels (b,)
+    discriminator                images (b, H, W, C)     prediction (b, 1)
+                                 labels (b,)             logits (b, 1)
+                                                         features (b, f)
+                                                         rotation_logits (b, 4 | 5 | 8)
+                                                         class_logits (b, classes)
 
-All float32, images in [0, 1], any b; `prediction` is the sigmoid of `logits`;
-`rotation_logits` is there when the discriminator has the head. The module itself is
-callable, z -> images, and has `variables` and `trainable_variables`. Batch
-normalization uses the moving moments; they are inside. `saved_model.json` beside the
-weights says where the module comes from and how z is distributed.
+All float32 but the labels, images in [0, 1], any b; `prediction` is the sigmoid of
+`logits`; `rotation_logits` and `class_logits` are there when the discriminator has the
+heads. `labels` are there when the GAN is conditional: int32, in [0, classes), for the
+discriminator also -1, unknown. The module itself is callable, z [, labels] -> images,
+and has `variables` and `trainable_variables`. Batch normalization uses stored moments;
+they are inside. `saved_model.json` beside the weights says where the module comes from,
+how z is distributed and how many classes there are.
 """
 
 import dataclasses
 import hashlib
 import json
+import operator
 import os
 import pathlib
+import reprlib
 import sys
 
 import keras
@@ -28,16 +34,31 @@ import numpy as np
 import tensorflow as tf
 
 from ssgan_tf import files
-from ssgan_tf.latents import SAMPLING_STREAM, Latents
+from ssgan_tf.latents import (
+    SAMPLING_LABELS_STREAM,
+    SAMPLING_STREAM,
+    STANDING_STREAM,
+    Latents,
+    draw_labels,
+)
+from ssgan_tf.layers import standing_statistics
 
 METADATA = "saved_model.json"
+MOVING_MOMENTS = "moving moments"
+STANDING_BATCH_SIZE = 64
 _WHERE = "Modules of a run lie in <model_dir>/tfhub/<step>."
 
 
 class _Module(tf.__internal__.tracking.AutoTrackable):
     """What is saved: functions and the variables that they read."""
 
-    def __init__(self, generator: keras.Model, discriminator: keras.Model):
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+    ):
         networks = (generator, discriminator)
         # Tracked as plain variables: a reader needs no Keras.
         self.variables = [v.value for net in networks for v in net.variables]
@@ -45,22 +66,24 @@ class _Module(tf.__internal__.tracking.AutoTrackable):
             v.value for net in networks for v in net.trainable_variables
         ]
         self.regularization_losses = []
-        latents_spec = tf.TensorSpec((None, generator.latent_dim), tf.float32, "z")
-        images_spec = tf.TensorSpec(
-            (None, *generator.image_shape), tf.float32, "images"
-        )
+        labels_spec = []
+        if _num_classes(generator):
+            labels_spec = [tf.TensorSpec((None,), tf.int32, "labels")]
+        latents_spec = tf.TensorSpec((None, latent_dim), tf.float32, "z")
+        images_spec = tf.TensorSpec((None, *image_shape), tf.float32, "images")
 
-        @tf.function(input_signature=[latents_spec])
-        def call(z):
-            return generator(z, training=False)
+        # An argument that the signature leaves out keeps its default.
+        @tf.function(input_signature=[latents_spec, *labels_spec])
+        def call(z, labels=None):
+            return generator(z, *_if_any(labels), training=False)
 
-        @tf.function(input_signature=[latents_spec])
-        def generate(z):
-            return {"generated": generator(z, training=False)}
+        @tf.function(input_signature=[latents_spec, *labels_spec])
+        def generate(z, labels=None):
+            return {"generated": generator(z, *_if_any(labels), training=False)}
 
-        @tf.function(input_signature=[images_spec])
-        def discriminate(images):
-            outputs = discriminator(images, training=False)
+        @tf.function(input_signature=[images_spec, *labels_spec])
+        def discriminate(images, labels=None):
+            outputs = discriminator(images, *_if_any(labels), training=False)
             return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
 
         self.__call__ = call
@@ -78,8 +101,9 @@ def export(
     """Writes a module, whole or not at all.
 
     Args:
-        generator: built; the average where one is kept.
-        discriminator: built.
+        generator: built, `keras.Model` as `GAN` takes it; the average where one is
+            kept.
+        discriminator: built, the same.
         latents: `Latents`. How z is drawn.
         path: folder of the SavedModel; a module that is there is replaced.
         metadata: JSON-ready facts about the module, such as `step`.
@@ -87,15 +111,18 @@ def export(
     Raises:
         FileExistsError: there is something else at `path`.
         OSError: it cannot be written.
+        ValueError: the networks do not fit each other or `latents`.
     """
     path = pathlib.Path(path)
     check_target(path)
-    module = _Module(generator, discriminator)
+    image_shape = _check_networks(generator, discriminator, latents)
+    module = _Module(generator, discriminator, latents.dim, image_shape)
     facts = {
         **metadata,
         "weights_sha256": _hash(module.variables),
         "latents": dataclasses.asdict(latents),
-        "image_shape": list(generator.image_shape),
+        "image_shape": list(image_shape),
+        "num_classes": _num_classes(generator),
         "versions": {
             "python": sys.version.split()[0],
             "tensorflow": tf.__version__,
@@ -113,6 +140,109 @@ def export(
             },
         )
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _num_classes(network: keras.Model) -> int:
+    return getattr(network, "num_classes", 0)
+
+
+def _if_any(labels) -> tuple:
+    """Labels as arguments of a call: none for networks that know no labels."""
+    return () if labels is None else (labels,)
+
+
+def _check_networks(
+    generator: keras.Model, discriminator: keras.Model, latents: Latents
+) -> tuple[int, int, int]:
+    """The shape of the images, by asking the networks: users' have no attributes."""
+    classes = [_num_classes(network) for network in (generator, discriminator)]
+    if classes[0] != classes[1]:
+        raise ValueError(
+            "Both networks of a module must know the same classes. Received: "
+            f"generator.num_classes={classes[0]}, "
+            f"discriminator.num_classes={classes[1]}."
+        )
+    labels = keras.KerasTensor((None,), "int32") if classes[0] else None
+    noise = keras.KerasTensor((None, latents.dim))
+    images = _output_of(generator, "A generator must take latents", noise, labels)
+    shape = getattr(images, "shape", ())
+    if len(shape) != 4 or None in shape[1:]:
+        raise ValueError(
+            "A generator must make images (batch, height, width, channels) of one size."
+            f" Received: {generator.name}, which makes {_shapes(images)}."
+        )
+    outputs = _output_of(
+        discriminator, "A discriminator must take images", images, labels
+    )
+    logits = outputs.get("logits") if isinstance(outputs, dict) else None
+    if tuple(getattr(logits, "shape", ())) != (None, 1):
+        raise ValueError(
+            "A discriminator must return a dict with `logits` (batch, 1). Received: "
+            f"{discriminator.name}, which returns {_shapes(outputs)}."
+        )
+    return tuple(shape[1:])
+
+
+def _output_of(network: keras.Model, rule: str, inputs, labels):
+    try:
+        return network.compute_output_spec(inputs, *_if_any(labels))
+    # What a network raises is up to its author and Keras.
+    except Exception as error:
+        raise ValueError(
+            f"{rule} of shape {tuple(inputs.shape)}. Received: {network.name}, which "
+            f"fails with: {error}"
+        ) from error
+
+
+def _shapes(outputs):
+    return keras.tree.map_structure(lambda each: getattr(each, "shape", each), outputs)
+
+
+def use_standing_moments(
+    generator: keras.Model, latents: Latents, num_examples: int, seed: int
+) -> str:
+    """Replaces the moving moments of a generator by averages over its own samples.
+
+    `layers.standing_statistics` over ceil(num_examples / 64) batches of 64. Noise and
+    labels, every class as likely as another, are a function of `seed` alone.
+
+    Args:
+        generator: built; its batch norms are those of this package.
+        latents: `Latents`. How z is drawn.
+        num_examples: int. 0 leaves the generator as it is.
+        seed: int. Of the run.
+
+    Returns:
+        What the batch norms then use, for the metadata: "moving moments", or
+        "standing moments of N samples", N a multiple of 64.
+
+    Raises:
+        ValueError: `num_examples` is negative, or the moments are not finite.
+    """
+    if num_examples == 0:
+        return MOVING_MOMENTS
+    num_classes = _num_classes(generator)
+    num_batches = -(-num_examples // STANDING_BATCH_SIZE)
+
+    @tf.function
+    def call(batch):
+        # Even draws are noise and odd ones labels: they never meet.
+        noise_seed, labels_seed = (
+            tf.random.experimental.stateless_fold_in(
+                tf.constant([seed, STANDING_STREAM], tf.int64), draw, alg="philox"
+            )
+            for draw in (2 * batch, 2 * batch + 1)
+        )
+        labels = None
+        if num_classes:
+            labels = draw_labels(STANDING_BATCH_SIZE, num_classes, labels_seed)
+        noise = latents.sample(STANDING_BATCH_SIZE, noise_seed)
+        generator(noise, *_if_any(labels), training=True)
+
+    standing_statistics(
+        generator, lambda i: call(tf.constant(i, tf.int64)), num_batches
+    )
+    return f"standing moments of {num_batches * STANDING_BATCH_SIZE} samples"
 
 
 def _hash(variables) -> str:
@@ -146,12 +276,14 @@ class LoadedModule:
         path: str. Where it lies.
         latents: `Latents`. How z is drawn.
         image_shape: `(size, size, channels)`.
+        num_classes: int. 0 for an unconditional GAN.
         metadata: dict. The facts of `saved_model.json`.
     """
 
     path: str
     latents: Latents
     image_shape: tuple[int, int, int]
+    num_classes: int
     metadata: dict
     _module: object = dataclasses.field(repr=False)
 
@@ -161,40 +293,84 @@ class LoadedModule:
         discriminator = self._module.signatures["discriminator"]
         return "rotation_logits" in discriminator.structured_outputs
 
-    def sample(self, num: int, seed: int = 0, batch_size: int = 64) -> np.ndarray:
-        """Draws images; image i depends on `seed` and `num` alone.
+    def sample(
+        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
+    ) -> np.ndarray:
+        """Draws images; image i depends on `seed`, `num` and its label alone.
 
         Args:
             num: int. How many.
             seed: int. Equal seeds give equal images.
+            labels: of a conditional GAN: integers in [0, num_classes), one for each
+                image, or one for all; None draws them, every class as likely as
+                another, from the seed.
             batch_size: int. Images per call of the network; changes no number
                 beyond rounding.
 
         Returns:
             float32, `(num, size, size, channels)`, in [0, 1].
+
+        Raises:
+            ValueError: the labels are no such integers, or the GAN is unconditional
+                and gets some.
         """
-        latents = self.latents.sample(num, [seed, SAMPLING_STREAM])
+        inputs = {"z": self.latents.sample(num, [seed, SAMPLING_STREAM])}
+        if labels is not None:
+            inputs["labels"] = self._check_labels(labels, num)
+        elif self.num_classes:
+            inputs["labels"] = draw_labels(
+                num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
+            )
         generate = self._module.signatures["generator"]
-        batches = [
-            generate(z=latents[start : start + batch_size])["generated"].numpy()
-            for start in range(0, num, batch_size)
-        ]
+        batches = []
+        for start in range(0, num, batch_size):
+            rows = slice(start, start + batch_size)
+            batch = {name: tf.constant(value[rows]) for name, value in inputs.items()}
+            batches.append(generate(**batch)["generated"].numpy())
         return np.concatenate(batches)
 
-    def discriminate(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
         """What D says of a batch.
 
         Args:
             images: float32, `(batch, size, size, channels)`, in [0, 1].
+            labels: of a conditional GAN: integers in [-1, num_classes), one for each
+                image, or one for all; -1 is unknown.
 
         Returns:
-            dict with `prediction`, `logits`, `features` and, where D has that head,
-            `rotation_logits`.
+            dict with `prediction`, `logits`, `features` and, where D has those heads,
+            `rotation_logits` and `class_logits`.
+
+        Raises:
+            ValueError: a conditional GAN gets no such labels, or an unconditional one
+                gets some.
         """
-        outputs = self._module.signatures["discriminator"](
-            images=tf.constant(images, tf.float32)
-        )
+        inputs = {"images": tf.constant(images, tf.float32)}
+        if self.num_classes or labels is not None:
+            checked = self._check_labels(labels, len(images), lowest=-1)
+            inputs["labels"] = tf.constant(checked)
+        outputs = self._module.signatures["discriminator"](**inputs)
         return {name: value.numpy() for name, value in outputs.items()}
+
+    def _check_labels(self, labels, num: int, lowest: int = 0) -> np.ndarray:
+        """The labels as int32, `(num,)`."""
+        received = f"Received: labels={reprlib.repr(labels)}, module={self.path}"
+        if not self.num_classes:
+            raise ValueError(
+                f"Labels must be left out where a GAN is unconditional. {received}."
+            )
+        values = np.asarray(labels)
+        if values.dtype.kind not in "iu" or values.shape not in ((), (num,)):
+            raise ValueError(
+                "Labels of a conditional GAN must be integers, one for each image or "
+                f"one for all. {received}, {num} images. Give that many, or one."
+            )
+        if np.any(values < lowest) or np.any(values >= self.num_classes):
+            raise ValueError(
+                f"Labels must be in [{lowest}, {self.num_classes}). {received}. The "
+                f"module knows {self.num_classes} classes."
+            )
+        return np.broadcast_to(values, num).astype(np.int32)
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
@@ -220,6 +396,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
         metadata = json.loads((path / METADATA).read_text())
         Latents(**metadata["latents"])
         tuple(metadata["image_shape"])
+        operator.index(metadata.get("num_classes", 0))
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(path, error) from error
     return metadata
@@ -238,12 +415,21 @@ def load(path: str | os.PathLike) -> LoadedModule:
     path = pathlib.Path(path)
     metadata = read_metadata(path)
     image_shape = tuple(metadata["image_shape"])
+    # Modules of earlier versions know no classes.
+    num_classes = metadata.get("num_classes", 0)
     try:
         module = tf.saved_model.load(str(path))
-        generated = module.signatures["generator"].structured_outputs["generated"]
-        logits = module.signatures["discriminator"].structured_outputs["logits"]
+        generator, discriminator = (
+            module.signatures[name] for name in ("generator", "discriminator")
+        )
+        generated = generator.structured_outputs["generated"]
+        logits = discriminator.structured_outputs["logits"]
         if generated.shape[1:] != image_shape or logits.shape[1:] != (1,):
             raise ValueError("its signatures make something else")
+        for signature in (generator, discriminator):
+            inputs = signature.structured_input_signature[1]
+            if ("labels" in inputs) != (num_classes > 0):
+                raise ValueError("its signatures take something else")
     # What damaged files raise is up to TensorFlow.
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise _damaged(path, error) from error
@@ -251,6 +437,7 @@ def load(path: str | os.PathLike) -> LoadedModule:
         path=str(path),
         latents=Latents(**metadata["latents"]),
         image_shape=image_shape,
+        num_classes=num_classes,
         metadata=metadata,
         _module=module,
     )

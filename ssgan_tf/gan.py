@@ -1,12 +1,23 @@
 """The GAN: two networks, one train step, for one replica or many."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
-from ssgan_tf import ema, rotation
-from ssgan_tf.latents import TRAINING_STREAM, Latents
+from ssgan_tf import ema
+from ssgan_tf.augmentation import Augmentation
+from ssgan_tf.latents import (
+    AUGMENTATION_STREAM,
+    PENALTY_STREAM,
+    TRAINING_LABELS_STREAM,
+    TRAINING_STREAM,
+    Latents,
+    draw_labels,
+)
 from ssgan_tf.losses import AdversarialLoss
-from ssgan_tf.ssgan import RotationTask
+from ssgan_tf.penalties import Penalty
+from ssgan_tf.tasks import Seen, Task
 
 
 class GAN(keras.Model):
@@ -14,6 +25,7 @@ class GAN(keras.Model):
 
     One train step is `d_steps` updates of D, each on a batch of its own, then one of
     G, which reuses the fakes of the last D update: one forward pass of G serves both.
+    What the players lose is composed: an adversarial pair, tasks, a penalty.
     All that is random is a function of (seed, step), drawn for the global batch and
     sliced by replica: a step number is all that a resumed run needs, and the numbers
     do not depend on how many replicas share the work.
@@ -25,18 +37,23 @@ class GAN(keras.Model):
             g_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
             d_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
             adversarial_loss=losses.Hinge(),
-            rotation_task=RotationTask(rotated_batch_size=64),
+            tasks=[RotationTask(rotated_batch_size=64)],
         )
         gan.fit(dataset, steps_per_epoch=1000)
 
     Args:
-        generator: `keras.Model`, latents `(batch, dim)` -> images in [0, 1].
-        discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and, for
-            the rotation task, `rotation_logits` (batch, 4).
+        generator: `keras.Model`, latents `(batch, dim)` -> images in [0, 1]. With a
+            positive attribute `num_classes` it is conditional and called with latents
+            and labels, int32 `(batch,)`.
+        discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and what
+            the tasks need; called with images and labels if G is conditional.
         latents: `Latents`. Distribution of z.
         seed: int. Of the noise.
         average: None, or a second generator that follows the moving average of the
             first one's weights.
+
+    Raises:
+        ValueError: the networks know other classes, or images of another shape.
     """
 
     def __init__(
@@ -49,21 +66,59 @@ class GAN(keras.Model):
         average: keras.Model | None = None,
     ):
         super().__init__(name="gan")
+        self.num_classes = getattr(generator, "num_classes", 0)
+        d_classes = getattr(discriminator, "num_classes", 0)
+        if d_classes != self.num_classes:
+            raise ValueError(
+                "Both networks must know the same classes. Received: "
+                f"generator.num_classes={self.num_classes}, "
+                f"discriminator.num_classes={d_classes}."
+            )
+        g_shape, d_shape = (
+            getattr(network, "image_shape", None)
+            for network in (generator, discriminator)
+        )
+        # A convolution takes three channels for one without a word, as groups.
+        if None not in (g_shape, d_shape) and tuple(g_shape) != tuple(d_shape):
+            raise ValueError(
+                "D must take the images that G makes. Received: "
+                f"generator.image_shape={g_shape}, discriminator.image_shape={d_shape}."
+            )
         self.generator = generator
         self.discriminator = discriminator
         self.latents = latents
         self.seed = seed
         self.average = average
+        self._build_networks()
         if average is not None:
             ema.update(average, generator, decay=0.0)
+
+    def _build_networks(self) -> None:
+        """Makes the variables of networks that have waited for data to do so."""
+        inputs = self._symbolic_inputs()
+        for generator in (self.generator, self.average):
+            if generator is not None and not generator.built:
+                generator(*inputs)
+        if not self.discriminator.built:
+            images = self.generator.compute_output_spec(*inputs)
+            self.discriminator(images, *inputs[1:])
+
+    def _symbolic_inputs(self) -> tuple:
+        """What G is called with, as shapes."""
+        labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
+        return keras.KerasTensor((1, self.latents.dim)), *_if_any(labels)
 
     def compile(
         self,
         *,
         g_optimizer: keras.optimizers.Optimizer,
         d_optimizer: keras.optimizers.Optimizer,
-        adversarial_loss: AdversarialLoss,
-        rotation_task: RotationTask | None = None,
+        adversarial_loss: AdversarialLoss | None,
+        tasks: Sequence[Task] = (),
+        penalty: Penalty | None = None,
+        penalty_weight: float = 1.0,
+        penalty_interval: int = 1,
+        augmentation: Augmentation | None = None,
         d_steps: int = 1,
         ema_decay: float = 0.9999,
         ema_start_step: int = 0,
@@ -74,29 +129,36 @@ class GAN(keras.Model):
         Args:
             g_optimizer: of the generator; its `iterations` are the step number.
             d_optimizer: of the discriminator.
-            adversarial_loss: the pair of losses on the true/fake logit.
-            rotation_task: None for a plain GAN.
+            adversarial_loss: the pair of losses on the true/fake logit; None for tasks
+                alone.
+            tasks: terms beside it.
+            penalty: None, or a term of D's loss that looks at D's slopes or weights.
+            penalty_weight: float. compare_gan's lambda.
+            penalty_interval: int. The penalty acts on every n-th update of D, n times
+                as strong (lazy regularization).
+            augmentation: None, or what every image goes through before D.
             d_steps: int. Updates of D per update of G.
             ema_decay: float in [0, 1). Of the generator's average, if there is one.
             ema_start_step: int. Before it the average is the generator itself.
             steps_per_execution: int. Train steps per call from Python.
 
         Raises:
-            ValueError: `d_steps` or `steps_per_execution` below 1; a rotation task
-                for a discriminator without rotation head.
+            ValueError: a count below 1; a task for a discriminator without the head
+                that it needs; neither an adversarial loss nor a task.
         """
         for name, value in (
             ("d_steps", d_steps),
+            ("penalty_interval", penalty_interval),
             ("steps_per_execution", steps_per_execution),
         ):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
-        if rotation_task is not None and self.discriminator.rotation_head is None:
+        if adversarial_loss is None and not tasks:
             raise ValueError(
-                "The rotation task needs a discriminator with a rotation head. "
-                "Received: a discriminator without one. Build it with "
-                "rotation_head=True."
+                "A GAN needs something to learn. Received: adversarial_loss=None and "
+                "no tasks. Give one of them."
             )
+        self._check_heads(tasks)
         # Keras's own optimizer stays unset: it would be a third one, never used.
         super().compile(
             optimizer=None, loss=None, steps_per_execution=steps_per_execution
@@ -104,7 +166,11 @@ class GAN(keras.Model):
         self.g_optimizer = g_optimizer
         self.d_optimizer = d_optimizer
         self.adversarial_loss = adversarial_loss
-        self.rotation_task = rotation_task
+        self.tasks = tuple(tasks)
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.penalty_interval = penalty_interval
+        self.augmentation = augmentation
         self.d_steps = d_steps
         self.ema_decay = ema_decay
         self.ema_start_step = ema_start_step
@@ -112,6 +178,22 @@ class GAN(keras.Model):
         g_optimizer.build(self.generator.trainable_variables)
         d_optimizer.build(self.discriminator.trainable_variables)
         self.built = True
+
+    def _check_heads(self, tasks: Sequence[Task]) -> None:
+        if not any(task.heads for task in tasks):
+            return
+        inputs = self._symbolic_inputs()
+        images = self.generator.compute_output_spec(*inputs)
+        outputs = self.discriminator.compute_output_spec(images, *inputs[1:])
+        for task in tasks:
+            for name, columns in task.heads.items():
+                found = outputs[name].shape[-1] if name in outputs else None
+                if found != columns:
+                    raise ValueError(
+                        f"{type(task).__name__} needs a discriminator whose output "
+                        f"{name!r} has {columns} columns. Received: a discriminator "
+                        f"with {found or 'no such output'}."
+                    )
 
     @property
     def step(self) -> int:
@@ -127,11 +209,18 @@ class GAN(keras.Model):
     @property
     def log_names(self) -> list[str]:
         """Names of the scalars that a train step reports."""
-        names = ["loss/d", "loss/g", "logits/real", "logits/fake"]
-        if self.rotation_task is not None:
-            for side in ("real", "fake"):
-                names += [f"loss/rotation_{side}", f"accuracy/rotation_{side}"]
-        return names
+        names = ["loss/d", "loss/g", "logits/real"]
+        if self._d_sees_fakes:
+            names.append("logits/fake")
+        if self.penalty is not None:
+            names.append("loss/penalty")
+        return names + [name for task in self.tasks for name in task.log_names]
+
+    @property
+    def _d_sees_fakes(self) -> bool:
+        return self.adversarial_loss is not None or any(
+            task.d_sees_fakes for task in self.tasks
+        )
 
     def train_step(self, data):
         """`d_steps` updates of D, then one of G, on one replica's share.
@@ -139,7 +228,8 @@ class GAN(keras.Model):
         Args:
             data: `(images, labels)` or images: `(d_steps * share, size, size,
                 channels)`, uint8 in [0, 255] or float32 in [0, 1]. Piece j of
-                `d_steps` equal pieces belongs to the j-th update of D.
+                `d_steps` equal pieces belongs to the j-th update of D. Labels are
+                integers, -1 for unknown; read by a conditional GAN only.
 
         Returns:
             dict of scalars, one for each of `log_names`: means over this replica's
@@ -148,25 +238,35 @@ class GAN(keras.Model):
 
         Raises:
             ValueError: the images have another dtype, no static shape, or do not
-                divide into `d_steps` batches.
+                divide into `d_steps` batches; a conditional GAN gets no labels.
         """
-        images = tf.convert_to_tensor(data[0] if isinstance(data, tuple) else data)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = tf.convert_to_tensor(images)
         self._check_images(images)
         if images.dtype == tf.uint8:
             images = tf.cast(images, tf.float32) / 255.0
+        real_labels = self._split_labels(labels)
         d_logs = []
         for d_step, real_images in enumerate(tf.split(images, self.d_steps)):
-            latents = self._draw_latents(real_images.shape[0], d_step)
+            batch_size = real_images.shape[0]
+            latents = self._draw_latents(batch_size, d_step)
+            fake_labels = self._draw_labels(batch_size, d_step)
             with tf.GradientTape(watch_accessed_variables=False) as g_tape:
                 if d_step == self.d_steps - 1:
                     g_tape.watch([v.value for v in self.generator.trainable_variables])
-                fake_images = self.generator(latents, training=True)
-            d_logs.append(self._update_discriminator(real_images, fake_images))
+                fake_images = self.generator(
+                    latents, *_if_any(fake_labels), training=True
+                )
+            d_logs.append(
+                self._update_discriminator(
+                    real_images, fake_images, real_labels[d_step], fake_labels, d_step
+                )
+            )
         logs = {
             name: tf.add_n([log[name] for log in d_logs]) / self.d_steps
             for name in d_logs[0]
         }
-        logs |= self._update_generator(fake_images, g_tape)
+        logs |= self._update_generator(fake_images, g_tape, fake_labels)
         return logs
 
     def _check_images(self, images: tf.Tensor) -> None:
@@ -187,19 +287,75 @@ class GAN(keras.Model):
                 f"{images.shape[0]} images, d_steps={self.d_steps}. Choose a multiple."
             )
 
-    def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
-        """This replica's slice of the global batch of noise."""
+    def _split_labels(self, labels) -> list[tf.Tensor | None]:
+        """Labels of the reals of each update of D; None where nobody asks."""
+        if not self.num_classes:
+            return [None] * self.d_steps
+        if labels is None:
+            raise ValueError(
+                "A conditional GAN must be trained on (images, labels). Received: "
+                "images alone. Batch them together."
+            )
+        return tf.split(tf.cast(labels, tf.int32), self.d_steps)
+
+    # ------------------------------------------------------------------ randomness
+
+    def _deal(
+        self, sample: Callable, rows: int, stream: int, draw: tf.Tensor
+    ) -> tf.Tensor:
+        """This replica's rows of what `sample(all rows, seed)` draws.
+
+        Dealt out like the real images: row j of replica r of R is row j R + r, so the
+        last rows of all the shares are the last rows of the batch, and the same images
+        are rotated for any number of replicas.
+
+        Args:
+            sample: draws `(rows, ...)` from a seed.
+            rows: int. Rows of one replica.
+            stream: int. What the numbers are for.
+            draw: int64 scalar. How often such numbers have been drawn.
+        """
         replica = tf.distribute.get_replica_context()
-        draw = self._step_tensor() * self.d_steps + d_step
-        seed = tf.random.experimental.stateless_fold_in(
-            tf.constant([self.seed, TRAINING_STREAM], tf.int64), draw, alg="philox"
-        )
         replicas = replica.num_replicas_in_sync
-        latents = self.latents.sample(batch_size * replicas, seed)
-        # Dealt out like the real images: the last rows of all the shares are the last
-        # rows of the batch, so the same images are rotated for any number of replicas.
-        dealt = tf.reshape(latents, [batch_size, replicas, self.latents.dim])
+        seed = tf.random.experimental.stateless_fold_in(
+            tf.constant([self.seed, stream], tf.int64), draw, alg="philox"
+        )
+        drawn = sample(rows * replicas, seed)
+        dealt = tf.reshape(drawn, [rows, replicas, *drawn.shape[1:]])
         return tf.gather(dealt, replica.replica_id_in_sync_group, axis=1)
+
+    def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
+        return self._deal(
+            self.latents.sample, batch_size, TRAINING_STREAM, self._d_update(d_step)
+        )
+
+    def _draw_labels(self, batch_size: int, d_step: int) -> tf.Tensor | None:
+        if not self.num_classes:
+            return None
+
+        def sample(num, seed):
+            return draw_labels(num, self.num_classes, seed)
+
+        draw = self._d_update(d_step)
+        return self._deal(sample, batch_size, TRAINING_LABELS_STREAM, draw)
+
+    def _d_update(self, d_step: int) -> tf.Tensor:
+        """Updates of D before this one, as an int64 scalar."""
+        return self._step_tensor() * self.d_steps + d_step
+
+    def _augment(self, images: tf.Tensor, d_step: int) -> tf.Tensor:
+        """The images as D gets them; G's update counts as one more update of D."""
+        if self.augmentation is None:
+            return images
+
+        def sample(num, seed):
+            return tf.random.stateless_uniform(
+                (num, self.augmentation.noise_size), seed, alg="philox"
+            )
+
+        draw = self._step_tensor() * (self.d_steps + 1) + d_step
+        noise = self._deal(sample, images.shape[0], AUGMENTATION_STREAM, draw)
+        return self.augmentation(images, noise)
 
     def _step_tensor(self) -> tf.Tensor:
         """Generator steps taken so far, read now.
@@ -211,64 +367,150 @@ class GAN(keras.Model):
             tf.convert_to_tensor(self.g_optimizer.iterations.value), tf.int64
         )
 
-    def _shown(self, images: tf.Tensor) -> tuple[tf.Tensor, int]:
-        """The images as D sees them, and how many of them it sees turned."""
-        if self.rotation_task is None:
-            return images, 0
-        num_rotated = self.rotation_task.num_rotated(
-            images.shape[0], self._num_replicas()
-        )
-        return rotation.append_rotated(images, num_rotated), num_rotated
-
     def _num_replicas(self) -> int:
         return tf.distribute.get_replica_context().num_replicas_in_sync
 
-    def _update_discriminator(self, real_images, fake_images) -> dict[str, tf.Tensor]:
-        # One pass over real, rotated real and fake images: one power iteration.
-        # Rotated fakes play no part in D's loss.
-        batch_size = real_images.shape[0]
-        shown, num_rotated = self._shown(real_images)
-        images = tf.stop_gradient(tf.concat([shown, fake_images], axis=0))
+    # ------------------------------------------------------------------ what D sees
+
+    def _show(self, images, labels, with_extras: bool = True) -> list:
+        """A player's batch and each task's extra images: `(images, labels)` or None."""
+        shown = [(images, labels)]
+        for task in self.tasks:
+            extra = None
+            if with_extras:
+                extra = task.extra_images(images, self._num_replicas())
+            if extra is not None:
+                extra_labels = None
+                if labels is not None:
+                    extra_labels = task.extra_labels(labels, self._num_replicas())
+                extra = extra, extra_labels
+            shown.append(extra)
+        return shown
+
+    def _ask(self, players: Sequence[list], d_step: int) -> list[list[Seen]]:
+        """What D says of each player's images, for each task, in one pass.
+
+        One pass is one power iteration of the spectral norms.
+
+        Args:
+            players: what `_show` made, for each player.
+            d_step: int. Which update of D this is; `d_steps` in G's.
+
+        Returns:
+            For each player a `Seen` for each task; the first one, of a list that is
+            longer by one, has the batch alone.
+        """
+        pieces = [piece for shown in players for piece in shown if piece is not None]
+        images = tf.concat([piece[0] for piece in pieces], axis=0)
+        labels = None
+        if self.num_classes:
+            labels = tf.concat([piece[1] for piece in pieces], axis=0)
+        outputs = self.discriminator(
+            self._augment(images, d_step), *_if_any(labels), training=True
+        )
+        sizes = [piece[0].shape[0] for piece in pieces]
+        said = iter(
+            dict(zip(outputs, columns, strict=True))
+            for columns in zip(*(tf.split(o, sizes) for o in outputs.values()))
+        )
+        seen = []
+        for shown in players:
+            upright = next(said)
+            extras = [None if piece is None else next(said) for piece in shown[1:]]
+            batch_labels = shown[0][1]
+            seen.append(
+                [Seen(upright, extra, batch_labels) for extra in (None, *extras)]
+            )
+        return seen
+
+    # ------------------------------------------------------------------- the updates
+
+    def _update_discriminator(
+        self, real_images, fake_images, real_labels=None, fake_labels=None, d_step=0
+    ) -> dict[str, tf.Tensor]:
+        players = [self._show(real_images, real_labels)]
+        if self._d_sees_fakes:
+            # A plain rotation task has no use for turned fakes here.
+            turned = any(task.d_sees_fakes for task in self.tasks)
+            fake_images = tf.stop_gradient(fake_images)
+            players.append(self._show(fake_images, fake_labels, with_extras=turned))
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self.discriminator(images, training=True)
-            real_logits = outputs["logits"][:batch_size]
-            fake_logits = outputs["logits"][-batch_size:]
-            loss = self.adversarial_loss.d_loss(real_logits, fake_logits)
-            logs = {
-                "logits/real": tf.reduce_mean(real_logits),
-                "logits/fake": tf.reduce_mean(fake_logits),
-            }
-            if self.rotation_task is not None:
-                rotation_loss, accuracy = self.rotation_task.loss_and_accuracy(
-                    outputs["rotation_logits"][:-batch_size], num_rotated
-                )
-                loss += self.rotation_task.d_weight * rotation_loss
-                logs["loss/rotation_real"] = rotation_loss
-                logs["accuracy/rotation_real"] = accuracy
+            real, *others = self._ask(players, d_step)
+            fake = others[0] if others else [None] * len(real)
+            real_logits = real[0].upright["logits"]
+            loss = tf.zeros([])
+            logs = {"logits/real": tf.reduce_mean(real_logits)}
+            if fake[0] is not None:
+                fake_logits = fake[0].upright["logits"]
+                logs["logits/fake"] = tf.reduce_mean(fake_logits)
+            if self.adversarial_loss is not None:
+                loss += self.adversarial_loss.d_loss(real_logits, fake_logits)
+            step = self._step_tensor()
+            for task, of_real, of_fake in zip(
+                self.tasks, real[1:], fake[1:], strict=True
+            ):
+                task_loss, task_logs = task.d_loss(of_real, of_fake, step)
+                loss += task_loss
+                logs |= task_logs
+            if self.penalty is not None:
+                penalty = self._penalty(real_images, fake_images, real_labels, d_step)
+                loss += self.penalty_weight * penalty
+                logs["loss/penalty"] = penalty
             # Optimizers add the gradients of the replicas up.
             scaled_loss = loss / self._num_replicas()
-        gradients = tape.gradient(scaled_loss, variables)
+        # A head that no loss looks at has nothing to learn.
+        gradients = tape.gradient(
+            scaled_loss,
+            [v.value for v in variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return logs | {"loss/d": loss}
 
-    def _update_generator(self, fake_images, g_tape) -> dict[str, tf.Tensor]:
+    def _penalty(self, real_images, fake_images, labels, d_step) -> tf.Tensor:
+        """The penalty of this update, 0 between lazy ones, without its weight."""
+        update = self._d_update(d_step)
+        shape = self.penalty.noise_shape(real_images.shape)
+        noise = None
+        if shape is not None:
+
+            def sample(num, seed):
+                return tf.random.stateless_uniform(
+                    (num, *shape[1:]), seed, alg="philox"
+                )
+
+            noise = self._deal(sample, shape[0], PENALTY_STREAM, update)
+        points = self.penalty.points(real_images, tf.stop_gradient(fake_images), noise)
+
+        def value():
+            return self.penalty.value(self.discriminator, points, labels)
+
+        if self.penalty_interval == 1:
+            return value()
+        return tf.cond(
+            update % self.penalty_interval == 0,
+            lambda: self.penalty_interval * value(),
+            lambda: tf.zeros([]),
+        )
+
+    def _update_generator(
+        self, fake_images, g_tape, fake_labels=None
+    ) -> dict[str, tf.Tensor]:
         # The gradient stops at the images first: D's weights need none here.
         logs = {}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fake_images)
-            shown, num_rotated = self._shown(fake_images)
-            outputs = self.discriminator(shown, training=True)
-            loss = self.adversarial_loss.g_loss(
-                outputs["logits"][: fake_images.shape[0]]
-            )
-            if self.rotation_task is not None:
-                rotation_loss, accuracy = self.rotation_task.loss_and_accuracy(
-                    outputs["rotation_logits"], num_rotated
-                )
-                loss += self.rotation_task.g_weight * rotation_loss
-                logs["loss/rotation_fake"] = rotation_loss
-                logs["accuracy/rotation_fake"] = accuracy
+            players = [self._show(fake_images, fake_labels)]
+            ((batch, *of_tasks),) = self._ask(players, self.d_steps)
+            loss = tf.zeros([])
+            if self.adversarial_loss is not None:
+                loss += self.adversarial_loss.g_loss(batch.upright["logits"])
+            step = self._step_tensor()
+            for task, fake in zip(self.tasks, of_tasks, strict=True):
+                task_loss, task_logs = task.g_loss(fake, step)
+                loss += task_loss
+                logs |= task_logs
             scaled_loss = loss / self._num_replicas()
         variables = self.generator.trainable_variables
         gradients = g_tape.gradient(
@@ -276,7 +518,6 @@ class GAN(keras.Model):
             [v.value for v in variables],
             output_gradients=tape.gradient(scaled_loss, fake_images),
         )
-        step = self._step_tensor()
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
@@ -309,3 +550,8 @@ class GAN(keras.Model):
             return {name: total / num_steps for name, total in totals.items()}
 
         self.train_function = train_function
+
+
+def _if_any(labels) -> tuple:
+    """Labels as arguments of a call: none for networks that know no labels."""
+    return () if labels is None else (labels,)

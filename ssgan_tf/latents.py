@@ -1,4 +1,4 @@
-"""The generator's noise, as a pure function of a seed."""
+"""The generator's noise and labels, as pure functions of a seed."""
 
 import dataclasses
 
@@ -7,7 +7,15 @@ import tensorflow as tf
 DISTRIBUTIONS = ("uniform", "normal")
 
 # Second number of a seed: draws for different purposes never meet.
-TRAINING_STREAM, SAMPLING_STREAM = range(2)
+(
+    TRAINING_STREAM,
+    SAMPLING_STREAM,
+    TRAINING_LABELS_STREAM,
+    SAMPLING_LABELS_STREAM,
+    PENALTY_STREAM,
+    AUGMENTATION_STREAM,
+    STANDING_STREAM,
+) = range(7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,3 +60,19 @@ class Latents:
                 (num, self.dim), seed, -1.0, 1.0, alg="philox"
             )
         return tf.random.stateless_normal((num, self.dim), seed, alg="philox")
+
+
+def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
+    """Class labels for fakes, every class as likely as another.
+
+    Args:
+        num: int. How many.
+        num_classes: int.
+        seed: two integers, or an integer tensor `(2,)`.
+
+    Returns:
+        int32, `(num,)`, in [0, num_classes); the same for the same seed, everywhere.
+    """
+    return tf.random.stateless_uniform(
+        (num,), seed, 0, num_classes, dtype=tf.int32, alg="philox"
+    )

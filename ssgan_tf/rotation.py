@@ -29,29 +29,56 @@ def rotate(images: tf.Tensor, rotation: int) -> tf.Tensor:
     return turns[rotation % NUM_ROTATIONS](images)
 
 
-def append_rotated(images: tf.Tensor, num_rotated: int) -> tf.Tensor:
-    """Appends the last images of a batch, turned by 90, 180 and 270 degrees.
+def chosen(
+    rows: tf.Tensor, num_rotated: int, rotation: int, each_in_one: bool = False
+) -> tf.Tensor:
+    """The rows of a batch that are shown in one orientation.
 
-    The upright originals stay where they are, so the last `4 * num_rotated` images
-    of the result are the chosen images in all four orientations and the first
-    `batch` are the batch itself: one pass through D serves both of its heads.
+    Args:
+        rows: `(batch, ...)`: images, their labels, or what D says of them.
+        num_rotated: int. n, how many are shown in each orientation; in [1, batch], or
+            in [1, batch / 4] where every image is shown in one.
+        rotation: int in [0, 4).
+        each_in_one: False: the last n rows, for every rotation alike, as compare_gan
+            does. True: the n rows from `rotation * n` on, so that every image is shown
+            in one orientation, as mimicry does.
+
+    Returns:
+        `(num_rotated, ...)`.
+    """
+    if each_in_one:
+        return rows[rotation * num_rotated : (rotation + 1) * num_rotated]
+    return rows[-num_rotated:]
+
+
+def rotated_views(
+    images: tf.Tensor, num_rotated: int, each_in_one: bool = False
+) -> tf.Tensor:
+    """Chosen images turned by 90, 180 and 270 degrees.
+
+    Those that are shown upright are in the batch already: behind it, these serve both
+    heads of D in one pass.
 
     Args:
         images: `(batch, size, size, channels)`.
-        num_rotated: int in [1, batch]. How many images are shown in every
-            orientation.
+        num_rotated: int. Images per orientation; see `chosen`.
+        each_in_one: see `chosen`.
 
     Returns:
-        `(batch + 3 * num_rotated, size, size, channels)`. The labels of its last
-        `4 * num_rotated` rows are `rotation_labels(num_rotated)`.
+        `(3 * num_rotated, size, size, channels)`: n images turned once, n twice, n
+        three times.
     """
-    chosen = images[-num_rotated:]
-    turned = [rotate(chosen, rotation) for rotation in range(1, NUM_ROTATIONS)]
-    return tf.concat([images, *turned], axis=0)
+    return tf.concat(
+        [
+            rotate(chosen(images, num_rotated, rotation, each_in_one), rotation)
+            for rotation in range(1, NUM_ROTATIONS)
+        ],
+        axis=0,
+    )
 
 
 def rotation_labels(num_rotated: int) -> tf.Tensor:
-    """Labels of the last rows of `append_rotated`: n zeros, n ones, n twos, n threes.
+    """Rotations of n upright images and their `rotated_views`: n zeros, n ones, ...
 
     Args:
         num_rotated: int. The number n of images shown in every orientation.
@@ -71,8 +98,8 @@ def rotation_loss(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
     samples (weight alpha = 0.2). The term is collaborative, not adversarial.
 
     Args:
-        logits: `(batch, 4)`, before the softmax.
-        rotations: int, `(batch,)`, in [0, 4).
+        logits: `(batch, classes)`, before the softmax; 4 classes in SS-GAN.
+        rotations: int, `(batch,)`, in [0, classes).
 
     Returns:
         Scalar, in nats; log(4) = 1.386 means that the head knows nothing.
@@ -82,15 +109,32 @@ def rotation_loss(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
     )
 
 
+def rotation_scores(logits: tf.Tensor) -> tf.Tensor:
+    """What a rotation head of any kind says of the four rotations.
+
+    Args:
+        logits: `(batch, 4)`; `(batch, 5)` with a class for fakes, which is left out;
+            `(batch, 8)`, rotations of reals, then of fakes, which are added up as
+            probabilities.
+
+    Returns:
+        `(batch, 4)`, logits of the rotations.
+    """
+    if logits.shape[-1] == 2 * NUM_ROTATIONS:
+        return tf.reduce_logsumexp(tf.stack(tf.split(logits, 2, axis=-1)), axis=0)
+    return logits[:, :NUM_ROTATIONS]
+
+
 def rotation_accuracy(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
     """Share of images whose turn the head names.
 
     Args:
-        logits: `(batch, 4)`.
+        logits: `(batch, 4)`, or 5 or 8 as `rotation_scores` takes them.
         rotations: int32, `(batch,)`, in [0, 4).
 
     Returns:
         Scalar in [0, 1]; chance is 0.25.
     """
-    named = tf.argmax(logits, axis=-1, output_type=rotations.dtype)
+    scores = rotation_scores(logits)
+    named = tf.argmax(scores, axis=-1, output_type=rotations.dtype)
     return tf.reduce_mean(tf.cast(tf.equal(named, rotations), tf.float32))

@@ -206,7 +206,12 @@ def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
 
 def _state_of(owner) -> dict[str, tf.Variable]:
     variables = [v for v in owner.variables if v.name != "learning_rate"]
-    return {f"{i:04d}_{v.name}": v.value for i, v in enumerate(variables)}
+    # Optimizers begin a slot's name with its layer's, which Keras numbers in the order
+    # of birth where it has none: only the end is the same in the next process.
+    return {
+        f"{i:04d}_{v.name.rpartition('_')[-1]}": v.value
+        for i, v in enumerate(variables)
+    }
 
 
 def restore(gan: GAN, prefix: str) -> None:

@@ -15,7 +15,7 @@ from absl import logging
 
 from ssgan_tf import datasets, files
 from ssgan_tf.evaluation import features, scores
-from ssgan_tf.exporting import LoadedModule
+from ssgan_tf.exporting import MOVING_MOMENTS, LoadedModule
 from ssgan_tf.run_dir import RunDir
 
 ROTATION_ACCURACY = "rotation_accuracy_test"
@@ -55,6 +55,12 @@ class ModuleScorer:
                 "`--num_eval_averaging_runs` must be positive. Received: "
                 f"--num_eval_averaging_runs={num_runs}."
             )
+        if not inception_path and not datasets.get_spec(dataset).num_classes:
+            raise ValueError(
+                "Scores of a data set without labels need --inception_path: there is "
+                "nothing to train a classifier on. Received: "
+                f"dataset={dataset!r} and no --inception_path."
+            )
         self._dataset = dataset
         self._num_runs = num_runs
         test_images, test_labels = datasets.load_split(dataset, "test", data_dir)
@@ -81,10 +87,13 @@ class ModuleScorer:
             "split": "test",
             **self._scorer.protocol(),
             "weights": metadata["weights"],
-            "batch_norm": "moving moments",
+            # Modules of earlier versions know nothing else.
+            "batch_norm": metadata.get("batch_norm", MOVING_MOMENTS),
             "z": metadata["latents"]["distribution"],
             "fake_seeds": f"0-{self._num_runs - 1}",
         }
+        if metadata.get("num_classes", 0):
+            facts["labels"] = "uniform"
         if self.extractor.test_accuracy is not None:
             facts["extractor_test_accuracy"] = f"{self.extractor.test_accuracy:.4f}"
         return "; ".join(f"{name}={value}" for name, value in facts.items())
@@ -93,7 +102,8 @@ class ModuleScorer:
         """Every metric of a module, one value per seed; rotation accuracy, one.
 
         The rotation accuracy is that of D on all real test images in all four
-        orientations (chance 0.25), where D has a rotation head.
+        orientations (chance 0.25), where D has a rotation head. Fakes of a
+        conditional GAN have labels drawn by the seed, every class as likely.
         """
         values: dict[str, list[float]] = {}
         for seed in range(self._num_runs):
@@ -102,8 +112,10 @@ class ModuleScorer:
             for name, value in self._scorer.score(scores.to_uint8(fake_images)).items():
                 values.setdefault(name, []).append(value)
         if module.has_rotation_head:
+            # Whatever the labels, the rotation head says the same.
+            labels = -1 if module.num_classes else None
             accuracy, _ = scores.rotation_accuracy(
-                lambda images: module.discriminate(images)["rotation_logits"],
+                lambda images: module.discriminate(images, labels)["rotation_logits"],
                 self._test_images.astype(np.float32) / 255.0,
             )
             values[ROTATION_ACCURACY] = [accuracy]

@@ -1,31 +1,42 @@
-"""The rotation task as a part that is added to a GAN."""
+"""The rotation objectives: SS-GAN, and the two successors that repair its weakness."""
 
 import dataclasses
 
 import tensorflow as tf
 
 from ssgan_tf import rotation
+from ssgan_tf.tasks import Seen, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class RotationTask:
+class RotationTask(Task):
     """Rotation losses of both players: SS-GAN, sections 3.1 and 3.2.
 
         L_D = adversarial + beta  * rotation_loss(real images)
         L_G = adversarial + alpha * rotation_loss(fake images)
 
-    The last `rotated_batch_size / 4` images of the batch (of each replica's share,
-    under several replicas) are shown in all four orientations. D never learns
-    rotation from fakes, nor G from reals.
+    `rotated_batch_size / 4` images of the batch are shown in each orientation: the last
+    ones in all four, or every one in a single orientation. (Under several replicas: of
+    each replica's share.) D never learns rotation from fakes, nor G from reals. In a
+    conditional GAN, rotated images keep the labels that they have upright.
+
+    With alpha > 0 nothing says that G converges to the data; `g_anneal_steps` takes
+    alpha to zero (section 3.2 of the paper).
 
     Attributes:
         rotated_batch_size: int. Images in the rotation loss per global batch, the
             upright ones included; a multiple of 4 x replicas.
         d_weight: float. beta; 1 in the paper.
         g_weight: float. alpha; 0.2 in the paper.
+        each_in_one: bool. False: the last images of the batch in all four orientations
+            (compare_gan). True: the first quarter of the images upright, the next one
+            turned once, and so on (mimicry).
+        g_anneal_steps: int or None. alpha falls linearly, to 0 at this step; None keeps
+            it.
 
     Raises:
-        ValueError: `rotated_batch_size` is not a positive multiple of 4.
+        ValueError: `rotated_batch_size` is not a positive multiple of 4, or
+            `g_anneal_steps` is not positive.
 
     Reference:
         - Chen et al., 2019, https://arxiv.org/abs/1811.11212
@@ -34,60 +45,153 @@ class RotationTask:
     rotated_batch_size: int
     d_weight: float = 1.0
     g_weight: float = 0.2
+    each_in_one: bool = False
+    g_anneal_steps: int | None = None
+
+    heads = {"rotation_logits": rotation.NUM_ROTATIONS}
+    log_names = tuple(
+        f"{what}/rotation_{side}"
+        for side in ("real", "fake")
+        for what in ("loss", "accuracy")
+    )
 
     def __post_init__(self):
         size = self.rotated_batch_size
         if size < 4 or size % rotation.NUM_ROTATIONS:
             raise ValueError(
-                "`SSGAN.rotated_batch_size` must be a positive multiple of 4: each "
-                "chosen image is shown in four orientations. Received: "
+                "`rotated_batch_size` must be a positive multiple of 4: as many images "
+                "are shown in each of four orientations. Received: "
                 f"rotated_batch_size={size}."
             )
-
-    def num_rotated(self, batch_size: int, num_replicas: int) -> int:
-        """How many images of one replica's share are shown in every orientation.
-
-        Args:
-            batch_size: int. Images in one replica's share.
-            num_replicas: int.
-
-        Raises:
-            ValueError: the share is not whole, or larger than the batch.
-        """
-        num, rest = divmod(
-            self.rotated_batch_size, rotation.NUM_ROTATIONS * num_replicas
-        )
-        if rest:
+        if self.g_anneal_steps is not None and self.g_anneal_steps < 1:
             raise ValueError(
-                "`SSGAN.rotated_batch_size` must be divisible by 4 x the number of "
-                f"replicas. Received: rotated_batch_size={self.rotated_batch_size}, "
-                f"replicas={num_replicas}. Choose a multiple of "
-                f"{rotation.NUM_ROTATIONS * num_replicas}."
+                "`g_anneal_steps` must be a positive number of steps, or None. "
+                f"Received: g_anneal_steps={self.g_anneal_steps}."
             )
-        if num > batch_size:
+
+    def num_rotated(self, num_replicas: int) -> int:
+        """How many images of one replica's share are shown in each orientation."""
+        return self.rotated_batch_size // (rotation.NUM_ROTATIONS * num_replicas)
+
+    def check(self, batch_size, num_replicas):
+        size = self.rotated_batch_size
+        divisor = rotation.NUM_ROTATIONS * num_replicas
+        if size % divisor:
             raise ValueError(
-                "`SSGAN.rotated_batch_size` must not exceed 4 x the batch size. "
-                f"Received: rotated_batch_size={self.rotated_batch_size}, "
+                "`rotated_batch_size` must be divisible by 4 x the number of replicas. "
+                f"Received: rotated_batch_size={size}, replicas={num_replicas}. Choose "
+                f"a multiple of {divisor}."
+            )
+        most = batch_size * (1 if self.each_in_one else rotation.NUM_ROTATIONS)
+        if size > most * num_replicas:
+            factor = "" if self.each_in_one else "4 x "
+            raise ValueError(
+                f"`rotated_batch_size` must not exceed {factor}the batch size. "
+                f"Received: rotated_batch_size={size}, "
                 f"batch_size={batch_size * num_replicas}."
             )
-        return num
 
-    def loss_and_accuracy(
-        self, rotation_logits: tf.Tensor, num_rotated: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Loss and accuracy on the last `4 * num_rotated` rows of a batch.
-
-        Args:
-            rotation_logits: `(batch + 3 * num_rotated, 4)`, D's output on
-                `rotation.append_rotated(images, num_rotated)`.
-            num_rotated: int.
-
-        Returns:
-            `(loss, accuracy)`, scalars; the loss in nats, without its weight.
-        """
-        logits = rotation_logits[-rotation.NUM_ROTATIONS * num_rotated :]
-        labels = rotation.rotation_labels(num_rotated)
-        return (
-            rotation.rotation_loss(logits, labels),
-            rotation.rotation_accuracy(logits, labels),
+    def extra_images(self, images, num_replicas):
+        self.check(images.shape[0], num_replicas)
+        return rotation.rotated_views(
+            images, self.num_rotated(num_replicas), self.each_in_one
         )
+
+    def extra_labels(self, labels, num_replicas):
+        num = self.num_rotated(num_replicas)
+        return tf.concat(
+            [rotation.chosen(labels, num, k, self.each_in_one) for k in (1, 2, 3)],
+            axis=0,
+        )
+
+    def _turned(self, seen: Seen) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rotation logits of the images shown in each orientation, and the turns."""
+        extra = seen.extra["rotation_logits"]
+        num = extra.shape[0] // (rotation.NUM_ROTATIONS - 1)
+        upright = rotation.chosen(
+            seen.upright["rotation_logits"], num, 0, self.each_in_one
+        )
+        return tf.concat([upright, extra], axis=0), rotation.rotation_labels(num)
+
+    def _alpha(self, step: tf.Tensor) -> tf.Tensor | float:
+        if self.g_anneal_steps is None:
+            return self.g_weight
+        left = 1.0 - tf.cast(step, tf.float32) / self.g_anneal_steps
+        return self.g_weight * tf.maximum(left, 0.0)
+
+    def d_loss(self, real, fake, step):
+        logits, rotations = self._turned(real)
+        loss = rotation.rotation_loss(logits, rotations)
+        return self.d_weight * loss, _logs("real", loss, logits, rotations)
+
+    def g_loss(self, fake, step):
+        logits, rotations = self._turned(fake)
+        loss = rotation.rotation_loss(logits, rotations)
+        return self._alpha(step) * loss, _logs("fake", loss, logits, rotations)
+
+
+def _logs(side, loss, logits, rotations) -> dict[str, tf.Tensor]:
+    return {
+        f"loss/rotation_{side}": loss,
+        f"accuracy/rotation_{side}": rotation.rotation_accuracy(logits, rotations),
+    }
+
+
+class MinimaxRotationTask(RotationTask):
+    """SS-GAN-MS: the rotation head has a fifth class, for fakes.
+
+        L_D = adversarial + beta  * (E_real[-log Q(r | x^r)] + E_fake[-log Q(4 | x^r)])
+        L_G = adversarial + alpha * (E_fake[-log Q(r | x^r)] - E_fake[-log Q(4 | x^r)])
+
+    A G whose images merely turn well no longer wins: they must be taken for turned real
+    images. The two entropies of L_G share their normalizer, so the term is the mean of
+    logit 4 less logit r.
+
+    Reference:
+        - Tran et al., 2019, https://arxiv.org/abs/1911.06997
+    """
+
+    heads = {"rotation_logits": rotation.NUM_ROTATIONS + 1}
+    d_sees_fakes = True
+    log_names = (*RotationTask.log_names, "loss/rotation_d_fake")
+
+    def fake_classes(self, rotations: tf.Tensor) -> tf.Tensor:
+        """The class that D is to give a fake turned so; int32, `(batch,)`."""
+        return tf.fill(tf.shape(rotations), rotation.NUM_ROTATIONS)
+
+    def d_loss(self, real, fake, step):
+        loss, logs = super().d_loss(real, fake, step)
+        logits, rotations = self._turned(fake)
+        fake_loss = rotation.rotation_loss(logits, self.fake_classes(rotations))
+        return (
+            loss + self.d_weight * fake_loss,
+            logs | {"loss/rotation_d_fake": fake_loss},
+        )
+
+    def g_loss(self, fake, step):
+        logits, rotations = self._turned(fake)
+        real_logit, fake_logit = (
+            tf.gather(logits, classes, batch_dims=1)
+            for classes in (rotations, self.fake_classes(rotations))
+        )
+        loss = tf.reduce_mean(fake_logit - real_logit)
+        return self._alpha(step) * loss, _logs("fake", loss, logits, rotations)
+
+
+class LabelAugmentedTask(MinimaxRotationTask):
+    """SSGAN-LA: one eight-way head, {real, fake} x rotation, in place of both others.
+
+        L_D = E_real[-log Q(r | x^r)] + E_fake[-log Q(4 + r | x^r)]
+        L_G = E_fake[-log Q(r | x^r)] - E_fake[-log Q(4 + r | x^r)]
+
+    Classes 0 to 3 are turns of real images, 4 to 7 of fakes. Meant to be used without
+    an adversarial loss beside it, with weights 1.
+
+    Reference:
+        - Hou et al., 2021, section 4, https://arxiv.org/abs/2106.08601
+    """
+
+    heads = {"rotation_logits": 2 * rotation.NUM_ROTATIONS}
+
+    def fake_classes(self, rotations):
+        return rotation.NUM_ROTATIONS + rotations

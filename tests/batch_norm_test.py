@@ -1,58 +1,89 @@
 """Batch norms against NumPy in float64, and two replicas against one."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from oracles import copy_weights, randomize, values
+from oracles import copy_weights, power_iteration, randomize, values
 
-from ssgan_tf.layers import BatchNorm, SelfModulatedBatchNorm
+from ssgan_tf.layers import (
+    BatchNorm,
+    ConditionalBatchNorm,
+    Dense,
+    SelfModulatedBatchNorm,
+    standing_statistics,
+)
 from ssgan_tf.layers.batch_norm import cross_replica_moments
 
-SHAPE, LATENT_DIM = (8, 3, 5, 4), 6
+SHAPE, LATENT_DIM, LABEL_DIM = (8, 3, 5, 4), 6, 3
 CALLS = {
-    "plain": lambda: BatchNorm(name="plain"),
-    "self_modulated": lambda: SelfModulatedBatchNorm(
-        hidden_units=7, name="self_modulated"
+    "plain": lambda **k: BatchNorm(name="plain", **k),
+    "self_modulated": lambda **k: SelfModulatedBatchNorm(
+        hidden_units=7, name="self_modulated", **k
     ),
-    "self_modulated_sn": lambda: SelfModulatedBatchNorm(
-        hidden_units=7, spectral_norm=True, name="self_modulated"
+    "self_modulated_sn": lambda **k: SelfModulatedBatchNorm(
+        hidden_units=7, spectral_norm="left", name="self_modulated", **k
+    ),
+    "conditional": lambda **k: ConditionalBatchNorm(name="conditional", **k),
+    "conditional_sn": lambda **k: ConditionalBatchNorm(
+        spectral_norm="auto", kernel_initializer="orthogonal", name="conditional", **k
+    ),
+    "conditional_uncentered": lambda **k: ConditionalBatchNorm(
+        center_gain=False, name="conditional", **k
     ),
 }
 every_norm = pytest.mark.parametrize("kind", CALLS)
+# Of images, or of features.
+every_rank = pytest.mark.parametrize("rank", [2, 4])
 
 
-def inputs_and_latents(seed=0):
+def arguments(seed=0, rank=4):
+    """Inputs, latents, label vectors."""
     rng = np.random.default_rng(seed)
+    shape = SHAPE if rank == 4 else (SHAPE[0], SHAPE[-1])
     # Every channel has a mean and a spread of its own.
-    images = rng.normal(size=SHAPE) * [0.3, 1.0, 2.0, 4.0] + [2.0, -1.0, 0.0, 5.0]
-    return images.astype("float32"), rng.normal(size=(8, LATENT_DIM)).astype("float32")
+    inputs = rng.normal(size=shape) * [0.3, 1.0, 2.0, 4.0] + [2.0, -1.0, 0.0, 5.0]
+    others = [rng.normal(size=(8, n)) for n in (LATENT_DIM, LABEL_DIM)]
+    return [array.astype("float32") for array in (inputs, *others)]
 
 
-def built(kind, seed=3):
-    layer = CALLS[kind]()
-    layer.build(SHAPE, (None, LATENT_DIM))
+def shapes(rank=4):
+    inputs = (None, *SHAPE[1:]) if rank == 4 else (None, SHAPE[-1])
+    return inputs, (None, LATENT_DIM), (None, LABEL_DIM)
+
+
+def built(kind, seed=3, rank=4, **kwargs):
+    layer = CALLS[kind](**kwargs)
+    layer.build(*shapes(rank))
     randomize(layer, seed)
     return layer
 
 
-def normalized(kernel):
-    """Kernel and bias of a Dense layer without spectral norm, in float64."""
-    return np.float64(kernel.kernel), np.float64(kernel.bias)
+def linear(dense):
+    """Kernel and bias that the next call of a Dense layer works with, in float64."""
+    kernel = np.float64(dense.kernel)
+    if dense.spectral_norm is not None:
+        # All keep the left vector here, "auto" too: fewer labels than channels.
+        kernel /= power_iteration(kernel, dense.spectral_norm.u)[0]
+    return kernel, 0 if dense.bias is None else np.float64(dense.bias)
 
 
-def expected_outputs(layer, images, latents, mean, variance):
-    standard = (images - mean) / np.sqrt(variance + 1e-5)
-    if isinstance(layer, BatchNorm):
-        return standard * np.float64(layer.gamma) + np.float64(layer.beta)
+def expected_outputs(layer, inputs, latents, label_vectors, mean, variance):
+    """Example by example, whose gain and bias are its own."""
+    standard = (np.float64(inputs) - mean) / np.sqrt(variance + 1e-5)
     rows = []
-    for image, latent in zip(standard, latents, strict=True):
-        kernel, bias = normalized(layer.hidden)
-        hidden = np.maximum(latent @ kernel + bias, 0)
-        (w_gain, b_gain), (w_bias, b_bias) = (
-            normalized(layer.gamma),
-            normalized(layer.beta),
-        )
-        rows.append(image * (hidden @ w_gain + b_gain) + (hidden @ w_bias + b_bias))
+    for example, latent, label in zip(standard, latents, label_vectors, strict=True):
+        if isinstance(layer, BatchNorm):
+            gain, bias = np.float64(layer.gamma), np.float64(layer.beta)
+        else:
+            (w_gain, b_gain), (w_bias, b_bias) = linear(layer.gamma), linear(layer.beta)
+            if isinstance(layer, SelfModulatedBatchNorm):
+                kernel, offset = linear(layer.hidden)
+                code = np.maximum(latent @ kernel + offset, 0)
+            else:
+                code, b_gain = label, float(layer.center_gain)
+            gain, bias = code @ w_gain + b_gain, code @ w_bias + b_bias
+        rows.append(example * gain + bias)
     return np.stack(rows)
 
 
@@ -61,18 +92,20 @@ def moments(images):
     return flat.mean(axis=0), ((flat - flat.mean(axis=0)) ** 2).mean(axis=0)
 
 
-@pytest.mark.parametrize("kind", ["plain", "self_modulated"])
-def test_training_uses_and_stores_the_moments_of_the_batch(kind):
-    layer = built(kind)
+@every_norm
+@every_rank
+def test_training_uses_and_stores_the_moments_of_the_batch(kind, rank):
+    layer = built(kind, rank=rank)
     stored = np.float64(layer.moving_mean), np.float64(layer.moving_variance)
     for seed in range(3):
-        images, latents = inputs_and_latents(seed)
-        batch = moments(images)
-        outputs = layer(images, latents, training=True)
-        np.testing.assert_allclose(
-            outputs, expected_outputs(layer, images, latents, *batch), atol=3e-5
-        )
-        # Biased variance: N / (N - 1) is 1 + 1 / 119 here, far outside the tolerance.
+        inputs, *codes = arguments(seed, rank)
+        batch = moments(inputs)
+        expected = expected_outputs(layer, inputs, *codes, *batch)
+        outputs = layer(inputs, *codes, training=True)
+        assert outputs.shape == inputs.shape
+        np.testing.assert_allclose(outputs, expected, atol=1e-4)
+        # Biased variance: N / (N - 1) is at least 1 + 1 / 119 here, far outside the
+        # tolerance.
         stored = [0.9 * old + 0.1 * new for old, new in zip(stored, batch, strict=True)]
         np.testing.assert_allclose(np.array(layer.moving_mean), stored[0], atol=1e-5)
         np.testing.assert_allclose(
@@ -80,35 +113,34 @@ def test_training_uses_and_stores_the_moments_of_the_batch(kind):
         )
 
 
-@pytest.mark.parametrize("kind", ["plain", "self_modulated"])
-def test_inference_uses_and_keeps_the_moving_moments(kind):
-    layer = built(kind)
-    images, latents = inputs_and_latents()
+@every_norm
+@every_rank
+def test_inference_uses_and_keeps_the_moving_moments(kind, rank):
+    layer = built(kind, rank=rank)
+    inputs, *codes = arguments(rank=rank)
     before = values(layer)
-    outputs = layer(images, latents, training=False)
+    outputs = layer(inputs, *codes, training=False)
     stored = np.float64(layer.moving_mean), np.float64(layer.moving_variance)
     np.testing.assert_allclose(
-        outputs,
-        expected_outputs(layer, images.astype("float64"), latents, *stored),
-        atol=3e-5,
+        outputs, expected_outputs(layer, inputs, *codes, *stored), atol=1e-4
     )
     for now, then in zip(values(layer), before, strict=True):
         np.testing.assert_array_equal(now, then)
-    # So an image's output does not depend on its company.
-    alone = layer(images[2:3], latents[2:3], training=False)
+    # So an example's output does not depend on its company.
+    alone = layer(inputs[2:3], *(c[2:3] for c in codes), training=False)
     np.testing.assert_allclose(alone, outputs[2:3], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["plain", "self_modulated"])
+@pytest.mark.parametrize("kind", ["plain", "self_modulated", "conditional"])
 @pytest.mark.parametrize("momentum", [0.0, 0.99])
 def test_momentum_and_epsilon_are_the_callers(kind, momentum):
-    layer = type(CALLS[kind]())(momentum=momentum, epsilon=0.5)
-    layer.build(SHAPE, (None, LATENT_DIM))
-    images, latents = inputs_and_latents()
-    mean, variance = moments(images)
-    outputs = layer(images, latents * 0, training=True)
+    layer = CALLS[kind](momentum=momentum, epsilon=0.5)
+    layer.build(*shapes())
+    inputs, latents, label_vectors = arguments()
+    mean, variance = moments(inputs)
+    outputs = layer(inputs, latents * 0, label_vectors, training=True)
     np.testing.assert_allclose(
-        outputs, (images - mean) / np.sqrt(variance + 0.5), atol=1e-5
+        outputs, (inputs - mean) / np.sqrt(variance + 0.5), atol=1e-5
     )
     np.testing.assert_allclose(
         np.array(layer.moving_mean), (1 - momentum) * mean, atol=1e-5
@@ -120,56 +152,116 @@ def test_momentum_and_epsilon_are_the_callers(kind, momentum):
     )
 
 
-def test_row_i_modulates_image_i():
-    layer = built("self_modulated")
-    images, latents = inputs_and_latents()
-    first = layer(images, latents, training=True).numpy()
-    latents[5] += 1.0
-    changed = np.abs(layer(images, latents, training=True) - first).max(axis=(1, 2, 3))
-    assert changed[5] > 0.1
-    np.testing.assert_array_equal(np.delete(changed, 5), 0.0)
+@pytest.mark.parametrize(
+    ("kind", "position"), [("self_modulated", 1), ("conditional", 2)]
+)
+def test_row_i_modulates_example_i_and_only_its_own_code_does(kind, position):
+    layer = built(kind)
+    before = arguments()
+    first = layer(*before, training=True).numpy()
+    for moved in (1, 2):
+        after = arguments()
+        after[moved][5] += 1.0
+        changed = np.abs(layer(*after, training=True) - first).max(axis=(1, 2, 3))
+        assert (changed[5] > 0.1) == (moved == position)
+        np.testing.assert_array_equal(np.delete(changed, 5), 0.0)
 
 
-def test_self_modulation_starts_as_plain_normalization():
-    plain = BatchNorm()
-    modulated = SelfModulatedBatchNorm(kernel_initializer="zeros")
+@every_rank
+@pytest.mark.parametrize("norm", [SelfModulatedBatchNorm, ConditionalBatchNorm])
+def test_modulation_starts_as_plain_normalization(norm, rank):
+    # The conditional norm does so by default.
+    options = {} if norm is ConditionalBatchNorm else {"kernel_initializer": "zeros"}
+    plain, modulated = BatchNorm(), norm(**options)
     for layer in (plain, modulated):
-        layer.build(SHAPE, (None, LATENT_DIM))
-    assert modulated.hidden.units == 32
-    images, latents = inputs_and_latents()
+        layer.build(*shapes(rank))
+    for training in (True, False):
+        np.testing.assert_allclose(
+            modulated(*arguments(rank=rank), training=training),
+            plain(*arguments(rank=rank), training=training),
+            atol=1e-6,
+        )
     np.testing.assert_allclose(
-        modulated(images, latents, training=True),
-        plain(images, training=True),
-        atol=1e-6,
+        np.array(modulated.moving_variance), np.array(plain.moving_variance), rtol=1e-6
     )
 
 
-def run_on_two_replicas(strategy, layer, images, latents, weights):
+def test_weights():
+    assert SelfModulatedBatchNorm().hidden.units == 32
+    names = {
+        "plain": ["gamma", "beta"],
+        "self_modulated": ["hidden/kernel", "hidden/bias"]
+        + [f"{w}/{part}" for w in ("gamma", "beta") for part in ("kernel", "bias")],
+        "conditional": ["gamma/kernel", "beta/kernel"],
+    }
+    for kind, expected in names.items():
+        layer = built(kind)
+        paths = [v.path for v in layer.trainable_variables]
+        assert paths == [f"{kind}/{name}" for name in expected]
+        assert [v.name for v in layer.non_trainable_variables] == [
+            "moving_mean",
+            "moving_variance",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("self_modulated_sn", ["hidden", "gamma", "beta"]),
+        ("conditional_sn", ["gamma", "beta"]),
+    ],
+)
+def test_every_kernel_has_a_vector_that_training_advances(kind, names):
+    layer = built(kind)
+    vectors = [v for v in layer.non_trainable_variables if v.name == "u"]
+    assert [v.path.split("/")[1] for v in vectors] == names
+    before = values(vectors)
+    layer(*arguments(), training=False)
+    for vector, value in zip(vectors, before, strict=True):
+        np.testing.assert_array_equal(np.array(vector), value)
+    layer(*arguments(), training=True)
+    for vector, value in zip(vectors, before, strict=True):
+        assert np.abs(np.array(vector) - value).max() > 1e-3
+
+
+@pytest.mark.parametrize("norm", [SelfModulatedBatchNorm, ConditionalBatchNorm])
+def test_the_initializer_reaches_every_kernel_with_numbers_of_its_own(norm):
+    layer = norm(kernel_initializer=keras.initializers.RandomNormal(stddev=0.5))
+    layer.build(*shapes())
+    gamma, beta = np.array(layer.gamma.kernel), np.array(layer.beta.kernel)
+    for difference in (gamma, beta, gamma - beta):
+        assert np.abs(difference).max() > 0.1
+
+
+def halves(strategy, array):
+    """The first half of a batch on one replica, the second on the other."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(
+            np.split(array, 2)[context.replica_id_in_sync_group]
+        )
+    )
+
+
+def run_on_two_replicas(strategy, layer, inputs, codes, weights):
     """Outputs, and gradients of the sum over both replicas of weights * outputs."""
 
-    def half(array):
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(
-                np.split(array, 2)[context.replica_id_in_sync_group]
-            )
-        )
-
     @tf.function
-    def step(images, latents, weights):
-        return strategy.run(gradients, args=(layer, images, latents, weights))
+    def step(*shares):
+        return strategy.run(gradients, args=(layer, *shares))
 
     return [
         strategy.experimental_local_results(value)
-        for value in step(half(images), half(latents), half(weights))
+        for value in step(*(halves(strategy, a) for a in (inputs, *codes, weights)))
     ]
 
 
-def gradients(layer, images, latents, weights):
+def gradients(layer, inputs, latents, label_vectors, weights):
     with tf.GradientTape() as tape:
-        tape.watch([images, latents])
-        outputs = layer(images, latents, training=True)
+        tape.watch([inputs, latents, label_vectors])
+        outputs = layer(inputs, latents, label_vectors, training=True)
         loss = tf.reduce_sum(weights * outputs)
-    points = [images, latents, *[v.value for v in layer.trainable_variables]]
+    points = [inputs, latents, label_vectors]
+    points += [v.value for v in layer.trainable_variables]
     return [
         outputs,
         *tape.gradient(loss, points, unconnected_gradients="zero"),
@@ -177,23 +269,24 @@ def gradients(layer, images, latents, weights):
 
 
 @every_norm
-def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(kind, two_replicas):
-    images, latents = inputs_and_latents()
+@every_rank
+def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(
+    kind, rank, two_replicas
+):
+    inputs, *codes = arguments(rank=rank)
     # The halves differ: moments of a replica's own share would be wrong.
-    images[4:] = 2 * images[4:] + 1
-    weights = np.random.default_rng(5).normal(size=SHAPE).astype("float32")
-    single = built(kind)
+    inputs[4:] = 2 * inputs[4:] + 1
+    weights = np.random.default_rng(5).normal(size=inputs.shape).astype("float32")
+    single = built(kind, rank=rank)
     with two_replicas.scope():
-        layer = built(kind)
+        layer = built(kind, rank=rank)
     copy_weights(single, layer)
-    shared = run_on_two_replicas(two_replicas, layer, images, latents, weights)
-    whole = gradients(
-        single, tf.constant(images), tf.constant(latents), tf.constant(weights)
-    )
+    shared = run_on_two_replicas(two_replicas, layer, inputs, codes, weights)
+    whole = gradients(single, *map(tf.constant, (inputs, *codes, weights)))
     for i, (parts, expected) in enumerate(zip(shared, whole, strict=True)):
         assert len(parts) == 2
-        # Outputs and gradients by image are cut, those by weight add up.
-        joined = np.concatenate(parts) if i < 3 else parts[0] + parts[1]
+        # Outputs and gradients by example are cut, those by weight add up.
+        joined = np.concatenate(parts) if i < 4 else parts[0] + parts[1]
         scale = np.abs(expected).max()
         np.testing.assert_allclose(joined, expected, rtol=1e-4, atol=2e-5 * scale)
     for ours, expected in zip(layer.variables, single.variables, strict=True):
@@ -208,11 +301,9 @@ def test_moments_across_replicas_survive_a_large_mean(two_replicas):
     rng = np.random.default_rng(0)
     images = (300 + 0.01 * rng.normal(size=(8, 4, 4, 3))).astype("float32")
     images[..., 2] = 77.7  # a dead channel
-    shares = two_replicas.experimental_distribute_values_from_function(
-        lambda c: tf.constant(np.split(images, 2)[c.replica_id_in_sync_group])
-    )
     mean, variance = two_replicas.run(
-        tf.function(lambda x: cross_replica_moments(x, [0, 1, 2])), args=(shares,)
+        tf.function(lambda x: cross_replica_moments(x, [0, 1, 2])),
+        args=(halves(two_replicas, images),),
     )
     expected = moments(images)
     for copy in two_replicas.experimental_local_results(mean):
@@ -221,7 +312,152 @@ def test_moments_across_replicas_survive_a_large_mean(two_replicas):
         np.testing.assert_allclose(copy, expected[1], rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", [BatchNorm, SelfModulatedBatchNorm])
+class SmallNet(keras.Model):
+    """Three norms in a row, two of them in a list, with spectral norm between."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Dense(5, spectral_norm="left")
+        self.middle = [
+            SelfModulatedBatchNorm(momentum=0.5, spectral_norm="right"),
+            Dense(4, spectral_norm="auto"),
+            ConditionalBatchNorm(momentum=0.99),
+        ]
+        self.last = BatchNorm()
+        self.norms = [self.middle[0], self.middle[2], self.last]
+        # Of every call: the inputs of each norm.
+        self.seen = []
+
+    def call(self, latents, label_vectors, training=False):
+        # No batch equals another one at any norm: the mean moves.
+        hidden = self.first(latents, training=training)
+        seen = []
+        for layer in (*self.middle, self.last):
+            if layer in self.norms:
+                seen.append(hidden)
+                hidden = layer(hidden, latents, label_vectors, training=training)
+                hidden = tf.nn.relu(hidden) + 0.1 * hidden
+            else:
+                hidden = layer(hidden, training=training)
+        if tf.executing_eagerly():
+            self.seen.append([np.array(inputs) for inputs in seen])
+        return hidden
+
+
+def small_net(seed=0):
+    net = SmallNet()
+    net(tf.zeros((2, LATENT_DIM)), tf.zeros((2, LABEL_DIM)))
+    randomize(net, seed)
+    net.seen.clear()
+    return net
+
+
+def codes_of(i):
+    """Latents and label vectors of batch i; each has a mean of its own."""
+    _, latents, label_vectors = arguments(seed=i)
+    return latents * (1 + i) + i, label_vectors - i
+
+
+def moving_moments(net):
+    return [np.array(m) for n in net.norms for m in (n.moving_mean, n.moving_variance)]
+
+
+class TestStandingStatistics:
+    @pytest.mark.parametrize("num_batches", [1, 3])
+    def test_averages_over_batches(self, num_batches):
+        net = small_net()
+        calls = []
+
+        def call(i):
+            calls.append(i)
+            net(*codes_of(i), training=True)
+
+        standing_statistics(net, call, num_batches)
+        assert calls == list(range(num_batches))
+        expected = [
+            np.mean([moments(batch[k])[which] for batch in net.seen], axis=0)
+            for k in range(3)
+            for which in (0, 1)
+        ]
+        for ours, average in zip(moving_moments(net), expected, strict=True):
+            np.testing.assert_allclose(ours, average, rtol=1e-4, atol=1e-5)
+
+    def test_only_the_moments_change(self):
+        net = small_net()
+        before = {v.path: np.array(v) for v in net.variables}
+        standing_statistics(net, lambda i: net(*codes_of(i), training=True), 2)
+        names = {v.path for n in net.norms for v in (n.moving_mean, n.moving_variance)}
+        assert len(names) == 6
+        for variable in net.variables:
+            same = np.array_equal(np.array(variable), before[variable.path])
+            assert same == (variable.path not in names), variable.path
+        assert any(variable.name == "u" for variable in net.variables)
+        assert [norm.momentum for norm in net.norms] == [0.5, 0.99, 0.9]
+
+    def test_a_new_traced_function_gives_the_same(self):
+        eager, traced = small_net(), small_net()
+        standing_statistics(eager, lambda i: eager(*codes_of(i), training=True), 3)
+        run = tf.function(lambda *codes: traced(*codes, training=True))
+        standing_statistics(traced, lambda i: run(*map(tf.constant, codes_of(i))), 3)
+        for ours, theirs in zip(values(traced), values(eager), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    def test_two_replicas(self, two_replicas):
+        single = small_net()
+        standing_statistics(single, lambda i: single(*codes_of(i), training=True), 2)
+        with two_replicas.scope():
+            net = small_net()
+
+        @tf.function
+        def run(*codes):
+            two_replicas.run(lambda *share: net(*share, training=True), args=codes)
+
+        standing_statistics(
+            net, lambda i: run(*(halves(two_replicas, c) for c in codes_of(i))), 2
+        )
+        for ours, expected in zip(net.variables, single.variables, strict=True):
+            for copy in two_replicas.experimental_local_results(ours.value):
+                np.testing.assert_allclose(copy, np.array(expected), 1e-4, 1e-5)
+
+    def test_an_error_leaves_everything_as_it_was(self):
+        net = small_net()
+        before = values(net)
+
+        def call(i):
+            net(*codes_of(i), training=True)
+            if i == 1:
+                raise RuntimeError("out of batches")
+
+        with pytest.raises(RuntimeError, match="out of batches"):
+            standing_statistics(net, call, 3)
+        for now, then in zip(values(net), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+        assert [norm.momentum for norm in net.norms] == [0.5, 0.99, 0.9]
+
+    def test_rejects_a_function_that_was_traced_before(self):
+        net = small_net()
+        run = tf.function(lambda *codes: net(*codes, training=True))
+        run(*map(tf.constant, codes_of(0)))
+        before = values(net)
+        with pytest.raises(ValueError, match="new `tf.function`"):
+            standing_statistics(net, lambda i: run(*map(tf.constant, codes_of(i))), 2)
+        for now, then in zip(values(net), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+
+    def test_rejects_inference(self):
+        net = small_net()
+        with pytest.raises(ValueError, match=r"moving_mean after call\(0\).*training"):
+            standing_statistics(net, lambda i: net(*codes_of(i)), 2)
+
+    @pytest.mark.parametrize("num_batches", [0, -1])
+    def test_rejects_no_batches(self, num_batches):
+        with pytest.raises(ValueError, match=f"num_batches={num_batches}"):
+            standing_statistics(small_net(), lambda i: None, num_batches)
+
+
+@pytest.mark.parametrize(
+    "norm", [BatchNorm, SelfModulatedBatchNorm, ConditionalBatchNorm]
+)
 class TestErrors:
     @pytest.mark.parametrize("momentum", [-0.1, 1.0])
     def test_momentum(self, norm, momentum):
@@ -232,3 +468,36 @@ class TestErrors:
     def test_epsilon(self, norm, epsilon):
         with pytest.raises(ValueError, match=f"epsilon={epsilon}"):
             norm(epsilon=epsilon)
+
+    @pytest.mark.parametrize("shape", [(None,), (None, 4, 4), (None, 2, 4, 4, 4)])
+    def test_rank(self, norm, shape):
+        with pytest.raises(ValueError, match="rank 2 or 4.*inputs_shape="):
+            norm().build(shape, *shapes()[1:])
+
+
+def test_missing_latents():
+    inputs, latents, label_vectors = arguments()
+    layer = built("self_modulated")
+    for call in (layer, SelfModulatedBatchNorm()):
+        with pytest.raises(ValueError, match="needs the latents.*latents=None.*z"):
+            call(inputs, None, label_vectors)
+
+
+def test_missing_labels():
+    inputs, latents, _ = arguments()
+    for call in (built("conditional"), ConditionalBatchNorm()):
+        with pytest.raises(ValueError, match="needs labels.*label_vectors=None"):
+            call(inputs, latents)
+
+
+def test_labels_that_are_no_vectors():
+    with pytest.raises(ValueError, match=r"label_vectors_shape=\(8,\).*one_hot"):
+        ConditionalBatchNorm().build(SHAPE, None, (8,))
+
+
+@pytest.mark.parametrize(
+    "zeros", [{}, {"kernel_initializer": keras.initializers.Zeros()}]
+)
+def test_a_zero_kernel_cannot_be_normalized(zeros):
+    with pytest.raises(ValueError, match="spectral_norm='left'.*'orthogonal'"):
+        ConditionalBatchNorm(spectral_norm="left", **zeros)

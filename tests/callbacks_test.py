@@ -1,4 +1,4 @@
-"""The callbacks of a training run, with a stand-in for the GAN."""
+"""The callbacks of a training run, most with a stand-in for the GAN."""
 
 import io
 import os
@@ -6,10 +6,16 @@ import pty
 import re
 import signal
 
+import numpy as np
+import oracles
 import pytest
+import tensorflow as tf
 from absl import logging
 
-from ssgan_tf import callbacks
+from ssgan_tf import callbacks, exporting, images, layers
+from ssgan_tf.gan import GAN
+from ssgan_tf.latents import Latents
+from ssgan_tf.run_dir import RunDir
 
 LOGS = {
     "loss/d": 1.5,
@@ -128,3 +134,55 @@ def test_progress_counts_the_steps_of_this_process(monkeypatch):
     train(callbacks.Progress(100, stream=io.StringIO()), 50, 100, 10)
     # Ten steps per ten seconds; the first call, which compiles, is left out.
     assert lines[0].startswith("step 90/100  1 steps/s  ETA 0:10")
+
+
+@pytest.mark.parametrize(
+    "num_classes, rows",
+    [
+        (1, [0, 0, 0, 0, 0, 0, 0, 0]),
+        (3, [0, 1, 2, 0, 1, 2, 0, 1]),
+        (8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (10, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_one_class_per_row(num_classes, rows):
+    labels = callbacks.grid_labels(num_classes)
+    assert labels.dtype == np.int32
+    # The grid is filled row by row.
+    np.testing.assert_array_equal(labels, [row for row in rows for _ in range(8)])
+    assert callbacks.grid_labels(0) is None
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_grid_is_that_of_the_module(num_classes, tmp_path):
+    norm = layers.ConditionalBatchNorm if num_classes else layers.BatchNorm
+    gan = GAN(
+        oracles.tiny_generator(norm, num_classes=num_classes),
+        oracles.tiny_discriminator(num_classes=num_classes),
+        latents=Latents(5),
+        average=oracles.tiny_generator(norm, num_classes=num_classes),
+    )
+    oracles.randomize(gan.average, 7)
+    run = RunDir(tmp_path / "run")
+    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    callback = callbacks.SampleGrid(run, writer, seed=5, interval=2)
+    callback.set_model(gan)
+    callback.act(4, {})
+    grid = tf.io.decode_png((run.samples / "4.png").read_bytes()).numpy()
+
+    exporting.export(
+        gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {}
+    )
+    module = exporting.load(tmp_path / "module")
+    labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8) if num_classes else None
+    expected = images.grid(module.sample(64, 5, labels), columns=8)
+    difference = np.abs(grid.astype(int) - expected)
+    # 1e-6 in [0, 1] may cross a rounding boundary of 8 bit.
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
+    assert grid.std() > 1.0
+
+    # Weights that change change the next grid; noise and labels stay.
+    oracles.randomize(gan.average, 8)
+    callback.act(6, {})
+    after = tf.io.decode_png((run.samples / "6.png").read_bytes()).numpy()
+    assert np.abs(after.astype(int) - grid).max() > 10

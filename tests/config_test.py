@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from ssgan_tf import config, gin_parser, losses
+from ssgan_tf import config, layers, losses, penalties
 from ssgan_tf.gan import GAN
 
 
@@ -40,7 +40,7 @@ def test_all_wrong_lines_are_listed_with_place_and_suggestion(tmp_path):
         "optoins.z_dim = 3\n"
         "loss.fn = @hnge\n"
         "loss.fn = %los\n"
-        "penalty.fn = @no_penalty\n"
+        "infogan.fn = @no_penalty\n"
         "G.architecture = 'resnet_cifar'\n"
         "import ssgan_tf.no_such_module\n"
         "include 'no_such.gin'\n"
@@ -59,7 +59,7 @@ def test_all_wrong_lines_are_listed_with_place_and_suggestion(tmp_path):
     assert "Did you mean options.batch_size" in batch_size
     assert "Did you mean options.z_dim" in z_dim
     assert "Did you mean hinge?" in loss
-    assert "penalty" in penalty and "Did you mean" not in penalty
+    assert "infogan" in penalty and "Did you mean" not in penalty
     assert "architecture" in denied
     assert "no_such_module" in module
     assert "no_such.gin" in include
@@ -135,6 +135,8 @@ def test_names_of_compare_gan(tmp_path):
         "D.width = 4\n"
         "D.spectral_norm = True\n"
         "loss.fn = @non_saturating\n"
+        "penalty.fn = @dragan_penalty\n"
+        "options.lamba = 10\n"
         "ModularGAN.g_lr = 0.0002\n"
         "ModularGAN.g_optimizer_fn = @tf.train.AdamOptimizer\n"
         "tf.train.AdamOptimizer.beta1 = 0.25\n"
@@ -147,15 +149,9 @@ def test_names_of_compare_gan(tmp_path):
     assert plan.run.seed == 7
     gan = plan.build_gan()
     assert gan.latents.distribution == "normal"
+    assert isinstance(gan.penalty, penalties.Dragan) and gan.penalty_weight == 10
     for optimizer in (gan.g_optimizer, gan.d_optimizer):
         assert (optimizer.beta_1, optimizer.beta_2) == (0.25, 0.75)
-
-    file.write_text(file.read_text() + "options.lamba = 1\npenalty.fn = @no_penalty\n")
-    errors = errors_of(files=[file])
-    assert [error.split(": ")[1] for error in errors] == [
-        "options.lamba = 1",
-        "penalty.fn = @no_penalty",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +215,221 @@ def test_wrong_values_are_named(binding):
     assert value.strip("'\"[]@()") in message
 
 
+# compare_gan's BigGAN example, as names and values.
+BIGGAN = (
+    'dataset.name = "imagenet_128"',
+    "options.z_dim = 120",
+    'options.architecture = "resnet_biggan_arch"',
+    "ModularGAN.conditional = True",
+    "options.batch_size = 2048",
+    "options.gan_class = @ModularGAN",
+    "options.lamba = 1",
+    "options.training_steps = 250000",
+    'weights.initializer = "orthogonal"',
+    'spectral_norm.singular_value = "auto"',
+    "G.batch_norm_fn = @conditional_batch_norm",
+    "G.spectral_norm = True",
+    "ModularGAN.g_use_ema = True",
+    "resnet_biggan.Generator.hierarchical_z = True",
+    "resnet_biggan.Generator.embed_y = True",
+    "standardize_batch.decay = 0.9",
+    "standardize_batch.epsilon = 1e-5",
+    "standardize_batch.use_moving_averages = False",
+    "options.disc_iters = 2",
+    "D.spectral_norm = True",
+    "resnet_biggan.Discriminator.project_y = True",
+    "loss.fn = @hinge",
+    "penalty.fn = @no_penalty",
+    "ModularGAN.g_lr = 0.0001",
+    "ModularGAN.g_optimizer_fn = @tf.train.AdamOptimizer",
+    "ModularGAN.d_lr = 0.0005",
+    "ModularGAN.d_optimizer_fn = @tf.train.AdamOptimizer",
+    "tf.train.AdamOptimizer.beta1 = 0.0",
+    "tf.train.AdamOptimizer.beta2 = 0.999",
+    "z.distribution_fn = @tf.random.normal",
+    "eval_z.distribution_fn = @tf.random.normal",
+    "run_config.iterations_per_loop = 500",
+    "run_config.save_checkpoints_steps = 2500",
+    "run_config.save_summary_steps = 500",
+)
+NARROW = (
+    "resnet_biggan.Generator.ch = 4",
+    "resnet_biggan.Discriminator.ch = 8",
+    "resnet_biggan.Discriminator.blocks_with_attention = 'B2'",
+)
+
+
+def test_compare_gans_biggan_example():
+    config.parse([], BIGGAN + NARROW)
+    plan = config.experiment()
+    assert plan.dataset == "imagenet128" and plan.standing_examples == 204_800
+    gan = plan.build_gan()
+    assert gan.num_classes == 1000 and gan.penalty is None
+    assert gan.generator.blocks[0].conv1.units == 16 * 4
+    (attention,) = [
+        i
+        for i, layer in enumerate(gan.discriminator.trunk)
+        if isinstance(layer, layers.SelfAttention)
+    ]
+    assert attention == 2
+    # "auto" keeps the shorter vector.
+    for net in (gan.generator, gan.discriminator):
+        shapes = {v.path: tuple(v.shape) for v in net.variables}
+        vectors = {p: s for p, s in shapes.items() if p.endswith("spectral_norm/u")}
+        assert len(vectors) > 20
+        for path, shape in vectors.items():
+            kernel = shapes[path.replace("spectral_norm/u", "kernel")]
+            assert max(shape) == min(np.prod(kernel[:-1]), kernel[-1])
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("resnet_biggan.Generator.embed_y = False", "True, as ModularGAN.conditional"),
+        ("resnet_biggan.Generator.hierarchical_z = False", "True"),
+        ("eval_z.distribution_fn = @tf.random.uniform", "@normal, as z.distribution"),
+    ],
+)
+def test_what_follows_from_other_parameters_cannot_be_another(line, expected):
+    (error,) = errors_of(*BIGGAN, line, files=[])
+    assert f"here it is always {expected}" in error
+
+
+def test_implied_parameters_have_the_defaults_of_what_implies_them():
+    config.parse([tiny.CONFIG], ["S3GAN.project_y = False"])
+    (error,) = errors_of("S3GAN.project_y = True")
+    assert "always False, as ModularGAN.conditional" in error
+
+
+class TestSweepFiles:
+    TEXT = "# Rows.\n\n[one]\noptions.z_dim = 3\n\n[two.5]\noptions.zdim = 5\n"
+
+    def write(self, tmp_path, text=TEXT):
+        path = tmp_path / "rows.sweep"
+        path.write_text(text)
+        return path
+
+    def test_a_row_is_a_config(self, tmp_path):
+        path = self.write(tmp_path)
+        config.parse([tiny.CONFIG, f"{path}#one"])
+        assert config.experiment().options.z_dim == 3
+        assert list(config.sweep_rows(str(path))) == ["one", "two.5"]
+
+    def test_errors_name_the_line_of_the_file(self, tmp_path):
+        path = self.write(tmp_path)
+        (error,) = errors_of(files=[tiny.CONFIG, f"{path}#two.5"])
+        assert error.startswith(f"{path}:7: options.zdim = 5")
+
+    @pytest.mark.parametrize("name", ["", "#", "#three"])
+    def test_unknown_rows(self, tmp_path, name):
+        with pytest.raises(config.ConfigError, match="FILE#ROW.*Rows: one, two.5"):
+            config.parse([f"{self.write(tmp_path)}{name}"])
+
+    @pytest.mark.parametrize(
+        "text, message",
+        [
+            ("options.z_dim = 3\n[one]\n", ":1: a line before the first"),
+            ("[one]\n[one]\n", ":2: a second row"),
+            ("# Nothing.\n", "must have rows"),
+        ],
+    )
+    def test_malformed_files(self, tmp_path, text, message):
+        with pytest.raises(config.ConfigError, match=message):
+            config.sweep_rows(str(self.write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    "bindings, message",
+    [
+        (["dataset.label_fraction = 0.5"], "ModularGAN.conditional = True"),
+        (["dataset.label_fraction = 0"], r"in \(0, 1\]"),
+        (
+            ["ModularGAN.conditional = True", "dataset.name = 'celeb_a_hq'"],
+            "data set without labels",
+        ),
+        (["G.batch_norm_fn = @conditional_batch_norm"], "labels"),
+        (["weights.initializer = 'xavier'"], "'normal', 'truncated', 'orthogonal'"),
+        (["spectral_norm.singular_value = 'both'"], "'left', 'right', 'auto'"),
+        (["SSGAN.self_supervision = 'jigsaw'"], "'rotation_gan'.*'minimax_rotation'"),
+        (["penalty.fn = @hinge"], "makes Penalty"),
+        (["penalty.interval = 0"], "at least 1"),
+        (["augmentation.policy = 'color'"], r"list of names.*\['color'\]"),
+        (["augmentation.policy = ['colour']"], "color"),
+        (["G.attention = 'B1'"], "no self-attention; resnet_biggan"),
+        (["options.architecture = 'sndcgan'", "D.layer_norm = True"], "layer norm"),
+        (["options.architecture = 'dcgan'", "G.spectral_norm = True"], "must be off"),
+        (["options.architecture = 'resnet_stl'"], "size 48.*resnet5"),
+        (["ModularGAN.tasks = [@hinge]"], "makes Task"),
+        (
+            [
+                "options.gan_class = @S3GAN",
+                "S3GAN.rotated_batch_fraction = 3",
+            ],
+            "must divide the batch size",
+        ),
+        (
+            [
+                "SSGAN.self_supervision = 'label_augmentation'",
+                "ModularGAN.conditional = True",
+            ],
+            "unconditional",
+        ),
+    ],
+)
+def test_what_does_not_fit_together(bindings, message):
+    assert re.search(message, refusal(*bindings))
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("no", None),
+        ("wgangp", penalties.WganGP),
+        ("dragan", penalties.Dragan),
+        ("r1", penalties.R1),
+        ("l2", penalties.L2),
+    ],
+)
+def test_penalties(name, kind):
+    gan = tiny.plan(
+        f"penalty.fn = @{name}_penalty", "penalty.interval = 4", "options.lamba = 3"
+    ).build_gan()
+    assert (gan.penalty if kind is None else type(gan.penalty)) == kind
+    assert (gan.penalty_interval, gan.penalty_weight) == (4, 3)
+
+
+@pytest.mark.parametrize("name", ["normal", "truncated", "orthogonal"])
+def test_initializers(name):
+    gan = tiny.plan(
+        f"weights.initializer = '{name}'", "weights.stddev = 0.5", "G.width = 32"
+    ).build_gan()
+    kernel = gan.generator.blocks[0].conv1.kernel.numpy().reshape(-1, 32)
+    if name == "orthogonal":
+        np.testing.assert_allclose(kernel.T @ kernel, np.eye(32), atol=1e-5)
+    else:
+        assert abs(kernel.mean()) < 0.02
+        # A normal law cut at two deviations keeps 0.88 of its deviation.
+        expected = 0.5 if name == "normal" else 0.5 * 0.8796
+        assert abs(kernel.std() / expected - 1) < 0.03
+        assert (np.abs(kernel).max() > 1) == (name == "normal")
+
+
+def test_s3gan_and_augmentation_arrive():
+    gan = tiny.plan(
+        "options.gan_class = @S3GAN",
+        "ModularGAN.conditional = True",
+        "S3GAN.rotated_batch_fraction = 2",
+        "S3GAN.use_predictor = True",
+        "S3GAN.use_soft_pred = True",
+        "S3GAN.weight_class_loss = 0.5",
+        "augmentation.policy = ['cutout']",
+    ).build_gan()
+    rotation, predictor = gan.tasks
+    assert rotation.rotated_batch_size == 4 and predictor.weight == 0.5
+    assert gan.discriminator.soft_predictions and gan.num_classes == 10
+    assert gan.augmentation.policy == ("cutout",)
+
+
 def test_required_parameters(tmp_path):
     file = tmp_path / "short.gin"
     file.write_text('dataset.name = "digits32"\noptions.gan_class = @SSGAN\n')
@@ -234,7 +445,7 @@ def test_required_parameters(tmp_path):
         "other/SSGAN.rotated_batch_size = 4\n"
         "options.gan_class = @ModularGAN\n"
     )
-    text = gin_parser.find_config("quickstart.gin").read_text()
+    text = config.find_config("quickstart.gin").read_text()
     file.write_text(text.replace("SSGAN.rotated_batch_size = 64\n", ""))
     config.parse([str(file)])
     with pytest.raises(config.ConfigError, match="SSGAN.rotated_batch_size"):
@@ -270,8 +481,8 @@ def test_values_arrive():
     assert isinstance(gan.g_optimizer, keras.optimizers.Adam)
     assert float(gan.g_optimizer.learning_rate) == 0.25
     assert float(gan.d_optimizer.learning_rate) == 0.5
-    assert gan.rotation_task.d_weight == 2
-    assert gan.rotation_task.g_weight == 0.5
+    (task,) = gan.tasks
+    assert (task.d_weight, task.g_weight) == (2, 0.5)
     assert (gan.seed, gan.d_steps, gan.ema_decay) == (9, 3, 0.5)
 
 
@@ -309,5 +520,5 @@ def test_linear_schedule_falls_to_zero_over_the_updates_of_each_network():
 
 
 def test_unknown_schedule():
-    with pytest.raises(config.ConfigError, match="'constant' or 'linear'.*cosine"):
+    with pytest.raises(config.ConfigError, match="'constant', 'linear'.*cosine"):
         tiny.plan("ModularGAN.lr_schedule = 'cosine'").build_gan()

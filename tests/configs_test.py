@@ -1,71 +1,213 @@
-"""The shipped configs: each parses, builds and steps."""
+"""The shipped configs: each parses, builds, is what it says, and steps."""
 
+from typing import NamedTuple
+
+import gin
 import numpy as np
 import pytest
 
-from ssgan_tf import config, gin_parser
+from ssgan_tf import config
 from ssgan_tf.gan import GAN
 
-# Path of the file: (rotated batch size or None, updates of D, normalization).
-CONFIGS = {
-    "quickstart.gin": (64, 1, "BatchNorm"),
-    "sngan_cifar10.gin": (None, 2, "BatchNorm"),
-    "ssgan_cifar10.gin": (64, 2, "BatchNorm"),
-    "ssgan_sbn_cifar10.gin": (64, 2, "SelfModulatedBatchNorm"),
+SWEEP = "table2.sweep"
+ROTATION, MINIMAX = ("RotationTask",), ("MinimaxRotationTask",)
+AUGMENTED, FEW_LABELS = ("LabelAugmentedTask",), ("RotationTask", "ClassTask")
+PLAIN, MODULATED, CONDITIONAL = (
+    "BatchNorm",
+    "SelfModulatedBatchNorm",
+    "ConditionalBatchNorm",
+)
+
+
+class Facts(NamedTuple):
+    """What a config must say; the defaults are those of most."""
+
+    tasks: tuple[str, ...] = ()
+    norm: str = PLAIN
+    loss: str | None = "Hinge"
+    architecture: str = "resnet_cifar"
+    d_steps: int = 2
+    rotated: int = 64
+    alpha: float = 0.2
+    batch_size: int = 64
+    steps: int = 100_000
+    label_fraction: float = 1.0
+    standing: int = 0
+
+
+RESNET5 = {"architecture": "resnet5"}
+IMAGENET = RESNET5 | {"steps": 1_000_000}
+BIGGAN = {
+    "architecture": "resnet_biggan",
+    "steps": 250_000,
+    "batch_size": 2048,
+    "rotated": 512,
+    "standing": 204_800,
 }
-REDUCED = ("G.width = 4", "D.width = 4", "options.batch_size = 16")
+CONFIGS = {
+    "quickstart.gin": Facts(ROTATION, d_steps=1, steps=1600),
+    "uncond_cifar10.gin": Facts(),
+    "cond_cifar10.gin": Facts(norm=CONDITIONAL),
+    "ssgan_cifar10.gin": Facts(ROTATION),
+    "ssgan_sbn_cifar10.gin": Facts(ROTATION, MODULATED),
+    "rotation_only_cifar10.gin": Facts(ROTATION, loss=None),
+    "ssgan_ms_cifar10.gin": Facts(MINIMAX),
+    "ssgan_la_cifar10.gin": Facts(AUGMENTED, loss=None, rotated=256, alpha=1.0),
+    "s3gan_cifar10.gin": Facts(FEW_LABELS, CONDITIONAL, label_fraction=0.1),
+    "uncond_imagenet128.gin": Facts(**IMAGENET),
+    "cond_imagenet128.gin": Facts(norm=CONDITIONAL, **IMAGENET),
+    "ssgan_imagenet128.gin": Facts(ROTATION, **IMAGENET),
+    "ssgan_sbn_imagenet128.gin": Facts(ROTATION, MODULATED, **IMAGENET),
+    "ssgan_biggan_imagenet128.gin": Facts(ROTATION, MODULATED, **BIGGAN),
+    "s3gan_imagenet128.gin": Facts(
+        FEW_LABELS, CONDITIONAL, label_fraction=0.1, **BIGGAN
+    ),
+    "uncond_lsun_bedroom.gin": Facts(**RESNET5),
+    "ssgan_lsun_bedroom.gin": Facts(ROTATION, **RESNET5),
+    "ssgan_sbn_lsun_bedroom.gin": Facts(ROTATION, MODULATED, **RESNET5),
+    "uncond_celeb_a_hq.gin": Facts(**RESNET5),
+    "ssgan_celeb_a_hq.gin": Facts(ROTATION, **RESNET5),
+    "ssgan_sbn_celeb_a_hq.gin": Facts(ROTATION, MODULATED, **RESNET5),
+}
+# The paper's Table 2: penalty weight or None, betas, D steps.
+ROWS = {
+    "gp_1_0_0.9_1": (1, (0.0, 0.9), 1),
+    "gp_1_0_0.9_2": (1, (0.0, 0.9), 2),
+    "gp_1_0.5_0.999_1": (1, (0.5, 0.999), 1),
+    "gp_10_0_0.9_1": (10, (0.0, 0.9), 1),
+    "gp_10_0_0.9_2": (10, (0.0, 0.9), 2),
+    "gp_10_0.5_0.999_1": (10, (0.5, 0.999), 1),
+    "sn_0_0.9_1": (None, (0.0, 0.9), 1),
+    "sn_0_0.9_2": (None, (0.0, 0.9), 2),
+    "sn_0.5_0.999_1": (None, (0.5, 0.999), 1),
+}
+BASES = ("uncond_cifar10.gin", "ssgan_cifar10.gin")
+
+
+def reduced(facts: Facts) -> list[str]:
+    """Bindings that shrink a config to what a test can step."""
+    lines = ["G.width = 4", "D.width = 4", "options.batch_size = 8"]
+    # Deep and narrow without spectral norm: gradients would vanish.
+    lines.append("weights.stddev = 0.2")
+    if facts.architecture == "resnet_biggan":
+        # Self-attention needs eight channels.
+        lines.append("D.width = 8")
+    if facts.tasks and facts.tasks != FEW_LABELS:
+        rotated = min(32, 8 * facts.rotated // facts.batch_size // 4 * 4)
+        lines.append(f"SSGAN.rotated_batch_size = {max(4, rotated)}")
+    if facts.tasks == FEW_LABELS:
+        lines.append("S3GAN.rotated_batch_fraction = 2")
+    return lines
+
+
+def step_twice(gan, plan) -> None:
+    """Two steps on fake data; everything that learns must move."""
+    networks = (gan.generator, gan.discriminator)
+    kernels = [v for net in networks for v in net.variables if v.name == "kernel"]
+    before = [kernel.numpy() for kernel in kernels]
+    num_images = gan.d_steps * plan.options.batch_size
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num_images, *plan.spec.image_shape), np.uint8)
+    labels = rng.integers(0, max(1, plan.spec.num_classes), num_images)
+    if plan.label_fraction < 1:
+        labels[::2] = -1
+    for step in range(2):
+        assert gan.step == step
+        logs = gan.train_step((images, labels.astype("int32")))
+    assert set(logs) == set(gan.log_names)
+    assert all(np.isfinite(value) for value in logs.values()), logs
+    for old, kernel in zip(before, kernels, strict=True):
+        assert np.isfinite(kernel.numpy()).all()
+        # Without an adversarial loss nothing looks at this head.
+        if gan.adversarial_loss is not None or "disc_final_fc" not in kernel.path:
+            assert (old != kernel.numpy()).any(), kernel.path
+
+
+def header(name: str) -> list[str]:
+    lines = []
+    for line in config.find_config(name).read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line)
+    return lines
 
 
 def test_every_config_has_a_test():
-    assert sorted(path.name for path in gin_parser.config_dir().glob("*")) == sorted(
-        CONFIGS
-    )
+    shipped = sorted(path.name for path in config.config_dir().glob("*"))
+    assert shipped == sorted([*CONFIGS, SWEEP])
+    assert list(config.sweep_rows(SWEEP)) == list(ROWS)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, SWEEP])
+def test_header(name):
+    lines = header(name)
+    assert len(lines) >= 4
+    for start in ("# Run: ", "# Expected: ", "# Departs from the paper in: "):
+        assert sum(line.startswith(start) for line in lines) == 1
+    assert any(name in line or "make quickstart" in line for line in lines)
+    assert name == "quickstart.gin" or "Paper" in "".join(lines)
+    assert name == "quickstart.gin" or any("not yet run" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_header(name):
-    header = []
-    for line in gin_parser.find_config(name).read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        header.append(line)
-    assert len(header) >= 4
-    for start in ("# Run: ", "# Expected: ", "# Departs from the paper in: "):
-        assert sum(line.startswith(start) for line in header) == 1
-    assert any(name in line or "make quickstart" in line for line in header)
+def test_says_what_its_name_says(name):
+    facts = CONFIGS[name]
+    config.parse([name])
+    plan = config.experiment()
+    assert plan.options.architecture == facts.architecture
+    assert plan.options.batch_size == facts.batch_size
+    assert plan.options.training_steps == facts.steps
+    assert plan.options.disc_iters == facts.d_steps
+    assert plan.label_fraction == facts.label_fraction
+    assert plan.standing_examples == facts.standing
+    assert name.startswith("quickstart") or name.endswith(f"_{plan.dataset}.gin")
+    if facts.tasks == FEW_LABELS:
+        fraction = gin.query_parameter("S3GAN.rotated_batch_fraction")
+        assert facts.batch_size // fraction == facts.rotated
+    elif facts.tasks:
+        assert gin.query_parameter("SSGAN.rotated_batch_size") == facts.rotated
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_builds_and_steps(name):
-    rotated_batch_size, d_steps, norm = CONFIGS[name]
-    config.parse([name], REDUCED)
+    facts = CONFIGS[name]
+    config.parse([name], reduced(facts))
     plan = config.experiment()
     gan = plan.build_gan()
-    assert isinstance(gan, GAN) and gan.d_steps == d_steps
-    if rotated_batch_size is None:
-        assert gan.rotation_task is None and gan.discriminator.rotation_head is None
+    assert isinstance(gan, GAN) and gan.d_steps == facts.d_steps
+    assert tuple(type(task).__name__ for task in gan.tasks) == facts.tasks
+    if facts.tasks:
+        assert (gan.tasks[0].d_weight, gan.tasks[0].g_weight) == (1.0, facts.alpha)
+    loss = gan.adversarial_loss
+    assert (loss if loss is None else type(loss).__name__) == facts.loss
+    assert type(gan.generator.blocks[0].norm1).__name__ == facts.norm
+    conditional = facts.norm == CONDITIONAL
+    assert gan.num_classes == (plan.spec.num_classes if conditional else 0)
+    step_twice(gan, plan)
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("base", BASES)
+def test_table_2(base, row):
+    weight, betas, d_steps = ROWS[row]
+    config.parse([base, f"{SWEEP}#{row}"], reduced(CONFIGS[base]))
+    plan = config.experiment()
+    gan = plan.build_gan()
+    assert gan.d_steps == d_steps
+    for optimizer in (gan.g_optimizer, gan.d_optimizer):
+        assert (optimizer.beta_1, optimizer.beta_2) == betas
+    vectors = [v for v in gan.discriminator.variables if v.name == "u"]
+    if weight is None:
+        assert gan.penalty is None and vectors
     else:
-        assert gan.rotation_task.rotated_batch_size == rotated_batch_size
-        assert (gan.rotation_task.d_weight, gan.rotation_task.g_weight) == (1.0, 0.2)
-    assert type(gan.generator.blocks[0].norm1).__name__ == norm
-
-    networks = (gan.generator, gan.discriminator)
-    # The bias of a hinge stays where it is while every logit is inside the margin.
-    kernels = [v for net in networks for v in net.variables if v.name == "kernel"]
-    before = [kernel.numpy() for kernel in kernels]
-    shape = (d_steps * plan.options.batch_size, *plan.spec.image_shape)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    for step in range(2):
-        assert int(gan.step) == step
-        logs = gan.train_step(images)
-    assert set(logs) == set(gan.log_names)
-    assert all(np.isfinite(value) for value in logs.values())
-    for old, kernel in zip(before, kernels, strict=True):
-        assert np.isfinite(kernel.numpy()).all()
-        assert (old != kernel.numpy()).any(), kernel.path
+        assert type(gan.penalty).__name__ == "WganGP" and not vectors
+        assert gan.penalty_weight == weight
+    # Nine of the eighteen are stepped: every row, every second one over each base.
+    if (list(ROWS).index(row) + BASES.index(base)) % 2:
+        step_twice(gan, plan)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["quickstart.gin", "cond_cifar10.gin"])
 def test_kernels_start_independent_and_normal(name):
     config.parse([name])
     gan = config.experiment().build_gan()
@@ -73,7 +215,7 @@ def test_kernels_start_independent_and_normal(name):
         (variable.path, variable.numpy().ravel())
         for net in (gan.generator, gan.discriminator)
         for variable in net.variables
-        if variable.name == "kernel"
+        if variable.name == "kernel" and variable.numpy().any()
     ]
     for path, kernel in kernels:
         if kernel.size > 10_000:
@@ -87,14 +229,14 @@ def test_kernels_start_independent_and_normal(name):
                 assert abs(correlation) < 6 / np.sqrt(size), (path, other_path)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_full_widths_are_the_papers(name):
-    config.parse([name])
-    plan = config.experiment()
-    assert plan.options.batch_size == 64 and plan.options.z_dim == 128
-    if plan.dataset == "cifar10":
-        gan = plan.build_gan()
-        # Miyato et al., 2018, table 4, with compare_gan's 3x3 shortcuts.
-        assert gan.generator.blocks[0].channels == 256
-        assert gan.discriminator.blocks[0].channels == 128
-        assert plan.options.training_steps == 100_000
+def test_only_modulations_by_labels_start_at_zero():
+    config.parse(["cond_cifar10.gin"], reduced(CONFIGS["cond_cifar10.gin"]))
+    gan = config.experiment().build_gan()
+    zeros = [
+        variable.path
+        for net in (gan.generator, gan.discriminator)
+        for variable in net.variables
+        if variable.name == "kernel" and not variable.numpy().any()
+    ]
+    assert len(zeros) == 14
+    assert all("/gamma/" in path or "/beta/" in path for path in zeros)

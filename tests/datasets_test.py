@@ -31,6 +31,50 @@ def digits_splits(digits_dir):
     }
 
 
+# ---------------------------------------------------------------- few labels
+
+
+class TestKeepLabels:
+    LABELS = np.repeat([0, 1, 2], [100, 7, 40]).astype(np.int32)
+
+    @pytest.mark.parametrize(
+        ("fraction", "counts"),
+        [(1.0, [100, 7, 40]), (0.1, [10, 1, 4]), (0.07, [7, 1, 3]), (1e-9, [1, 1, 1])],
+    )
+    def test_keeps_its_share_of_each_class(self, fraction, counts):
+        labels = np.random.default_rng(0).permutation(self.LABELS)
+        kept = datasets.keep_labels(labels, fraction, seed=3)
+        assert kept.dtype == np.int32 and kept.shape == labels.shape
+        known = kept != datasets.UNKNOWN_LABEL
+        np.testing.assert_array_equal(kept[known], labels[known])
+        np.testing.assert_array_equal(np.bincount(kept[known]), counts)
+        assert (kept[~known] == -1).all()
+
+    def test_is_a_function_of_the_seed(self):
+        first, again, other = (
+            datasets.keep_labels(self.LABELS, 0.2, seed) for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+
+    def test_a_smaller_share_is_part_of_a_larger_one(self):
+        small, large = (datasets.keep_labels(self.LABELS, f, 5) for f in (0.1, 0.3))
+        assert (large[small >= 0] >= 0).all()
+
+    def test_every_image_is_as_likely(self):
+        labels = np.zeros(10, np.int32)
+        counts = sum(
+            datasets.keep_labels(labels, 0.3, seed) == 0 for seed in range(2000)
+        )
+        # Six deviations of a binomial count.
+        assert np.abs(counts - 600).max() < 6 * np.sqrt(2000 * 0.3 * 0.7)
+
+    @pytest.mark.parametrize("fraction", [0, -0.1, 1.01])
+    def test_fractions_out_of_range(self, fraction):
+        with pytest.raises(ValueError, match=rf"\(0, 1\].*fraction={fraction}"):
+            datasets.keep_labels(self.LABELS, fraction, 0)
+
+
 # ---------------------------------------------------------------- specs
 
 
@@ -38,8 +82,14 @@ def test_specs_name_square_images_of_registered_builders():
     assert {"digits32", "cifar10"} <= set(datasets.DATASETS)
     for name in datasets.DATASETS:
         spec = datasets.get_spec(name)
-        builder = tfds.builder_cls(spec.tfds_name)
-        assert str(builder.VERSION) == spec.tfds_version
+        builder = tfds.builder(spec.tfds_name)
+        assert str(builder.version) == spec.tfds_version
+        labelled = "label" in builder.info.features
+        assert spec.num_classes == (
+            builder.info.features["label"].num_classes if labelled else 0
+        )
+        shape = builder.info.features["image"].shape
+        assert shape == ((None, None, 3) if spec.needs_resizing else spec.image_shape)
         assert spec.image_shape[0] == spec.image_shape[1]
     assert datasets.get_spec("cifar10").image_shape == (32, 32, 3)
     assert datasets.get_spec("digits32").image_shape == (32, 32, 1)
@@ -51,12 +101,19 @@ def test_unknown_name_is_answered_with_the_close_and_the_legal_ones():
     message = str(error.value)
     assert "Received: name='cifr10'" in message
     assert "Did you mean 'cifar10'?" in message
-    assert "Legal names: cifar10, digits32" in message
+    assert "Legal names: celeb_a_hq, cifar10, digits32, " in message
 
 
 def test_a_row_with_oblong_images_is_refused():
     with pytest.raises(ValueError, match=r"square.*image_shape=\(32, 40, 3\)"):
         datasets.DatasetSpec("any", "1.0.0", (32, 40, 3), num_classes=2)
+
+
+@pytest.mark.parametrize("name", ["imagenet128", "lsun_bedroom"])
+def test_a_set_that_needs_resizing_is_refused_before_any_download(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"resizing are not there yet.*'{name}'"):
+        datasets.load_split(name, "train", tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- digits32
@@ -179,6 +236,13 @@ def test_a_data_set_that_contradicts_its_row_is_refused(
     monkeypatch.setitem(specs.DATASETS, "wrong", spec)
     with pytest.raises(ValueError, match=match):
         datasets.load_split("wrong", "test", digits_dir)
+
+
+def test_a_set_without_labels(digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1), num_classes=0)
+    monkeypatch.setitem(specs.DATASETS, "unlabelled", spec)
+    _, labels = datasets.load_split("unlabelled", "test", digits_dir)
+    np.testing.assert_array_equal(labels, np.full(397, -1, np.int32))
 
 
 class OddImages(tfds.core.GeneratorBasedBuilder):

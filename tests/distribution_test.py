@@ -1,27 +1,74 @@
 """Two replicas with half the batch each against one device with the whole batch."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from oracles import tiny_discriminator, tiny_generator, values
 
-from ssgan_tf import datasets, losses
+from ssgan_tf import datasets, losses, penalties
+from ssgan_tf.augmentation import Augmentation
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
-from ssgan_tf.layers import BatchNorm, SelfModulatedBatchNorm
-from ssgan_tf.ssgan import RotationTask
+from ssgan_tf.layers import BatchNorm, ConditionalBatchNorm, SelfModulatedBatchNorm
+from ssgan_tf.s3gan import ClassTask
+from ssgan_tf.ssgan import MinimaxRotationTask, RotationTask
 
-BATCH, SHARE, LATENT_DIM = 16, 8, 5
-ROTATED_BATCH_SIZE = 24  # 6 images in every orientation, 3 on each replica
+BATCH, SHARE, LATENT_DIM, CLASSES = 16, 8, 5, 3
 
 
-def build(norm, *, adam, d_steps, steps_per_execution):
+class Objective(NamedTuple):
+    """What is trained: networks and losses.
+
+    Attributes:
+        norm: of G.
+        discriminator: dict of what is asked of D.
+        options: dict of what is asked of `GAN.compile`.
+    """
+
+    norm: type
+    discriminator: dict
+    options: dict
+
+
+# 6 images in every orientation, 3 on each replica.
+PLAIN = Objective(BatchNorm, {}, {"tasks": [RotationTask(24)]})
+MODULATED = PLAIN._replace(norm=SelfModulatedBatchNorm)
+# Each setting that the number of replicas could meddle with is in one of these.
+FEW_LABELS = Objective(
+    ConditionalBatchNorm,
+    {"num_classes": CLASSES, "class_predictor": True, "soft_predictions": True},
+    {
+        "tasks": [RotationTask(16, each_in_one=True), ClassTask(CLASSES)],
+        "penalty": penalties.WganGP(),
+        "penalty_weight": 3.0,
+        "penalty_interval": 2,
+    },
+)
+MINIMAX = Objective(
+    BatchNorm,
+    {"rotation_classes": 5},
+    {
+        "tasks": [MinimaxRotationTask(24)],
+        "augmentation": Augmentation(),
+        "penalty": penalties.Dragan(),
+    },
+)
+
+
+def build(objective, *, adam, d_steps, steps_per_execution):
     # One block each: compiling for two replicas takes most of the time here.
-    nets = dict(norm=norm, start=(4, 6), widths=(4,))
+    nets = dict(
+        norm=objective.norm,
+        num_classes=objective.discriminator.get("num_classes", 0),
+        start=(4, 6),
+        widths=(4,),
+    )
     gan = GAN(
         tiny_generator(**nets),
-        tiny_discriminator(stages=((6, "down"),)),
+        tiny_discriminator(stages=((6, "down"),), **objective.discriminator),
         latents=Latents(LATENT_DIM),
         seed=3,
         average=tiny_generator(**nets),
@@ -39,22 +86,25 @@ def build(norm, *, adam, d_steps, steps_per_execution):
         g_optimizer=optimizer(),
         d_optimizer=optimizer(),
         adversarial_loss=losses.NonSaturating(),
-        rotation_task=RotationTask(ROTATED_BATCH_SIZE),
         d_steps=d_steps,
         ema_decay=0.6,
         ema_start_step=1,
         steps_per_execution=steps_per_execution,
+        **objective.options,
     )
     return gan
 
 
 def shares(num_steps, d_steps):
-    """Images by step, D update, replica, row."""
+    """Images and labels by step, D update, replica, row."""
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(num_steps, d_steps, 2, SHARE, 8, 8, 3))
     # The replicas see unlike images: moments of a share alone would be wrong.
     images[:, :, 1] **= 3
-    return images.astype("float32")
+    labels = rng.integers(0, CLASSES, images.shape[:4])
+    # And unlike numbers of labels: so would be means over the labelled of a share.
+    labels[:, :, 0, ::3] = labels[:, :, 1, 2:] = -1
+    return images.astype("float32"), labels.astype("int32")
 
 
 def train(gan, batches, calls):
@@ -67,22 +117,31 @@ def train(gan, batches, calls):
     return [{name: float(value) for name, value in log.items()} for log in logs]
 
 
-def on_one_device(norm, num_steps, calls, d_steps, **options):
-    gan = build(norm, d_steps=d_steps, **options)
+def on_one_device(objective, num_steps, calls, d_steps, **options):
+    gan = build(objective, d_steps=d_steps, **options)
     before = values(gan.generator), values(gan.discriminator)
     # Row i of the batch is dealt to replica i % 2.
-    images = np.swapaxes(shares(num_steps, d_steps), 2, 3)
-    logs = train(gan, images.reshape(num_steps, d_steps * BATCH, 8, 8, 3), calls)
-    return gan, logs, before
+    batches = tuple(
+        np.swapaxes(array, 2, 3).reshape(num_steps, d_steps * BATCH, *array.shape[4:])
+        for array in shares(num_steps, d_steps)
+    )
+    return gan, train(gan, batches, calls), before
 
 
-def on_two_replicas(strategy, norm, num_steps, calls, d_steps, **options):
+def elements(num_steps, d_steps):
+    """One per replica and step: the pieces of its share, update by update."""
+    return tuple(
+        np.swapaxes(array, 1, 2).reshape(
+            2 * num_steps, d_steps * SHARE, *array.shape[4:]
+        )
+        for array in shares(num_steps, d_steps)
+    )
+
+
+def on_two_replicas(strategy, objective, num_steps, calls, d_steps, **options):
     with strategy.scope():
-        gan = build(norm, d_steps=d_steps, **options)
-    images = np.swapaxes(shares(num_steps, d_steps), 1, 2)
-    # One element per replica and step: the pieces of its share, update by update.
-    images = images.reshape(2 * num_steps, d_steps * SHARE, 8, 8, 3)
-    return gan, train(gan, images, calls)
+        gan = build(objective, d_steps=d_steps, **options)
+    return gan, train(gan, elements(num_steps, d_steps), calls)
 
 
 def variables(gan):
@@ -104,28 +163,17 @@ def assert_same_logs(ours, expected):
             )
 
 
-def cases(*quick):
-    """All four pairs of a norm and a number of D steps; most are slow."""
-    return pytest.mark.parametrize(
-        ("norm", "d_steps"),
-        [
-            pytest.param(
-                norm,
-                d_steps,
-                marks=[] if (norm, d_steps) in quick else pytest.mark.slow,
-            )
-            for norm in (BatchNorm, SelfModulatedBatchNorm)
-            for d_steps in (1, 2)
-        ],
-    )
+def objectives(*cases):
+    ids = ["plain", "few labels", "minimax"][: len(cases)]
+    return pytest.mark.parametrize(("objective", "d_steps"), cases, ids=ids)
 
 
 class TestTwoReplicasEqualOneDevice:
-    @cases((BatchNorm, 1))
-    def test_losses_and_gradients(self, two_replicas, norm, d_steps):
+    @objectives((PLAIN, 1), (FEW_LABELS, 1), (MINIMAX, 1))
+    def test_losses_and_gradients(self, two_replicas, objective, d_steps):
         options = dict(adam=False, d_steps=d_steps, steps_per_execution=1)
-        single, expected_logs, before = on_one_device(norm, 1, 1, **options)
-        shared, logs = on_two_replicas(two_replicas, norm, 1, 1, **options)
+        single, expected_logs, before = on_one_device(objective, 1, 1, **options)
+        shared, logs = on_two_replicas(two_replicas, objective, 1, 1, **options)
         assert_same_logs(logs, expected_logs)
         pairs = (
             (shared.generator, single.generator, before[0]),
@@ -141,11 +189,11 @@ class TestTwoReplicasEqualOneDevice:
                     change, expected, atol=1e-4 * scale, err_msg=mine.path
                 )
 
-    @cases((SelfModulatedBatchNorm, 2))
-    def test_several_steps(self, two_replicas, norm, d_steps):
+    @objectives((MODULATED, 2), (FEW_LABELS, 1))
+    def test_several_steps(self, two_replicas, objective, d_steps):
         options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
-        single, expected_logs, _ = on_one_device(norm, 4, 2, **options)
-        shared, logs = on_two_replicas(two_replicas, norm, 4, 2, **options)
+        single, expected_logs, _ = on_one_device(objective, 4, 2, **options)
+        shared, logs = on_two_replicas(two_replicas, objective, 4, 2, **options)
         assert_same_logs(logs, expected_logs)
         assert shared.step == single.step == 4
         for mine, other in zip(variables(shared), variables(single), strict=True):
@@ -166,9 +214,9 @@ def test_the_noise_is_dealt_out_in_turn(two_replicas, d_step):
         return rows.reshape(-1, LATENT_DIM)
 
     options = dict(adam=False, d_steps=2, steps_per_execution=1)
-    whole = draw(build(BatchNorm, **options), tf.distribute.get_strategy(), BATCH)
+    whole = draw(build(PLAIN, **options), tf.distribute.get_strategy(), BATCH)
     with two_replicas.scope():
-        gan = build(BatchNorm, **options)
+        gan = build(PLAIN, **options)
     assert whole.shape == (BATCH, LATENT_DIM)
     np.testing.assert_array_equal(draw(gan, two_replicas, SHARE), whole)
 
@@ -176,12 +224,11 @@ def test_the_noise_is_dealt_out_in_turn(two_replicas, d_step):
 @pytest.mark.slow
 def test_fit(two_replicas):
     options = dict(adam=True, d_steps=2, steps_per_execution=2)
-    _, expected_logs, _ = on_one_device(BatchNorm, 4, 2, **options)
+    _, expected_logs, _ = on_one_device(PLAIN, 4, 2, **options)
     with two_replicas.scope():
-        gan = build(BatchNorm, **options)
-    images = np.swapaxes(shares(4, 2), 1, 2).reshape(8, 2 * SHARE, 8, 8, 3)
+        gan = build(PLAIN, **options)
     data = two_replicas.distribute_datasets_from_function(
-        lambda _: tf.data.Dataset.from_tensor_slices(images)
+        lambda _: tf.data.Dataset.from_tensor_slices(elements(4, 2))
     )
     history = gan.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history
     logs = [{name: history[name][epoch] for name in history} for epoch in (0, 1)]
@@ -204,7 +251,7 @@ def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replic
 
     def run(strategy):
         with strategy.scope():
-            gan = build(BatchNorm, adam=False, d_steps=2, steps_per_execution=1)
+            gan = build(PLAIN, adam=False, d_steps=2, steps_per_execution=1)
         gan.make_train_function()
         iterator = iter(strategy.distribute_datasets_from_function(stream))
         return [gan.train_function(iterator) for _ in range(2)]

@@ -31,6 +31,15 @@ def test_convolution():
     assert flops(resampling.conv, IMAGES, KERNEL) == 2 * (2 * 8 * 8 * 5) * (9 * 3)
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_matrix_products(batch):
+    once = 2 * 3 * 4 * 5 * (batch or (1,))[0]
+    assert flops(tf.matmul, (*batch, 3, 4), (*batch, 4, 5)) == once
+    for wanted in ([0], [1]):
+        squared = with_gradients(lambda x, y: tf.square(tf.matmul(x, y)), wanted)
+        assert flops(squared, (*batch, 3, 4), (*batch, 4, 5)) == 2 * once
+
+
 def test_transposed_convolution():
     # A quarter of the multiplications at the 16 x 16 places of the output.
     plain = 2 * (2 * 16 * 16 * 5) * (9 * 3)

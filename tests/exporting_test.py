@@ -3,16 +3,30 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import types
 
+import keras
 import numpy as np
+import oracles
 import pytest
 import tensorflow as tf
-import tiny
 
-from ssgan_tf import exporting
-from ssgan_tf.latents import SAMPLING_STREAM
+from ssgan_tf import config, experiment, exporting, images, layers, losses, run_dir
+from ssgan_tf.gan import GAN
+from ssgan_tf.latents import (
+    SAMPLING_LABELS_STREAM,
+    SAMPLING_STREAM,
+    STANDING_STREAM,
+    Latents,
+    draw_labels,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LATENT_DIM = 5
+CLASSES = 3
 
 # Runs in a process that has TensorFlow and TF-Hub but not this package, even where
 # that is installed in the same environment.
@@ -30,34 +44,48 @@ except ImportError:
 else:
     sys.exit("ssgan_tf can be imported here")
 
-path, inputs, outputs = sys.argv[1:]
+inputs, outputs, *paths = sys.argv[1:]
 arrays = dict(np.load(inputs))
 z, images = tf.constant(arrays["z"]), tf.constant(arrays["images"])
 found = {}
-for name, load in (("hub", hub.load), ("tf", tf.saved_model.load)):
-    module = load(path)
-    found[f"{name}/call"] = module(z).numpy()
-    for key in ("serving_default", "generator"):
-        found[f"{name}/{key}"] = module.signatures[key](z=z)["generated"].numpy()
-    for key, value in module.signatures["discriminator"](images=images).items():
-        found[f"{name}/{key}"] = value.numpy()
-    found[f"{name}/variables"] = len(module.variables)
-    found[f"{name}/trainable_variables"] = len(module.trainable_variables)
+for i, path in enumerate(paths):
+    z_labels = images_labels = {}
+    if i == 1:
+        z_labels = {"labels": tf.constant(arrays["z_labels"])}
+        images_labels = {"labels": tf.constant(arrays["images_labels"])}
+    for loader, load in (("hub", hub.load), ("tf", tf.saved_model.load)):
+        module = load(path)
+        name = f"{i}/{loader}/"
+        found[name + "call"] = module(z, *z_labels.values()).numpy()
+        found[name + "keywords"] = module(z=z, **z_labels).numpy()
+        for key in ("serving_default", "generator"):
+            generate = module.signatures[key]
+            found[name + key] = generate(z=z, **z_labels)["generated"].numpy()
+        discriminate = module.signatures["discriminator"]
+        for key, value in discriminate(images=images, **images_labels).items():
+            found[name + key] = value.numpy()
+        found[name + "variables"] = len(module.variables)
+        found[name + "trainable_variables"] = len(module.trainable_variables)
 np.savez(outputs, **found)
 """
 
 
-def random_gan(*bindings: str):
-    """A GAN whose every weight and moment matters."""
-    gan = tiny.plan(*bindings).build_gan()
-    rng = np.random.default_rng(0)
-    for net in (gan.generator, gan.discriminator, gan.average):
-        for variable in getattr(net, "variables", []):
-            if variable.name == "moving_variance":
-                variable.assign(rng.uniform(0.5, 2.0, variable.shape))
-            elif variable.name != "kernel":
-                variable.assign(rng.normal(0, 0.5, variable.shape))
+def random_gan(distribution="uniform", num_classes=0, **heads) -> GAN:
+    """A GAN whose every weight and moment matters, with an average."""
+    norm = layers.ConditionalBatchNorm if num_classes else layers.BatchNorm
+    options = {"norm": norm, "num_classes": num_classes}
+    gan = GAN(
+        oracles.tiny_generator(**options),
+        oracles.tiny_discriminator(**heads, num_classes=num_classes),
+        latents=Latents(LATENT_DIM, distribution),
+        average=oracles.tiny_generator(**options),
+    )
+    oracles.randomize(gan.average, 7)
     return gan
+
+
+def conditional_gan() -> GAN:
+    return random_gan(num_classes=CLASSES, class_predictor=True, seed=7)
 
 
 def export(gan, path) -> exporting.LoadedModule:
@@ -76,40 +104,68 @@ def module(gan, tmp_path_factory):
     return export(gan, tmp_path_factory.mktemp("export") / "tfhub" / "5")
 
 
-def test_a_process_without_this_package_reads_it(gan, module, tmp_path):
+@pytest.fixture(scope="module")
+def conditional():
+    return conditional_gan()
+
+
+@pytest.fixture(scope="module")
+def conditional_module(conditional, tmp_path_factory):
+    return export(conditional, tmp_path_factory.mktemp("conditional") / "5")
+
+
+def test_a_process_without_this_package_reads_it(
+    gan, module, conditional, conditional_module, tmp_path
+):
     rng = np.random.default_rng(1)
-    z = rng.uniform(-1, 1, (7, 8)).astype(np.float32)
-    images = rng.uniform(0, 1, (3, 32, 32, 1)).astype(np.float32)
-    np.savez(tmp_path / "inputs.npz", z=z, images=images)
+    arrays = {
+        "z": rng.uniform(-1, 1, (7, LATENT_DIM)).astype(np.float32),
+        "z_labels": rng.integers(0, CLASSES, 7, dtype=np.int32),
+        "images": rng.uniform(0, 1, (3, 8, 8, 3)).astype(np.float32),
+        "images_labels": np.int32([2, -1, 0]),
+    }
+    np.savez(tmp_path / "inputs.npz", **arrays)
+    paths = [os.path.abspath(m.path) for m in (module, conditional_module)]
     subprocess.run(
-        [sys.executable, "-I", "-c", READER]
-        + [os.path.abspath(module.path), "inputs.npz", "outputs.npz"],
+        [sys.executable, "-I", "-c", READER, "inputs.npz", "outputs.npz", *paths],
         cwd=tmp_path,
         check=True,
     )
     found = dict(np.load(tmp_path / "outputs.npz"))
-    expected = gan.discriminator(images, training=False)
-    expected = {name: value.numpy() for name, value in expected.items()}
-    assert set(expected) == {"logits", "rotation_logits", "features"}
-    expected["prediction"] = 1 / (1 + np.exp(-expected["logits"]))
-    for name in ("call", "serving_default", "generator"):
-        expected[name] = gan.average(z, training=False).numpy()
-    for loader in ("hub", "tf"):
-        for name, value in expected.items():
-            result = found[f"{loader}/{name}"]
-            assert result.dtype == np.float32 and result.shape == value.shape
-            np.testing.assert_allclose(result, value, atol=1e-5, err_msg=name)
-        nets = (gan.average, gan.discriminator)
-        assert found[f"{loader}/variables"] == sum(len(n.variables) for n in nets)
-        assert found[f"{loader}/trainable_variables"] == sum(
-            len(n.trainable_variables) for n in nets
+    heads = {"logits", "rotation_logits", "features"}
+    for i, (each, names) in enumerate(
+        [(gan, heads), (conditional, heads | {"class_logits"})]
+    ):
+        z, z_labels, images, images_labels = (
+            [array] if i == 1 or "labels" not in name else []
+            for name, array in arrays.items()
         )
+        outputs = each.discriminator(*images, *images_labels, training=False)
+        expected = {name: value.numpy() for name, value in outputs.items()}
+        assert set(expected) == names
+        expected["prediction"] = 1 / (1 + np.exp(-expected["logits"]))
+        for name in ("call", "keywords", "serving_default", "generator"):
+            expected[name] = each.average(*z, *z_labels, training=False).numpy()
+        nets = (each.average, each.discriminator)
+        for loader in ("hub", "tf"):
+            prefix = f"{i}/{loader}/"
+            for name, value in expected.items():
+                result = found.pop(prefix + name)
+                assert result.dtype == np.float32 and result.shape == value.shape
+                np.testing.assert_allclose(result, value, atol=1e-5, err_msg=name)
+            assert found.pop(prefix + "variables") == sum(
+                len(net.variables) for net in nets
+            )
+            assert found.pop(prefix + "trainable_variables") == sum(
+                len(net.trainable_variables) for net in nets
+            )
+    assert not found
 
 
 def test_shapes_and_range(module):
     for num in (1, 3):
         images = module.sample(num)
-        assert images.shape == (num, 32, 32, 1) and images.dtype == np.float32
+        assert images.shape == (num, 8, 8, 3) and images.dtype == np.float32
         assert 0.0 <= images.min() < images.max() <= 1.0
         outputs = module.discriminate(images)
         shapes = {name: value.shape for name, value in outputs.items()}
@@ -117,9 +173,22 @@ def test_shapes_and_range(module):
             "prediction": (num, 1),
             "logits": (num, 1),
             "rotation_logits": (num, 4),
-            "features": (num, 4),
+            "features": (num, 8),
         }
-    assert module.has_rotation_head
+    assert module.has_rotation_head and module.num_classes == 0
+
+
+@pytest.mark.parametrize("rotation_classes", [0, 5, 8])
+def test_other_heads(rotation_classes, tmp_path):
+    gan = random_gan("normal", rotation_classes=rotation_classes)
+    module = export(gan, tmp_path / "m")
+    assert module.has_rotation_head is (rotation_classes > 0)
+    outputs = module.discriminate(module.sample(2))
+    heads = {"rotation_logits"} if rotation_classes else set()
+    assert set(outputs) == {"prediction", "logits", "features"} | heads
+    for name in heads:
+        assert outputs[name].shape == (2, rotation_classes)
+    assert module.latents.distribution == "normal"
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_batch(gan, module):
@@ -130,6 +199,102 @@ def test_samples_depend_on_the_seed_and_not_on_the_batch(gan, module):
     assert np.abs(images - module.sample(10, seed=4)).max() > 0.01
     latents = gan.latents.sample(10, [3, SAMPLING_STREAM])
     np.testing.assert_allclose(images, gan.sampler(latents, training=False), atol=1e-6)
+
+
+class TestLabels:
+    """A conditional module."""
+
+    def expected(self, gan, num, seed, labels):
+        latents = gan.latents.sample(num, [seed, SAMPLING_STREAM])
+        return gan.sampler(latents, tf.constant(labels, tf.int32), training=False)
+
+    def test_given_labels(self, conditional, conditional_module):
+        assert conditional_module.num_classes == CLASSES
+        labels = np.random.default_rng(0).integers(0, CLASSES, 70)
+        expected = self.expected(conditional, 70, 4, labels)
+        # The last batch has six images; a list and any kind of integer will do.
+        for given in (labels, labels.tolist(), labels.astype(np.uint8)):
+            found = conditional_module.sample(70, 4, given)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        found = conditional_module.sample(70, 4, labels, batch_size=7)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    @pytest.mark.parametrize("label", [0, 2, np.int64(1)])
+    def test_one_label_for_all(self, conditional, conditional_module, label):
+        expected = self.expected(conditional, 5, 0, [int(label)] * 5)
+        found = conditional_module.sample(5, labels=label)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_drawn_labels(self, conditional, conditional_module):
+        for seed in (0, 6):
+            labels = draw_labels(70, CLASSES, [seed, SAMPLING_LABELS_STREAM]).numpy()
+            assert set(labels) == set(range(CLASSES))
+            expected = self.expected(conditional, 70, seed, labels)
+            found = conditional_module.sample(70, seed)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_an_image_depends_on_its_own_label_alone(self, conditional_module):
+        labels = np.zeros(10, int)
+        before = conditional_module.sample(10, labels=labels)
+        labels[3] = 1
+        after = conditional_module.sample(10, labels=labels)
+        changed = np.abs(after - before).max(axis=(1, 2, 3))
+        assert changed[3] > 0.01
+        assert np.delete(changed, 3).max() < 1e-6
+
+    def test_discriminate(self, conditional, conditional_module):
+        images = conditional_module.sample(4)
+        chosen = [0, -1, 2, 1]
+        # -1 must not pass for the last class.
+        guessed = conditional_module.discriminate(images, -1)["class_logits"]
+        assert CLASSES - 1 not in guessed.argmax(axis=1)
+        for given, labels in ((chosen, chosen), (-1, [-1] * 4)):
+            found = conditional_module.discriminate(images, given)
+            expected = conditional.discriminator(
+                images, tf.constant(labels), training=False
+            )
+            assert set(found) == {"prediction", *expected}
+            for name, value in expected.items():
+                np.testing.assert_allclose(found[name], value, atol=1e-5)
+        other = conditional_module.discriminate(images, [0, -1, 2, 2])
+        first = conditional_module.discriminate(images, [0, -1, 2, 1])
+        changed = np.abs(other["logits"] - first["logits"])[:, 0] > 1e-3
+        np.testing.assert_array_equal(changed, [False, False, False, True])
+
+    @pytest.mark.parametrize(
+        "labels, words",
+        [
+            ([0, 1], "one for each image"),
+            ([[0, 1, 2, 0]], "one for each image"),
+            ([0.0, 1.0, 2.0, 0.0], "must be integers"),
+            ([True, False, True, True], "must be integers"),
+            ([], "must be integers"),
+            ("1", "must be integers"),
+            ([0, 1, 2, 3], r"in \[0, 3\)"),
+            ([0, -1, 2, 0], r"in \[0, 3\)"),
+            (3, r"in \[0, 3\)"),
+            (-1, r"in \[0, 3\)"),
+            (2**32, r"in \[0, 3\)"),
+        ],
+    )
+    def test_rejects(self, conditional_module, labels, words):
+        with pytest.raises(ValueError, match=words) as caught:
+            conditional_module.sample(4, labels=labels)
+        assert f"Received: labels={labels!r}" in str(caught.value)
+
+    @pytest.mark.parametrize("labels", [None, [0, 1], [0, 0, 0, -2], 3, [0.0] * 4])
+    def test_discriminate_rejects(self, conditional_module, labels):
+        with pytest.raises(ValueError, match="Received: labels="):
+            conditional_module.discriminate(np.zeros((4, 8, 8, 3)), labels)
+
+    @pytest.mark.parametrize("labels", [0, [0, 0], -1])
+    def test_an_unconditional_module_takes_none(self, module, labels):
+        for ask in (
+            lambda: module.sample(2, labels=labels),
+            lambda: module.discriminate(np.zeros((2, 8, 8, 3)), labels),
+        ):
+            with pytest.raises(ValueError, match="must be left out"):
+                ask()
 
 
 def test_moments_and_average_are_inside(gan, module):
@@ -151,21 +316,10 @@ def test_metadata(module):
     facts = json.loads((pathlib.Path(module.path) / "saved_model.json").read_text())
     assert facts == module.metadata
     assert facts["step"] == 5
-    assert facts["latents"] == {"dim": 8, "distribution": "uniform"}
-    assert facts["image_shape"] == [32, 32, 1]
+    assert facts["latents"] == {"dim": LATENT_DIM, "distribution": "uniform"}
+    assert facts["image_shape"] == [8, 8, 3]
+    assert facts["num_classes"] == 0
     assert facts["versions"]["tensorflow"] == tf.__version__
-
-
-def test_a_gan_without_rotation_head(tmp_path):
-    gan = random_gan("options.gan_class = @ModularGAN", "z.distribution_fn = @normal")
-    module = export(gan, tmp_path / "m")
-    assert not module.has_rotation_head
-    assert set(module.discriminate(module.sample(2))) == {
-        "prediction",
-        "logits",
-        "features",
-    }
-    assert module.latents.distribution == "normal"
 
 
 def test_only_modules_and_empty_folders_are_replaced(gan, tmp_path):
@@ -218,7 +372,20 @@ def broken_modules(folder, module):
     tf.saved_model.save(foreign, str(folder / "foreign2"))
     (folder / "foreign2" / "saved_model.json").write_text(facts)
     yield folder / "foreign2", "generator"
-    for name, text in (("cut", facts[:50]), ("list", "[]"), ("other", '{"a": 1}')):
+    for name, value, words in (
+        ("classes", "3", "take something else"),
+        ("text", '"0"', "cannot be interpreted as an integer"),
+    ):
+        shutil.copytree(module.path, folder / name)
+        (folder / name / "saved_model.json").write_text(
+            facts.replace('"num_classes": 0', f'"num_classes": {value}')
+        )
+        yield folder / name, words
+    for name, text in (
+        ("cut", facts[:50]),
+        ("list", "[]"),
+        ("other", '{"a": 1}'),
+    ):
         (folder / name).mkdir()
         (folder / name / "saved_model.json").write_text(text)
         (folder / name / "saved_model.pb").touch()
@@ -235,3 +402,288 @@ def test_what_is_no_module_is_named(module, tmp_path):
             exporting.load(path)
         assert f"Received: module={path}" in str(caught.value)
         assert words in str(caught.value), path
+
+
+def test_modules_of_earlier_versions(module, tmp_path):
+    shutil.copytree(module.path, tmp_path / "old")
+    facts = dict(module.metadata)
+    del facts["num_classes"]
+    (tmp_path / "old" / "saved_model.json").write_text(json.dumps(facts))
+    old = exporting.load(tmp_path / "old")
+    assert old.num_classes == 0
+    np.testing.assert_array_equal(old.sample(2), module.sample(2))
+
+
+def functional_pair(latent_dim=LATENT_DIM, size=5, logits="logits") -> tuple:
+    """Networks as a user makes them: no attributes of ours."""
+    latents = keras.Input((latent_dim,))
+    pixels = keras.layers.Dense(3 * size**2, "sigmoid")(latents)
+    images = keras.layers.Reshape((size, size, 3))(pixels)
+    seen = keras.Input((size, size, 3))
+    features = keras.layers.Dense(6)(keras.layers.Flatten()(seen))
+    outputs = {logits: keras.layers.Dense(1)(features), "features": features}
+    return keras.Model(latents, images), keras.Model(seen, outputs)
+
+
+class UsersGenerator(keras.Model):
+    """A conditional one: `num_classes` is the one attribute that it needs."""
+
+    def __init__(self):
+        super().__init__(name="generator")
+        self.num_classes = CLASSES
+        self.dense = keras.layers.Dense(75)
+        self(tf.zeros((1, LATENT_DIM)), tf.zeros([1], tf.int32))
+
+    def call(self, latents, labels, training=False):
+        vectors = tf.one_hot(labels, self.num_classes)
+        pixels = tf.sigmoid(self.dense(tf.concat([latents, vectors], axis=1)))
+        return tf.reshape(pixels, (-1, 5, 5, 3))
+
+
+class TestUsersNetworks:
+
+    def test_functional(self, tmp_path):
+        gan = GAN(*functional_pair(), latents=Latents(LATENT_DIM))
+        module = export(gan, tmp_path / "m")
+        assert module.image_shape == (5, 5, 3) and module.num_classes == 0
+        images = module.sample(3)
+        latents = gan.latents.sample(3, [0, SAMPLING_STREAM])
+        np.testing.assert_allclose(images, gan.generator(latents), atol=1e-6)
+        outputs = module.discriminate(images)
+        for name, value in gan.discriminator(images).items():
+            np.testing.assert_allclose(outputs[name], value, atol=1e-6)
+        assert not module.has_rotation_head
+
+    def test_conditional(self, tmp_path):
+        generator = UsersGenerator()
+        discriminator = oracles.tiny_discriminator(
+            image_shape=(5, 5, 3), num_classes=CLASSES, stages=((6, "none"),)
+        )
+        gan = GAN(generator, discriminator, latents=Latents(LATENT_DIM))
+        module = export(gan, tmp_path / "m")
+        latents = gan.latents.sample(3, [0, SAMPLING_STREAM])
+        expected = generator(latents, tf.constant([2, 0, 1]))
+        found = module.sample(3, labels=[2, 0, 1])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def bad_pairs(self):
+        generator, discriminator = functional_pair()
+        yield functional_pair(7)[0], discriminator, "latents of shape (None, 5)"
+        yield generator, functional_pair(logits="score")[1], "dict with `logits`"
+        flat = keras.Model(generator.input, generator.layers[1].output)
+        yield flat, discriminator, "must make images"
+        bare = keras.Model(discriminator.input, discriminator.outputs[0])
+        yield generator, bare, "dict with `logits`"
+        wide = keras.Model(discriminator.input, {"logits": discriminator.outputs[0]})
+        yield generator, wide, "dict with `logits`"
+        yield generator, functional_pair(size=6)[1], "images of shape (None, 5, 5, 3)"
+        yield UsersGenerator(), discriminator, "generator.num_classes=3"
+
+    def test_what_does_not_fit_is_refused(self, tmp_path):
+        for generator, discriminator, words in self.bad_pairs():
+            with pytest.raises(ValueError) as caught:
+                exporting.export(
+                    generator, discriminator, Latents(LATENT_DIM), tmp_path / "m", {}
+                )
+            assert words in str(caught.value) and "Received: " in str(caught.value)
+            assert os.listdir(tmp_path) == []
+
+
+def standing_moments(generator, latents, seed, num_batches, num_classes):
+    """Moments of every batch norm over batches of 64, by arithmetic on the moving ones.
+
+    With the moving moments at zero a training step leaves 0.1 of the batch's.
+    """
+    moments = [v for v in generator.variables if "moving" in v.name]
+    others = [v for v in generator.variables if "moving" not in v.name]
+    kept = [np.array(v) for v in others]
+    sums = [np.zeros(m.shape) for m in moments]
+    for batch in range(num_batches):
+        seeds = [
+            tf.random.experimental.stateless_fold_in(
+                tf.constant([seed, STANDING_STREAM], tf.int64), draw, alg="philox"
+            )
+            for draw in (tf.constant(2 * batch + j, tf.int64) for j in range(2))
+        ]
+        inputs = [latents.sample(64, seeds[0])]
+        if num_classes:
+            inputs.append(draw_labels(64, num_classes, seeds[1]))
+        for moment in moments:
+            moment.assign(np.zeros(moment.shape))
+        generator(*inputs, training=True)
+        for total, moment in zip(sums, moments, strict=True):
+            total += 10.0 * np.array(moment, np.float64)
+    for variable, value in zip(others, kept, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    return [total / num_batches for total in sums]
+
+
+def moments_of(network) -> list[np.ndarray]:
+    return [np.array(v) for v in network.variables if "moving" in v.name]
+
+
+class TestStandingMoments:
+
+    @pytest.mark.parametrize("num_classes", [0, CLASSES])
+    @pytest.mark.parametrize("examples, batches", [(1, 1), (129, 3)])
+    def test_all_moments(self, num_classes, examples, batches):
+        gan = random_gan(num_classes=num_classes)
+        generator = gan.generator
+        others = [np.array(v) for v in generator.variables if "moving" not in v.name]
+        said = exporting.use_standing_moments(generator, gan.latents, examples, seed=3)
+        assert said == f"standing moments of {64 * batches} samples"
+        found = moments_of(generator)
+        after = [np.array(v) for v in generator.variables if "moving" not in v.name]
+        for before, now in zip(others, after, strict=True):
+            np.testing.assert_array_equal(before, now)
+        expected = standing_moments(generator, gan.latents, 3, batches, num_classes)
+        assert len(found) == len(expected) == 10
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    def test_first_norm_in_numpy(self):
+        generator = random_gan().generator
+        latents = Latents(LATENT_DIM, "normal")
+        exporting.use_standing_moments(generator, latents, 20_000, seed=0)
+        weights = {v.path: np.array(v, np.float64) for v in generator.variables}
+        (kernel,) = (v for k, v in weights.items() if "fc_noise/kernel" in k)
+        (bias,) = (v for k, v in weights.items() if "fc_noise/bias" in k)
+        # z has mean 0 and deviation 1; four pixels share a channel.
+        pixels = bias.reshape(4, 6)
+        variance = (kernel**2).sum(axis=0).reshape(4, 6).mean(axis=0)
+        norm = generator.blocks[0].norm1
+        np.testing.assert_allclose(norm.moving_mean, pixels.mean(axis=0), atol=0.02)
+        np.testing.assert_allclose(
+            norm.moving_variance, variance + pixels.var(axis=0), rtol=0.05
+        )
+
+    def test_a_function_of_the_seed(self):
+        found = []
+        for seed in (1, 1, 2):
+            gan = random_gan()
+            exporting.use_standing_moments(gan.generator, gan.latents, 64, seed)
+            found.append(np.concatenate(moments_of(gan.generator)))
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+        assert np.abs(found[0] - found[2]).max() > 1e-3
+
+    def test_zero_keeps_the_moving_moments(self):
+        gan = random_gan()
+        before = oracles.values(gan.generator)
+        said = exporting.use_standing_moments(gan.generator, gan.latents, 0, seed=1)
+        assert said == "moving moments"
+        for ours, theirs in zip(oracles.values(gan.generator), before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        with pytest.raises(ValueError, match="at least 1"):
+            exporting.use_standing_moments(gan.generator, gan.latents, -64, seed=1)
+
+    @pytest.mark.parametrize("examples", [0, 100])
+    def test_export_of_a_checkpoint(self, monkeypatch, tmp_path, examples):
+        monkeypatch.setattr(config, "operative_config", lambda: "")
+
+        def build_gan():
+            gan = random_gan()
+            optimizers = {
+                f"{side}_optimizer": keras.optimizers.SGD(0.1) for side in "gd"
+            }
+            gan.compile(**optimizers, adversarial_loss=losses.Hinge())
+            return gan
+
+        trained = build_gan()
+        for seed, net in enumerate((trained.average, trained.generator)):
+            oracles.randomize(net, 20 + seed)
+        checkpoint = run_dir.checkpoint_of(trained)
+        manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), None)
+        saved = manager.save(checkpoint_number=5)
+        files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        plan = types.SimpleNamespace(
+            build_gan=build_gan,
+            dataset="digits32",
+            standing_examples=examples,
+            run=types.SimpleNamespace(seed=4),
+        )
+        path = tmp_path / "module"
+        experiment._export(plan, saved, 5, path)
+        facts = exporting.read_metadata(path)
+        batch_norm = "standing moments of 128 samples" if examples else "moving moments"
+        assert facts["batch_norm"] == batch_norm
+        assert facts["weights"] == "ema" and facts["step"] == 5
+        for file, content in files.items():
+            assert file.read_bytes() == content
+        # What training would go on with is what was saved.
+        again = build_gan()
+        run_dir.restore(again, saved)
+        for net in ("average", "generator", "discriminator"):
+            ours, theirs = (oracles.values(getattr(g, net)) for g in (again, trained))
+            for our, their in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(our, their)
+        moving = samples_of(trained)
+        exporting.use_standing_moments(trained.average, trained.latents, examples, 4)
+        np.testing.assert_allclose(
+            exporting.load(path).sample(8), samples_of(trained), atol=1e-5
+        )
+        if examples:
+            assert np.abs(samples_of(trained) - moving).max() > 0.01
+
+
+def samples_of(gan) -> np.ndarray:
+    latents = gan.latents.sample(8, [0, SAMPLING_STREAM])
+    return gan.sampler(latents, training=False).numpy()
+
+
+# One process for all: TensorFlow takes seconds to import.
+CALLS = """
+import json
+import runpy
+import sys
+from absl import app, flags
+
+script = runpy.run_path(sys.argv[1])
+said = []
+for line in json.loads(sys.argv[2]):
+    flags.FLAGS(["load_generator", *line])
+    try:
+        script["main"](["load_generator"])
+        said.append("")
+    except (ValueError, app.UsageError) as error:
+        said.append(str(error))
+json.dump(said, open("said.json", "w"))
+"""
+
+
+def test_load_generator(conditional_module, tmp_path):
+    module = f"--module={os.path.abspath(conditional_module.path)}"
+    calls = {
+        "drawn": ["--seed=3"],
+        "each": ["--seed=0", "--labels=2,0,1,2"],
+        "all": ["--labels=1"],
+        "short": ["--labels=2,0"],
+        "range": ["--labels=3"],
+        "text": ["--labels=2,b"],
+    }
+    lines = [
+        [module, "--num=4", f"--out={name}.png", *arguments]
+        for name, arguments in calls.items()
+    ]
+    subprocess.run(
+        [sys.executable, "-c", CALLS]
+        + [str(ROOT / "export" / "load_generator.py"), json.dumps(lines)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    said = json.loads((tmp_path / "said.json").read_text())
+    said = dict(zip(calls, said, strict=True))
+    assert said["drawn"] == said["each"] == said["all"] == ""
+    assert "labels=[2, 0]" in said["short"] and "4 images" in said["short"]
+    assert "labels=3" in said["range"]
+    assert "--labels=2,b" in said["text"]
+    pictures = {path.stem for path in tmp_path.glob("*.png")}
+    assert pictures == {"drawn", "each", "all"}
+    for name, arguments in (
+        ("drawn", {"seed": 3}),
+        ("each", {"labels": [2, 0, 1, 2]}),
+        ("all", {"labels": 1}),
+    ):
+        grid = tf.io.decode_png((tmp_path / f"{name}.png").read_bytes()).numpy()
+        expected = images.grid(conditional_module.sample(4, **arguments), columns=2)
+        assert np.abs(grid.astype(int) - expected).max() <= 1

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from ssgan_tf.latents import SAMPLING_STREAM, TRAINING_STREAM, Latents
+from ssgan_tf import latents as latents_module
+from ssgan_tf.latents import TRAINING_STREAM, Latents, draw_labels
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,12 @@ def test_a_function_of_the_seed_alone(distribution):
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_seeds_and_streams_never_meet(distribution):
-    assert TRAINING_STREAM != SAMPLING_STREAM
+    streams = [
+        value for name, value in vars(latents_module).items() if "STREAM" in name
+    ]
+    assert len(streams) == len(set(streams)) == 7
     latents = Latents(4, distribution)
-    seeds = [(s, t) for s in range(3) for t in (TRAINING_STREAM, SAMPLING_STREAM)]
+    seeds = [(s, t) for s in range(3) for t in streams]
     draws = np.stack([latents.sample(6, seed) for seed in seeds])
     assert len(np.unique(draws)) == draws.size
 
@@ -72,3 +76,26 @@ def test_compiled_draws_equal_eager_ones(distribution):
     latents = Latents(16, distribution)
     compiled = tf.function(lambda: latents.sample(32, [3, 1]), jit_compile=True)
     np.testing.assert_allclose(compiled(), latents.sample(32, [3, 1]), rtol=1e-5)
+
+
+def test_labels():
+    labels = draw_labels(6000, 5, [2, 3])
+    assert labels.dtype == tf.int32 and labels.shape == (6000,)
+    counts = np.bincount(labels, minlength=5)
+    # 1,200 of each, deviation 31.
+    assert len(counts) == 5 and np.abs(counts - 1200).max() < 130
+    repeats = np.mean(labels[1:] == labels[:-1])
+    assert repeats == pytest.approx(0.2, abs=0.025)
+    np.testing.assert_array_equal(draw_labels(1, 1, [0, 0]), [0])
+
+
+def test_labels_are_a_function_of_the_seed_alone():
+    first = draw_labels(64, 5, [7, 3]).numpy()
+    tf.random.uniform([3])
+    for draw in (draw_labels, tf.function(draw_labels)):
+        seed = tf.constant([7, 3], tf.int64)
+        np.testing.assert_array_equal(draw(64, 5, seed), first)
+    with tf.device("CPU:1"):
+        np.testing.assert_array_equal(draw_labels(64, 5, [7, 3]), first)
+    for other in ([8, 3], [7, 4]):
+        assert np.mean(draw_labels(64, 5, other) == first) < 0.5

@@ -1,113 +1,452 @@
-"""Networks against compare_gan: numbers of parameters, outputs, errors."""
+"""Networks against compare_gan; every size; the heads of D; errors."""
 
+import dataclasses
 import functools
 
 import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from scipy import special
 
-from ssgan_tf import networks
-from ssgan_tf.layers import BatchNorm, SelfModulatedBatchNorm
+from ssgan_tf import layers, networks
+from ssgan_tf.networks import resnet
 
-NORMS = {"bn": BatchNorm, "sbn": SelfModulatedBatchNorm}
-generator = functools.partial(
-    networks.build_generator,
-    "resnet_cifar",
-    latent_dim=128,
-    image_shape=(32, 32, 3),
-    norm=BatchNorm,
-    kernel_initializer="zeros",
-)
-discriminator = functools.partial(
-    networks.build_discriminator,
-    "resnet_cifar",
-    image_shape=(32, 32, 3),
-    rotation_head=False,
-    spectral_norm=True,
-    kernel_initializer="zeros",
-)
+CLASSES = 3
+NORMS = {
+    "bn": layers.BatchNorm,
+    "sbn": layers.SelfModulatedBatchNorm,
+    "cond": layers.ConditionalBatchNorm,
+}
+
+
+def generator(architecture="resnet_cifar", size=32, channels=3, **spec):
+    return networks.build_generator(
+        architecture,
+        networks.GeneratorSpec(
+            **{
+                "image_shape": (size, size, channels),
+                "latent_dim": 128,
+                "norm": layers.BatchNorm,
+            }
+            | spec,
+        ),
+    )
+
+
+def discriminator(architecture="resnet_cifar", size=32, channels=3, **spec):
+    return networks.build_discriminator(
+        architecture,
+        networks.DiscriminatorSpec(**{"image_shape": (size, size, channels)} | spec),
+    )
+
+
+# Where a test builds both networks alike. Ten latents split into five pieces.
+LATENTS = {generator: {"latent_dim": 10}, discriminator: {}}
 
 
 def trainable(model):
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
-@pytest.mark.parametrize("kind", NORMS)
-class TestParity:
-    def test_generator(self, kind):
-        settings, numbers = oracles.load_reference(f"resnet_cifar_{kind}")
-        model = generator(norm=NORMS[kind])
-        names = {oracles.reference_name(v.path) for v in model.variables}
-        assert names == {n for n in settings["variables"] if n.startswith("generator/")}
-        assert trainable(model) == settings["g_trainable"]
-        oracles.set_reference_weights(model)
-        latents = tf.constant(numbers["z"])
-        for training, key in ((False, "inference"), (True, "training")):
-            np.testing.assert_allclose(
-                model(latents, training=training),
-                numbers[f"generated_{key}"],
-                atol=1e-5,
-            )
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(size=shape).astype("float32")
 
-    def test_discriminator(self, kind):
-        settings, numbers = oracles.load_reference(f"resnet_cifar_{kind}")
-        model = discriminator()
-        names = {oracles.reference_name(v.path) for v in model.variables}
-        assert names == {
-            n for n in settings["variables"] if n.startswith("discriminator/")
+
+# ----------------------------------------------------------- compare_gan's outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """How to build here what compare_gan was run with.
+
+    Attributes:
+        norm: a key of `NORMS`.
+        g: further attributes of the generator's spec; the norms take its spectral norm.
+        d: further attributes of the discriminator's spec.
+        atol: what is not within 1e-5: output -> absolute tolerance.
+    """
+
+    norm: str
+    g: dict = dataclasses.field(default_factory=dict)
+    d: dict = dataclasses.field(default_factory=dict)
+    atol: dict = dataclasses.field(default_factory=dict)
+
+    def generator(self, settings):
+        options = {}
+        if self.norm != "bn":
+            options["spectral_norm"] = self.g.get("spectral_norm")
+            options["kernel_initializer"] = "ones"
+        if self.norm == "cond":
+            options["center_gain"] = False
+        return generator(
+            settings["architecture"],
+            settings["image_shape"][0],
+            latent_dim=settings["z_dim"],
+            num_classes=settings["num_classes"],
+            norm=functools.partial(NORMS[self.norm], **options),
+            kernel_initializer="zeros",
+            **self.g,
+        )
+
+    def discriminator(self, settings):
+        return discriminator(
+            settings["architecture"],
+            settings["image_shape"][0],
+            num_classes=settings["num_classes"],
+            kernel_initializer="zeros",
+            **self.d,
+        )
+
+
+LEFT = {"spectral_norm": "left"}
+REFERENCES = {
+    "resnet_cifar_bn": Reference("bn", d=LEFT),
+    "resnet_cifar_sbn": Reference("sbn", d=LEFT),
+    "resnet_cifar_cond": Reference("cond", d=LEFT),
+    "resnet_cifar_right": Reference("bn", d={"spectral_norm": "right"}),
+    "resnet_stl_48": Reference("bn", LEFT, LEFT),
+    "resnet5_32_ln": Reference("sbn", d={"layer_norm": True}),
+    "resnet5_128": Reference("bn", d=LEFT),
+    # Rounding: one unit in the last place of z moves its images by 4e-5.
+    "resnet30_128": Reference(
+        "bn",
+        d=LEFT,
+        atol={"generated_training": 3e-4, "features": 1e-4, "logits": 3e-5},
+    ),
+    "sndcgan_32": Reference("bn", d=LEFT),
+    "dcgan_64": Reference("bn", d=LEFT),
+    "resnet_biggan_32_sbn": Reference(
+        "sbn",
+        {"width": 64, "attention": "B2"} | LEFT,
+        {"width": 64, "attention": "B1"} | LEFT,
+    ),
+    "resnet_biggan_64_cond": Reference(
+        "cond", {"width": 8} | LEFT, {"width": 8} | LEFT
+    ),
+    "resnet_biggan_128_cond": Reference(
+        "cond",
+        {"width": 16, "spectral_norm": "auto"},
+        {"width": 16, "spectral_norm": "auto"},
+    ),
+    "resnet_biggan_deep_32": Reference("sbn", {"width": 8} | LEFT, {"width": 8} | LEFT),
+    "resnet_biggan_deep_64": Reference(
+        "cond", {"width": 8} | LEFT, {"width": 8} | LEFT
+    ),
+    # Rounding: one unit in the last place of z moves its images by 1.4e-5.
+    "resnet_biggan_deep_128": Reference(
+        "cond",
+        {"width": 8} | LEFT,
+        {"width": 8} | LEFT,
+        atol={"generated_training": 5e-5},
+    ),
+}
+
+
+def shapes_of(model, known):
+    return {oracles.reference_name(v.path, known): v.shape for v in model.variables}
+
+
+def vectors_of(model):
+    return {v.path: np.array(v) for v in model.variables if v.name == "u"}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+class TestParity:
+    def assert_same(self, name, key, value, expected):
+        atol = REFERENCES[name].atol.get(key, 1e-5)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=atol, err_msg=key)
+
+    def test_generator(self, name):
+        settings, numbers = oracles.load_reference(name)
+        model = REFERENCES[name].generator(settings)
+        known = settings["variables"]
+        assert shapes_of(model, known) == {
+            variable: tuple(shape)
+            for variable, shape in known.items()
+            if variable.startswith("generator/")
+        }
+        assert trainable(model) == settings["g_trainable"]
+        oracles.set_reference_weights(model, known)
+        labels = numbers["labels"] if settings["num_classes"] else None
+        stride = settings.get("generated_stride", 1)
+        start = oracles.values(model.non_trainable_variables)
+        for training, key in ((False, "inference"), (True, "training")):
+            key = f"generated_{key}"
+            images = model(numbers["z"], labels, training=training)
+            assert images.shape[1:] == tuple(settings["image_shape"])
+            self.assert_same(name, key, images[:, ::stride, ::stride], numbers[key])
+            # Only training advances what is not trained.
+            for variable, before in zip(
+                model.non_trainable_variables, start, strict=True
+            ):
+                moved = (np.array(variable) != before).any()
+                assert moved == training, variable.path
+
+    def test_discriminator(self, name):
+        settings, numbers = oracles.load_reference(name)
+        model = REFERENCES[name].discriminator(settings)
+        known = settings["variables"]
+        assert shapes_of(model, known) == {
+            variable: tuple(shape)
+            for variable, shape in known.items()
+            if variable.startswith("discriminator/")
         }
         assert trainable(model) == settings["d_trainable"]
+        oracles.set_reference_weights(model, known)
+        labels = numbers["labels"] if settings["num_classes"] else None
+        stride = settings.get("features_stride", 1)
+        start = vectors_of(model)
         # compare_gan advances the spectral-norm vectors before it uses them: so does
         # one call here, and only a training call keeps them.
-        oracles.set_reference_weights(model)
-        for training in (False, False, True):
-            outputs = model(tf.constant(numbers["x"]), training=training)
+        for training in (False, True):
+            outputs = model(numbers["x"], labels, training=training)
             assert set(outputs) == {"logits", "features"}
-            for key in outputs:
-                np.testing.assert_allclose(outputs[key], numbers[key], atol=1e-5)
-            np.testing.assert_allclose(
-                tf.sigmoid(outputs["logits"]), numbers["prediction"], atol=1e-5
-            )
-        again = model(tf.constant(numbers["x"]))["logits"]
-        assert np.abs(again - numbers["logits"]).max() > 1e-4
+            outputs["prediction"] = tf.sigmoid(outputs["logits"])
+            outputs["features"] = outputs["features"][:, ::stride]
+            for key, value in outputs.items():
+                self.assert_same(name, key, value, numbers[key])
+            for path, vector in vectors_of(model).items():
+                assert (vector != start[path]).any() == training, path
 
 
-def test_the_rotation_head_adds_516_parameters():
-    with_head, without = discriminator(rotation_head=True), discriminator()
-    assert trainable(without) == 1_483_137
-    assert trainable(with_head) == 1_483_137 + 516
-    outputs = with_head(tf.zeros((2, 32, 32, 3)))
-    assert outputs["rotation_logits"].shape == (2, 4)
-    assert outputs["logits"].shape == (2, 1)
+# -------------------------------------------------- compare_gan's parameter counts
+
+# Architecture, size, latents, classes, norm, attention in G, in D: trainable
+# parameters of G, of D. None where the source does not say.
+PAPER = [
+    (("resnet_cifar", 32, 128, 0, "bn"), 5_849_603, 1_483_137),
+    (("resnet_cifar", 32, 128, 0, "sbn"), 5_993_187, 1_483_137),
+    (("resnet_cifar", 32, 128, 10, "cond"), 5_881_859, 1_484_417),
+    (("resnet5", 128, 128, 0, "bn"), 13_786_115, 15_086_529),
+    (("resnet5", 128, 128, 0, "sbn"), 14_019_939, 15_086_529),
+    (("resnet_stl", 48, 128, 0, "bn"), 6_254_339, 25_114_817),
+    (("sndcgan", 32, 128, 0, "bn"), 3_828_739, 5_860_865),
+    (("dcgan", 64, 128, 0, "bn"), 5_364_739, 4_314_753),
+    (("resnet_biggan", 128, 120, 1000, "cond"), 70_433_988, 87_982_370),
+]
+# What compare_gan's own code builds elsewhere.
+COMPARE_GAN = [
+    (("resnet5", 32, 128, 0, "bn"), 13_786_115, 15_086_529),
+    (("resnet5", 64, 128, 0, "sbn"), 14_019_939, 15_086_529),
+    (("resnet30", 128, 128, 0, "bn"), 52_199_667, 53_486_449),
+    (("resnet30", 128, 128, 0, "sbn"), 53_228_979, 53_486_449),
+    (("sndcgan", 64, 128, 0, "bn"), 7_048_195, 5_885_441),
+    (("sndcgan", 128, 128, 0, "bn"), 19_926_019, 5_983_745),
+    (("resnet_biggan", 32, 120, 1000, "cond"), 9_466_115, 2_568_194),
+    (("resnet_biggan", 64, 120, 1000, "cond"), 70_239_108, 87_752_258),
+    (("resnet_biggan", 256, 140, 1000, "cond", "B5", "B2"), 82_097_604, 98_635_298),
+    (("resnet_biggan", 256, 140, 1000, "cond", "B4", "B1"), 82_235_844, 98_600_738),
+    (("resnet_biggan", 512, 160, 1000, "cond"), 82_468_068, 98_801_378),
+    (("resnet_biggan", 512, 160, 1000, "cond", "B4", "B1"), 82_468_068, 98_766_818),
+    (("resnet_biggan_deep", 32, 128, 1000, "cond"), 8_447_619, 1_012_033),
+    (("resnet_biggan_deep", 64, 128, 1000, "cond"), 49_583_876, 34_289_665),
+    (("resnet_biggan_deep", 128, 128, 1000, "cond"), 50_244_484, 34_590_210),
+    (("resnet_biggan_deep", 256, 128, 1000, "cond"), 55_736_708, 38_247_426),
+    (("resnet_biggan_deep", 512, 128, 1000, "cond"), 56_019_780, 38_301_122),
+]
 
 
-def test_the_rotation_head_reads_the_features_through_its_normalized_kernel():
-    model = discriminator(rotation_head=True, width=4)
-    oracles.randomize(model, 0)
-    images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
-    head = model.rotation_head
-    sigma, _, _ = oracles.power_iteration(head.kernel, head.spectral_norm.u)
-    outputs = model(tf.constant(images))
-    expected = outputs["features"] @ (np.array(head.kernel) / sigma)
-    np.testing.assert_allclose(
-        outputs["rotation_logits"], expected + np.array(head.bias), atol=1e-5
+# Sizes of the maps that self-attention reads in G, in D, where they are not 64, 64.
+ATTENTION_MAPS = {
+    ("resnet_biggan", 32): [16],
+    ("resnet_biggan", 64): [64, 32],
+    ("resnet_biggan", 256, "B4", "B1"): [64, 128],
+    ("resnet_biggan", 256, "B5", "B2"): [128, 64],
+    ("resnet_biggan", 512, "B4", "B1"): [64, 256],
+    ("resnet_biggan_deep", 32): [],
+    ("resnet_biggan_deep", 64): [64],
+}
+
+
+@pytest.fixture
+def attention_maps(monkeypatch):
+    """Sizes of the maps that self-attention is built for, while the test runs."""
+    sizes, original = [], layers.SelfAttention.build
+
+    def build(layer, shape):
+        sizes.append(shape[1])
+        original(layer, shape)
+
+    monkeypatch.setattr(layers.SelfAttention, "build", build)
+    return sizes
+
+
+@functools.cache
+def parameters(build, *args, **spec):
+    return trainable(build(*args, kernel_initializer="zeros", **spec))
+
+
+@pytest.mark.parametrize(
+    ("key", "of_generator", "of_discriminator"),
+    PAPER + COMPARE_GAN,
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_number_of_parameters(key, of_generator, of_discriminator, attention_maps):
+    architecture, size, latent_dim, num_classes, norm, *attention = key
+    g, d = (
+        {"num_classes": num_classes, "attention": block}
+        for block in attention or (None, None)
     )
+    g |= {"latent_dim": latent_dim, "norm": NORMS[norm]}
+    assert parameters(generator, architecture, size, **g) == of_generator
+    assert parameters(discriminator, architecture, size, **d) == of_discriminator
+    if "biggan" in architecture:
+        maps = ATTENTION_MAPS.get((architecture, size, *attention), [64, 64])
+        assert attention_maps == maps
 
 
-def test_without_spectral_norm_there_are_no_vectors():
-    assert discriminator(spectral_norm=False, width=2).non_trainable_variables == []
+@pytest.mark.parametrize(
+    ("outputs", "difference"), [(4, 4 * 129), (5, 5 * 129), (8, 8 * 129 - 129)]
+)
+def test_parameters_of_the_rotation_head(outputs, difference):
+    spec = dict(spectral_norm="left", kernel_initializer="zeros")
+    assert trainable(discriminator(**spec)) == 1_483_137
+    with_head = discriminator(rotation_classes=outputs, **spec)
+    assert trainable(with_head) == 1_483_137 + difference
 
 
-@pytest.mark.parametrize("norm", NORMS.values())
-@pytest.mark.parametrize("channels", [1, 3])
-def test_colours(channels, norm):
-    shape = (32, 32, channels)
-    fakes = generator(image_shape=shape, norm=norm, width=2)(tf.zeros((2, 128)))
-    assert fakes.shape == (2, *shape)
-    np.testing.assert_array_equal(fakes, 0.5)  # sigmoid of a zero kernel
-    outputs = discriminator(image_shape=shape, width=2)(fakes)
-    assert outputs["features"].shape == (2, 2)
+# -------------------------------------------------------------- every legal size
+
+# Size: features of D in units of its width.
+SIZES = {
+    "resnet_cifar": {32: 1},
+    "resnet_stl": {48: 16},
+    "resnet5": {32: 8, 64: 8, 128: 8},
+    "resnet30": {128: 4 * 4 * 32},
+    "resnet": {8: 1, 28: 2, 80: 8, 96: 8, 112: 8, 224: 8},
+    "resnet_biggan": {32: 2, 64: 16, 128: 16, 256: 16, 512: 16},
+    "resnet_biggan_deep": {32: 2, 64: 16, 128: 16, 256: 16, 512: 16},
+    "sndcgan": {8: 8, 32: 4 * 4 * 8, 40: 5 * 5 * 8, 96: 12 * 12 * 8},
+    "dcgan": {16: 8, 48: 3 * 3 * 8, 64: 4 * 4 * 8, 96: 6 * 6 * 8},
+}
+# What `TestParity` runs so, or what takes long and has nothing of its own (resnet30).
+RUN_WITH_LABELS = {
+    ("resnet_biggan", 64),
+    ("resnet_biggan", 128),
+    ("resnet_biggan_deep", 64),
+    ("resnet_biggan_deep", 128),
+}
+RUN_WITH_SBN = {
+    "resnet_cifar",
+    "resnet5",
+    "resnet30",
+    "resnet_biggan",
+    "resnet_biggan_deep",
+}
+# Divisible by 4 to 8, whatever BigGAN splits it into.
+LATENT_DIM = 840
+
+
+def width_of(architecture):
+    # Self-attention wants 8 channels, and the tables start with one unit.
+    return 8 if "biggan" in architecture else 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "norm", "channels"),
+    [
+        (name, size, "cond", 1)
+        for name in SIZES
+        for size in SIZES[name]
+        if (name, size) not in RUN_WITH_LABELS
+    ]
+    + [
+        (name, min(SIZES[name]), "sbn", 3) for name in SIZES if name not in RUN_WITH_SBN
+    ],
+)
+def test_every_size(architecture, size, norm, channels):
+    num_classes = CLASSES if norm == "cond" else 0
+    spec = dict(
+        channels=channels, num_classes=num_classes, width=width_of(architecture)
+    )
+    g = generator(
+        architecture,
+        size,
+        latent_dim=LATENT_DIM,
+        norm=NORMS[norm],
+        **spec,
+    )
+    d = discriminator(architecture, size, **spec)
+    for seed, model in enumerate((g, d)):
+        oracles.randomize(model, seed)
+    latents = np.repeat(2 * noise(2, LATENT_DIM) - 1, [1, 2], axis=0)
+    labels = tf.constant([2, 0, 1]) if num_classes else None
+    images = g(latents, labels, training=True)
+    assert images.shape == (3, size, size, channels)
+    assert 0 <= np.min(images) < np.max(images) <= 1
+    # Latents show in the images, and labels where there are any.
+    first, second, third = images.numpy()
+    assert np.abs(first - second).max() > 1e-3
+    assert (np.abs(second - third).max() > 1e-3) == bool(num_classes)
+    outputs = d(images, labels)
+    num_features = SIZES[architecture][size] * width_of(architecture)
+    assert outputs["features"].shape == (3, num_features)
+    assert outputs["logits"].shape == (3, 1)
+    assert np.std(outputs["features"], axis=0).max() > 1e-4
+
+
+def test_every_architecture_is_in_the_tests():
+    assert set(SIZES) == set(networks.ARCHITECTURES)
+    for name, sizes in SIZES.items():
+        assert all(networks.ARCHITECTURES[name].fits(size) for size in sizes)
+        for size in (0, 1, 4, 7, 9, 18, 31, 33, 36, 100, 1024):
+            fits = networks.ARCHITECTURES[name].fits(size)
+            steps = {"sndcgan": 8, "dcgan": 16}.get(name)
+            if steps:
+                assert fits == (size > 0 and size % steps == 0)
+            else:
+                assert fits == (name == "resnet" and size == 1024)
+
+
+# resnet30 has the layers of resnet5, five times as many.
+@pytest.mark.parametrize("architecture", sorted(SIZES.keys() - {"resnet30"}))
+def test_any_batch_and_one_image_at_a_time(architecture):
+    size = min(SIZES[architecture])
+    spec = dict(num_classes=CLASSES, width=width_of(architecture))
+    latent_dim = 8
+    g = generator(
+        architecture,
+        size,
+        latent_dim=latent_dim,
+        norm=layers.SelfModulatedBatchNorm,
+        **spec,
+    )
+    d = discriminator(architecture, size, rotation_classes=4, **spec)
+    for seed, model in enumerate((g, d)):
+        oracles.randomize(model, seed)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, latent_dim)),
+            tf.TensorSpec((None,), tf.int32),
+        ]
+    )
+    def run(latents, labels):
+        images = g(latents, labels)
+        return images, d(images, labels)
+
+    latents, labels = noise(3, latent_dim), np.array([1, 2, 0], "int32")
+    images, outputs = run(latents, labels)
+    assert images.shape == (3, size, size, 3)
+    assert outputs["rotation_logits"].shape == (3, 4)
+    for i in range(3):
+        image, output = run(latents[i : i + 1], labels[i : i + 1])
+        np.testing.assert_allclose(images[i : i + 1], image, atol=1e-5)
+        for key, value in output.items():
+            np.testing.assert_allclose(
+                outputs[key][i : i + 1], value, rtol=1e-4, atol=1e-4, err_msg=key
+            )
+
+
+# --------------------------------------------------------------- what a spec says
+
+
+@pytest.mark.parametrize("architecture", ["resnet_cifar", "resnet_biggan", "sndcgan"])
+def test_a_zero_kernel_makes_grey_images(architecture):
+    model = generator(architecture, kernel_initializer="zeros", width=8)
+    # Sigmoid, or tanh mapped to [0, 1].
+    np.testing.assert_array_equal(model(noise(2, 128)), 0.5)
 
 
 def test_width_scales_every_block():
@@ -124,45 +463,361 @@ def test_width_scales_every_block():
     assert trainable(discriminator(width=4)) == first + 3 * block + (4 + 1)
 
 
-def test_spectral_norm_in_g_reaches_every_kernel():
-    model = generator(spectral_norm=True, width=2)
+@pytest.mark.parametrize("vector", ["left", "right", "auto"])
+def test_spectral_norm_in_g_reaches_every_kernel(vector):
+    model = generator(spectral_norm=vector, width=2)
     kernels = [v for v in model.trainable_variables if v.name == "kernel"]
     vectors = [v for v in model.non_trainable_variables if v.name == "u"]
     assert len(kernels) == len(vectors) == 11
+    side = {"left": lambda a, b: a, "right": lambda a, b: b, "auto": min}[vector]
+    for kernel, kept in zip(kernels, vectors, strict=True):
+        *rest, columns = kernel.shape
+        assert np.prod(kept.shape) == side(np.prod(rest), columns)
+
+
+def test_without_spectral_norm_there_are_no_vectors():
+    assert discriminator(rotation_classes=4, width=2).non_trainable_variables == []
+
+
+@pytest.mark.parametrize("architecture", ["resnet_biggan", "resnet_biggan_deep"])
+def test_kernels_start_as_asked(architecture):
+    spec = dict(num_classes=CLASSES, class_predictor=True, rotation_classes=4, width=16)
+    model = discriminator(architecture, kernel_initializer="ones", **spec)
+    kernels = {v.path: np.array(v) for v in model.variables if v.name == "kernel"}
+    embedding = kernels.pop("discriminator/embedding_fc/kernel")
+    assert all((kernel == 1).all() for kernel in kernels.values())
+    # compare_gan draws it so in both: variance 2 / (rows + columns).
+    np.testing.assert_allclose(
+        embedding.std(), np.sqrt(2 / (CLASSES + embedding.shape[1])), rtol=0.2
+    )
+    assert abs(embedding.mean()) < 0.1
 
 
 def test_latents_reach_the_norms():
-    model = generator(norm=SelfModulatedBatchNorm, width=2, latent_dim=6)
+    model = generator(norm=layers.SelfModulatedBatchNorm, width=2, latent_dim=6)
     oracles.randomize(model, 0)
     # Without its linear layer G still sees z, through its norms.
     model.fc_noise.kernel.assign(tf.zeros((6, 32)))
-    latents = tf.constant(np.random.default_rng(0).normal(size=(2, 6)), tf.float32)
-    fakes = model(latents).numpy()
+    fakes = model(noise(2, 6)).numpy()
     assert np.abs(fakes[0] - fakes[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("build", [generator, discriminator])
+@pytest.mark.parametrize(("block", "maps"), [("B1", [8, 32]), ("B3", [32, 8])])
+def test_attention_follows_the_block_that_is_asked(block, maps, attention_maps):
+    for build in (generator, discriminator):
+        build("resnet_biggan", 64, width=8, attention=block, **LATENTS[build])
+    assert attention_maps == maps
+
+
+@pytest.mark.parametrize(
+    "architecture", ["resnet_biggan", "resnet_biggan_deep", "resnet5"]
+)
+def test_attention_can_be_left_out(architecture, attention_maps):
+    for build in (generator, discriminator):
+        build(architecture, 64, width=2, attention="none", **LATENTS[build])
+    assert attention_maps == []
+
+
+def test_split_latents():
+    latents, labels = noise(2, 6), noise(2, 4, seed=1)
+    first, pieces, vectors = resnet.split_latents(latents, labels, 2)
+    np.testing.assert_array_equal(first, latents[:, :2])
+    for i, (piece, vector) in enumerate(zip(pieces, vectors, strict=True)):
+        expected = latents[:, 2 * i + 2 : 2 * i + 4]
+        np.testing.assert_array_equal(piece, expected)
+        np.testing.assert_array_equal(vector, np.concatenate([expected, labels], 1))
+    assert resnet.split_latents(latents, None, 2).label_vectors == [None, None]
+
+
+# --------------------------------------------------------------------- heads of D
+
+
+def heads(**spec):
+    """A narrow discriminator, every weight random, and images that differ much."""
+    model = discriminator(width=16, spectral_norm="left", **spec)
+    oracles.randomize(model, 0)
+    return model, noise(6, 32, 32, 3) * np.linspace(-8, 8, 6)[:, None, None, None]
+
+
+def kernel_of(layer):
+    """The spectrally normalized kernel, in float64."""
+    sigma, _, _ = oracles.power_iteration(layer.kernel, layer.spectral_norm.u)
+    return np.float64(layer.kernel) / sigma
+
+
+def linear(layer, outputs):
+    return np.float64(outputs["features"]) @ kernel_of(layer) + np.array(layer.bias)
+
+
+def projected(model, outputs, label_vectors):
+    """Equation 3 of Miyato and Koyama."""
+    embedded = np.float64(label_vectors) @ kernel_of(model.embedding)
+    inner = np.sum(embedded * np.float64(outputs["features"]), axis=1, keepdims=True)
+    return linear(model.logit_head, outputs) + inner
+
+
+@pytest.mark.parametrize("num_outputs", [4, 5, 8])
+def test_rotation_head_reads_the_features(num_outputs):
+    model, images = heads(rotation_classes=num_outputs)
+    outputs = model(images)
+    assert outputs["rotation_logits"].shape == (6, num_outputs)
+    np.testing.assert_allclose(
+        outputs["rotation_logits"], linear(model.rotation_head, outputs), atol=1e-5
+    )
+    assert outputs["logits"].shape == (6, 1)
+    if num_outputs != 8:
+        np.testing.assert_allclose(
+            outputs["logits"], linear(model.logit_head, outputs), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_la_logit_is_the_log_odds_of_real(scale):
+    model, images = heads(rotation_classes=8)
+    assert model.logit_head is None
+    bias = model.rotation_head.bias
+    bias.assign(scale * np.array(bias))
+    outputs = model(images)
+    classes = np.float64(outputs["rotation_logits"])
+    # Real turns come first.
+    expected = special.logsumexp(classes[:, :4], axis=1) - special.logsumexp(
+        classes[:, 4:], axis=1
+    )
+    np.testing.assert_allclose(outputs["logits"][:, 0], expected, rtol=1e-5, atol=1e-5)
+    if scale == 1:
+        shares = special.softmax(classes, axis=1)
+        np.testing.assert_allclose(
+            special.expit(expected), shares[:, :4].sum(axis=1), atol=1e-12
+        )
+
+
+LABELS = np.array([0, 1, 2, 2, 1, 0], "int32")
+
+
+def test_projection():
+    model, images = heads(num_classes=CLASSES, rotation_classes=4)
+    outputs = model(images, LABELS)
+    expected = projected(model, outputs, np.eye(CLASSES)[LABELS])
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+    # It is a part of the logit, and of nothing else.
+    assert np.abs(expected - linear(model.logit_head, outputs)).min() > 1e-2
+    others = model(images, (LABELS + 1) % CLASSES)
+    for key in ("features", "rotation_logits"):
+        np.testing.assert_array_equal(outputs[key], others[key])
+
+
+UNKNOWN = np.array([0, -1, 2, -1, -1, 0], "int32")
+
+
+def test_an_image_without_label_is_not_projected():
+    model, images = heads(num_classes=CLASSES)
+    outputs = model(images, UNKNOWN)
+    vectors = np.eye(CLASSES)[UNKNOWN] * (UNKNOWN >= 0)[:, None]
+    expected = projected(model, outputs, vectors)
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["logits"][1], linear(model.logit_head, outputs)[1], atol=1e-5
+    )
+
+
+def predicting(soft):
+    model, images = heads(
+        num_classes=CLASSES, class_predictor=True, soft_predictions=soft
+    )
+    # Predictions that differ between images, and from the labels.
+    model.class_head.kernel.assign(3 * np.array(model.class_head.kernel))
+    model.class_head.bias.assign(
+        -np.mean(linear(model.class_head, model(images, LABELS)), axis=0)
+    )
+    return model, images
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_an_image_without_label_is_projected_on_its_prediction(soft):
+    model, images = predicting(soft)
+    outputs = model(images, UNKNOWN)
+    class_logits = np.float64(outputs["class_logits"])
+    np.testing.assert_allclose(
+        class_logits, linear(model.class_head, outputs), atol=1e-5
+    )
+    likeliest = np.argmax(class_logits, axis=1)
+    assert len(set(likeliest[UNKNOWN < 0])) > 1
+    assert (likeliest != UNKNOWN)[UNKNOWN >= 0].any()
+    predictions = (
+        special.softmax(class_logits, axis=1) if soft else np.eye(CLASSES)[likeliest]
+    )
+    vectors = np.where(UNKNOWN[:, None] < 0, predictions, np.eye(CLASSES)[UNKNOWN])
+    np.testing.assert_allclose(
+        outputs["logits"], projected(model, outputs, vectors), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_no_gradient_passes_through_the_prediction(soft):
+    model, images = predicting(soft)
+    images = tf.constant(images)
+    first_kernel = model.trunk[0].conv1.kernel.value
+    head_kernel = model.class_head.kernel.value
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        outputs = model(images, UNKNOWN)
+        # The same logits, by a label that is a constant.
+        embedded = model.embedding(
+            tf.where(
+                UNKNOWN[:, None] < 0,
+                (
+                    tf.stop_gradient(tf.nn.softmax(outputs["class_logits"]))
+                    if soft
+                    else tf.one_hot(tf.argmax(outputs["class_logits"], 1), CLASSES)
+                ),
+                tf.one_hot(UNKNOWN, CLASSES),
+            )
+        )
+        constant = model.logit_head(outputs["features"]) + tf.reduce_sum(
+            embedded * outputs["features"], axis=1, keepdims=True
+        )
+    assert tape.gradient(outputs["logits"], head_kernel) is None
+    np.testing.assert_allclose(
+        tape.gradient(outputs["logits"], images),
+        tape.gradient(constant, images),
+        atol=1e-6,
+    )
+    # The predictor itself learns, and teaches the trunk.
+    for kernel in (head_kernel, first_kernel):
+        gradient = tape.gradient(outputs["class_logits"], kernel)
+        assert np.abs(gradient).max() > 1e-3
+
+
+# ------------------------------------------------------------------------- errors
+
+BUILDS = [generator, discriminator]
+
+
+def raises(message):
+    return pytest.raises(ValueError, match=message)
+
+
+@pytest.mark.parametrize("build", BUILDS)
 class TestErrors:
     def test_unknown_name(self, build):
-        with pytest.raises(ValueError, match="'resnet_cifr'.*Did you mean 'resnet_cif"):
-            build.func("resnet_cifr", **build.keywords)
-        with pytest.raises(ValueError, match=r"one of \['resnet_cifar'"):
-            build.func("nothing like it", **build.keywords)
+        legal = ".*".join(f"'{name}'" for name in sorted(SIZES))
+        with raises(rf"\[{legal}\].*'resnet_cifr'.*Did you mean 'resnet_cif"):
+            build("resnet_cifr")
+        with raises(rf"\[{legal}\].*architecture='nothing like it'\.$"):
+            build("nothing like it")
+
+    @pytest.mark.parametrize(
+        ("architecture", "size", "legal", "others"),
+        [
+            ("resnet_cifar", 64, "32", "dcgan, resnet, resnet5, resnet_biggan, "),
+            ("resnet_stl", 32, "48", "dcgan, resnet, resnet5, resnet_biggan, "),
+            ("resnet5", 256, "32, 64, 128", "dcgan, resnet, resnet_biggan, resnet_b"),
+            ("resnet30", 48, "128", "dcgan, resnet, resnet_stl, sndcgan"),
+            ("resnet", 36, "4, 5, 6 or 7 times a power of two", "-"),
+            ("resnet_biggan", 8, "32, 64, 128, 256, 512", "resnet, sndcgan"),
+            ("resnet_biggan_deep", 16, "32, 64, 128, 256, 512", "dcgan, resnet, sn"),
+            ("dcgan", 40, "any multiple of 16", "resnet, sndcgan"),
+            ("sndcgan", 28, "any multiple of 8", "resnet"),
+            ("resnet", 0, "4, 5, 6 or 7 times a power of two", "-"),
+        ],
+    )
+    def test_wrong_size(self, build, architecture, size, legal, others):
+        with raises(
+            f"'{architecture}' makes images of size {legal}. Received: size={size}. "
+            f"Architectures for that size: {others}"
+        ):
+            build(architecture, size)
 
     def test_not_square(self, build):
-        with pytest.raises(ValueError, match=r"square.*image_shape=\(32, 40, 3\)"):
+        with raises(r"square.*image_shape=\(32, 40, 3\)"):
             build(image_shape=(32, 40, 3))
-
-    def test_wrong_size(self, build):
-        with pytest.raises(ValueError, match=r"size 32.*image_shape=\(64, 64, 3\)"):
-            build(image_shape=(64, 64, 3))
 
     @pytest.mark.parametrize("channels", [0, 2, 4])
     def test_wrong_channels(self, build, channels):
-        with pytest.raises(ValueError, match=rf"1 or 3.*\(32, 32, {channels}\)"):
-            build(image_shape=(32, 32, channels))
+        with raises(rf"1 or 3.*\(32, 32, {channels}\)"):
+            build(channels=channels)
 
     @pytest.mark.parametrize("width", [0, -1])
     def test_wrong_width(self, build, width):
-        with pytest.raises(ValueError, match=f"width={width}"):
+        with raises(f"width={width}"):
             build(width=width)
+
+    @pytest.mark.parametrize(
+        "architecture", [name for name in SIZES if "biggan" not in name]
+    )
+    def test_attention_where_there_is_none(self, build, architecture):
+        size = min(SIZES[architecture])
+        with raises(
+            f"'{architecture}' has no self-attention; resnet_biggan and "
+            "resnet_biggan_deep have.*attention='B1'"
+        ):
+            build(architecture, size, attention="B1")
+
+    @pytest.mark.parametrize(
+        ("architecture", "size", "block"),
+        [("resnet_biggan", 32, "B5"), ("resnet_biggan_deep", 32, "b1")],
+    )
+    def test_unknown_block(self, build, architecture, size, block):
+        with raises(f"B1, B2, B3.*or be 'none'.*attention='{block}'"):
+            build(architecture, size, attention=block, width=8, **LATENTS[build])
+
+    def test_unknown_vector(self, build):
+        with raises("singular vector to keep must be one of.*'both'"):
+            build(spectral_norm="both")
+
+    def test_no_labels(self, build):
+        model = build(num_classes=CLASSES, width=2, **LATENTS[build])
+        inputs = noise(2, 10) if build is generator else noise(2, 32, 32, 3)
+        with raises("must be called with labels. Received: labels=None"):
+            model(inputs)
+
+
+@pytest.mark.parametrize("architecture", ["resnet_biggan_deep", "dcgan", "sndcgan"])
+def test_layer_norm_where_there_is_none(architecture):
+    with raises(
+        f"'{architecture}' has no blocks that take layer normalization; resnet_cifar, "
+        "resnet_stl, resnet5, resnet30, resnet, resnet_biggan have.*layer_norm=True"
+    ):
+        discriminator(architecture, 64, layer_norm=True)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [key for key, row in networks.ARCHITECTURES.items() if row.layer_norm],
+)
+def test_layer_norm_takes_two_in_every_block(architecture):
+    model = discriminator(
+        architecture, min(SIZES[architecture]), width=8, layer_norm=True
+    )
+    norms = {v.path.split("/")[-2:-1][0] for v in model.variables if v.name == "gamma"}
+    count = sum(v.name == "gamma" for v in model.variables)
+    blocks = [b for b in model.trunk if isinstance(b, resnet.ResNetBlock)]
+    assert norms == {"ln1", "ln2"} and count == 2 * len(blocks) > 0
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(32, 4), (64, 5), (128, 6), (512, 8)])
+def test_hierarchical_z_that_cannot_be_split(size, pieces):
+    with raises(f"z_dim={3 * pieces + 1}. Choose a multiple of {pieces}"):
+        generator("resnet_biggan", size, latent_dim=3 * pieces + 1, width=8)
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "sndcgan"])
+def test_spectral_norm_where_it_reaches_nothing(architecture):
+    with raises("spectral_norm='left'.*G.spectral_norm = False"):
+        generator(architecture, 64, spectral_norm="left")
+
+
+@pytest.mark.parametrize("rotation_classes", [-1, 1, 3, 16])
+def test_wrong_rotation_head(rotation_classes):
+    with raises(f"4, 5 or 8.*rotation_classes={rotation_classes}"):
+        discriminator(rotation_classes=rotation_classes)
+
+
+def test_predictor_without_classes():
+    with raises("class predictor needs classes.*num_classes=0"):
+        discriminator(class_predictor=True)
+
+
+def test_eight_way_head_with_classes():
+    with raises("rotation_classes=8, num_classes=3"):
+        discriminator(rotation_classes=8, num_classes=3)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssgan_tf import layers
-from ssgan_tf.networks import ResNetDiscriminator, ResNetGenerator
-from ssgan_tf.networks.resnet import Stage
+from ssgan_tf import layers, networks
+from ssgan_tf.networks.resnet import ResNetBlock, ResNetGenerator, Stage
 
 PARITY = pathlib.Path(__file__).parent / "parity"
 
@@ -30,35 +29,80 @@ def reference_weight(name: str, shape) -> np.ndarray:
         return (0.5 + np.abs(noise)).astype(np.float32)
     if last == "gamma" and len(shape) == 1:
         return (1 + 0.1 * noise).astype(np.float32)
+    if last == "sigma":
+        return np.asarray(0.5, np.float32)
     if len(shape) >= 2:
         return (noise / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
     return (0.1 * noise).astype(np.float32)
 
 
+def reference_inputs(
+    name: str, size: int, latent_dim: int, num_classes: int, batch_size: int
+) -> dict[str, np.ndarray]:
+    """What compare_gan's networks were given: drawn from the name of the run."""
+    rng = np.random.RandomState(zlib.crc32(name.encode()))
+    latents = rng.uniform(-1, 1, (batch_size, latent_dim))
+    # Blocks of one colour, no two images alike, and noise on them, in 8 bits.
+    images = rng.uniform(0, 1, (batch_size, 4, 4, 3))
+    images = images * rng.uniform(0.2, 1, (batch_size, 1, 1, 3))
+    images = images.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
+    images = images + 0.3 * (rng.uniform(0, 1, images.shape) - 0.5)
+    images = np.round(255 * np.clip(images, 0, 1)) / 255
+    labels = np.zeros(batch_size)
+    if num_classes:
+        labels = rng.permutation(num_classes)[:batch_size]
+    return {
+        "z": latents.astype("float32"),
+        "x": images.astype("float32"),
+        "labels": labels.astype("int32"),
+    }
+
+
 def load_reference(name: str) -> tuple[dict, dict[str, np.ndarray]]:
-    """The settings and the numbers of one run of compare_gan."""
+    """The settings and the numbers of one run of compare_gan, inputs included."""
     paths = [PARITY / f"{name}.{suffix}" for suffix in ("json", "npz")]
     for path in paths:
         if not path.exists():
             pytest.skip(f"compare_gan's reference numbers are absent: {path}")
+    settings = json.loads(paths[0].read_text())
     with np.load(paths[1]) as arrays:
-        return json.loads(paths[0].read_text()), dict(arrays)
+        numbers = dict(arrays)
+    if "batch_size" in settings:
+        numbers |= reference_inputs(
+            name,
+            settings["image_shape"][0],
+            settings["z_dim"],
+            settings["num_classes"],
+            settings["batch_size"],
+        )
+    return settings, numbers
 
 
-def reference_name(path: str) -> str:
-    """compare_gan's name of the variable that has `path` here."""
+def reference_name(path: str, known=()) -> str:
+    """compare_gan's name of the variable that has `path` here.
+
+    Args:
+        path: of our variable.
+        known: names of compare_gan's run. A modulated norm's layers lie in a scope
+            there, "sbn" or "condition"; the name with the scope is taken if known.
+    """
     name = path.replace("discriminator/score_", "discriminator_rotation/score_")
+    name = name.replace(
+        "discriminator/predictor_", "discriminator_predictor/predictor_"
+    )
     name = name.replace("/spectral_norm/u", "/kernel/u_var")
     for part in ("hidden", "gamma", "beta"):
-        for weight in ("kernel", "bias"):
-            name = name.replace(f"/{part}/{weight}", f"/sbn/{part}/{weight}")
+        for scope in ("sbn", "condition"):
+            scoped = name.replace(f"/{part}/", f"/{scope}/{part}/")
+            if scoped in known:
+                return scoped
     return name
 
 
-def set_reference_weights(model: keras.Model) -> None:
+def set_reference_weights(model: keras.Model, known=()) -> None:
     """Gives every variable the value that it had in compare_gan's run."""
     for variable in model.variables:
-        name = reference_name(variable.path)
+        name = reference_name(variable.path, known)
         variable.assign(reference_weight(name, tuple(variable.shape)))
 
 
@@ -160,33 +204,41 @@ class NumpyAdam:
 
 
 def tiny_generator(
-    norm=layers.BatchNorm, seed=0, start=(2, 6), widths=(6, 4)
+    norm=layers.BatchNorm, seed=0, start=(2, 6), widths=(6, 4), **spec
 ) -> ResNetGenerator:
     """8x8 images; every weight random, so that none is special."""
     generator = ResNetGenerator(
-        latent_dim=5,
-        image_shape=(8, 8, 3),
+        networks.GeneratorSpec(
+            **{"latent_dim": 5, "image_shape": (8, 8, 3), "norm": norm} | spec
+        ),
         start=start,
-        stages=[Stage(width, "up") for width in widths],
-        norm=norm,
-        spectral_norm=False,
-        kernel_initializer="zeros",
+        blocks=[(f"B{i + 1}", Stage(width, "up")) for i, width in enumerate(widths)],
     )
     randomize(generator, seed)
     return generator
 
 
 def tiny_discriminator(
-    seed=1, rotation_head=True, stages=((6, "down"), (8, "none"))
-) -> ResNetDiscriminator:
+    seed=1, rotation_classes=4, stages=((6, "down"), (8, "none")), **spec
+) -> networks.Discriminator:
     """Spectrally normalized, for 8x8 images."""
-    discriminator = ResNetDiscriminator(
-        image_shape=(8, 8, 3),
-        stages=[Stage(*stage) for stage in stages],
-        spectral_norm=True,
-        rotation_head=rotation_head,
-        kernel_initializer="zeros",
+    spec = networks.DiscriminatorSpec(
+        **{
+            "image_shape": (8, 8, 3),
+            "spectral_norm": "left",
+            "rotation_classes": rotation_classes,
+        }
+        | spec
     )
+    trunk, channels = [], 3
+    for i, stage in enumerate(stages):
+        trunk.append(
+            ResNetBlock(
+                Stage(*stage), channels, norm=None, name=f"B{i + 1}", **spec.kernels
+            )
+        )
+        channels = stage[0]
+    discriminator = networks.Discriminator(spec, trunk=trunk, num_features=channels)
     randomize(discriminator, seed)
     return discriminator
 

@@ -516,10 +516,25 @@ class TestRotationAccuracy:
         assert accuracy == 0.25
         np.testing.assert_array_equal(confusion[:, 1], [9] * 4)
 
-    def test_looks_at_the_first_four_classes_only(self):
+    def test_five_classes_leave_the_fakes_out(self):
         def predict(images):
             logits = self.oracle(self.COUNTER_CLOCKWISE)(images)
-            return tf.constant(np.pad(logits, ((0, 0), (0, 4)), constant_values=9))
+            return tf.constant(np.pad(logits, ((0, 0), (0, 1)), constant_values=9))
+
+        accuracy, _ = scores.rotation_accuracy(predict, self.images(9))
+        assert accuracy == 1
+
+    def test_eight_classes_add_up_as_probabilities(self):
+        # In either half a wrong turn is likelier than the right one, 0.4 against 0.3,
+        # but not the same: of the sums the right one wins, 0.6 against 0.5.
+        def predict(images):
+            turns = self.oracle(self.COUNTER_CLOCKWISE)(images).argmax(axis=1)
+            rows = np.arange(len(turns))
+            halves = np.full((2, len(turns), 4), 0.1)
+            for half, wrong in zip(halves, (1, 2), strict=True):
+                half[rows, turns] = 0.3
+                half[rows, (turns + wrong) % 4] = 0.4
+            return np.log(np.hstack(halves))
 
         accuracy, _ = scores.rotation_accuracy(predict, self.images(9))
         assert accuracy == 1
@@ -532,7 +547,16 @@ class TestRotationAccuracy:
             scores.rotation_accuracy(lambda images: images, images)
 
     @pytest.mark.parametrize(
-        "logits", [np.zeros((3, 3)), np.zeros((4, 4)), np.full((3, 4), np.nan)]
+        "logits",
+        [
+            np.zeros((3, 3)),
+            np.zeros((3, 6)),
+            np.zeros((3, 9)),
+            np.zeros((4, 4)),
+            np.zeros(3),
+            np.full((3, 4), np.nan),
+            np.full((3, 8), np.inf),
+        ],
     )
     def test_rejects_logits(self, logits):
         with pytest.raises(ValueError, match="Rotation logits must be finite"):

@@ -3,14 +3,20 @@
 import json
 
 import numpy as np
+import oracles
 import pytest
-import tiny
 
-from ssgan_tf import datasets, exporting, scoring
+from ssgan_tf import datasets, exporting, layers, scoring
 from ssgan_tf.evaluation import scores
+from ssgan_tf.latents import Latents
 from ssgan_tf.run_dir import RunDir
 
 VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_test": [0.5]}
+
+
+def test_a_set_without_labels_needs_inception_and_says_so_at_once():
+    with pytest.raises(ValueError, match="need --inception_path.*'celeb_a_hq'"):
+        scoring.ModuleScorer("celeb_a_hq", num_runs=1)
 
 
 def test_table_keeps_mean_deviation_and_list(tmp_path):
@@ -90,13 +96,43 @@ def test_summary_shows_one_protocol(tmp_path):
     assert "samples" not in text  # Only what exists.
 
 
+def export(path, num_classes=0, **facts) -> exporting.LoadedModule:
+    """Tiny networks for digits32, with an eight-way rotation head where possible."""
+    options = {"image_shape": (32, 32, 1), "num_classes": num_classes}
+    exporting.export(
+        oracles.tiny_generator(
+            layers.ConditionalBatchNorm if num_classes else layers.BatchNorm,
+            widths=(6, 4, 4, 4),
+            **options,
+        ),
+        oracles.tiny_discriminator(
+            stages=((4, "down"), (4, "down")),
+            rotation_classes=5 if num_classes else 8,
+            **options,
+        ),
+        Latents(5),
+        path,
+        {"step": 5, "weights": "ema", "config": "", **facts},
+    )
+    return exporting.load(path)
+
+
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
-    gan = tiny.plan().build_gan()
-    path = tmp_path_factory.mktemp("module") / "5"
-    facts = {"step": 5, "weights": "ema", "config": ""}
-    exporting.export(gan.sampler, gan.discriminator, gan.latents, path, facts)
-    return exporting.load(path)
+    return export(tmp_path_factory.mktemp("module") / "5")
+
+
+def accuracy_of(module, images, labels=None) -> float:
+    """By names of the turns, one turn at a time."""
+    right = 0
+    for turns in range(4):
+        shown = np.rot90(images, turns, axes=(1, 2)) / 255
+        logits = module.discriminate(shown, labels)["rotation_logits"]
+        if logits.shape[1] == 8:
+            exponentials = np.exp(logits.astype(np.float64))
+            logits = exponentials[:, :4] + exponentials[:, 4:]
+        right += np.sum(logits[:, :4].argmax(axis=1) == turns)
+    return right / (4 * len(images))
 
 
 def test_scores_are_those_of_the_module(module):
@@ -110,7 +146,8 @@ def test_scores_are_those_of_the_module(module):
         assert set(values) == {*expected, "rotation_accuracy_test"}
         for name, value in expected.items():
             np.testing.assert_allclose(values[name][seed], value, rtol=1e-5)
-    assert 0.0 <= values["rotation_accuracy_test"][0] <= 1.0
+    (accuracy,) = values["rotation_accuracy_test"]
+    assert accuracy == accuracy_of(module, test_images)
     assert not any("fid" in name for name in values)
 
     protocol = dict(
@@ -118,8 +155,34 @@ def test_scores_are_those_of_the_module(module):
     )
     assert protocol["data"] == "digits32" and protocol["split"] == "test"
     assert protocol["weights"] == "ema" and protocol["fake_seeds"] == "0-1"
-    assert protocol["z"] == "uniform"
+    assert protocol["z"] == "uniform" and "labels" not in protocol
+    assert protocol["batch_norm"] == "moving moments"
     assert json.loads(protocol["real_count"]) == 397
+
+
+def test_conditional_module(tmp_path, monkeypatch):
+    module = export(
+        tmp_path / "m", num_classes=10, batch_norm="standing moments of 64 samples"
+    )
+    # The metrics have tests of their own, and time.
+    seen = []
+    monkeypatch.setattr(
+        scores.Scorer, "score", lambda self, fakes: seen.append(fakes) or {"m": 0.0}
+    )
+    scorer = scoring.ModuleScorer("digits32", num_runs=2)
+    values = scorer.score(module)
+    test_images, _ = datasets.load_split("digits32", "test")
+    for seed, fakes in enumerate(seen):
+        expected = scores.to_uint8(module.sample(len(test_images), seed))
+        np.testing.assert_array_equal(fakes, expected)
+    labels = np.arange(len(test_images)) % 10
+    assert values == {
+        "m": [0.0, 0.0],
+        "rotation_accuracy_test": [accuracy_of(module, test_images, labels)],
+    }
+    protocol = scorer.protocol(module.metadata)
+    assert "; batch_norm=standing moments of 64 samples; " in protocol
+    assert "; labels=uniform" in protocol
 
 
 def test_number_of_runs():

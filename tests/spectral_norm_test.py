@@ -5,68 +5,91 @@ import pytest
 import tensorflow as tf
 from oracles import conv3x3, power_iteration
 
-from ssgan_tf.layers import Conv2D, Dense, SpectralNorm
+from ssgan_tf.layers import Conv2D, Conv2DTranspose, Dense, SpectralNorm
 
 SHAPES = [(7, 5), (4, 9), (6, 1), (3, 3, 4, 5), (3, 3, 2, 30)]
+every_vector = pytest.mark.parametrize("vector", ["left", "right"])
 
 
 def kernel_of(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def layer_for(shape, seed=1):
-    layer = SpectralNorm()
+def layer_for(shape, vector="left", seed=1):
+    layer = SpectralNorm(vector)
     layer.build(shape)
     rows = int(np.prod(shape[:-1]))
-    assert layer.u.shape == (rows, 1)
+    assert layer.u.shape == ((rows, 1) if vector == "left" else (1, shape[-1]))
     # Not of unit length: the first iteration must cope with the raw draw.
-    layer.u.assign(3 * kernel_of((rows, 1), seed))
+    layer.u.assign(3 * kernel_of(tuple(layer.u.shape), seed))
     return layer
 
 
+def iteration(kernel, kept, vector):
+    """One iteration in float64: sigma, left vector, right vector."""
+    if vector == "left":
+        return power_iteration(kernel, kept)
+    # From the right: W^T W instead of W W^T.
+    matrix = np.float64(kernel).reshape(-1, kernel.shape[-1])
+    right = np.float64(kept).reshape(-1)
+    left = matrix @ right / np.linalg.norm(matrix @ right)
+    right = matrix.T @ left / np.linalg.norm(matrix.T @ left)
+    return left @ matrix @ right, left, right
+
+
+@every_vector
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("training", [True, False])
-def test_one_iteration(shape, training):
-    kernel, layer = kernel_of(shape), layer_for(shape)
+def test_one_iteration(shape, training, vector):
+    kernel, layer = kernel_of(shape), layer_for(shape, vector)
     for _ in range(3):
         before = np.array(layer.u)
-        sigma, u, _ = power_iteration(kernel, before)
+        sigma, left, right = iteration(kernel, before, vector)
         outputs = layer(tf.constant(kernel), training=training).numpy()
         np.testing.assert_allclose(outputs, kernel / sigma, rtol=1e-5)
         if training:
-            np.testing.assert_allclose(np.array(layer.u)[:, 0], u, atol=1e-6)
+            kept = left if vector == "left" else right
+            np.testing.assert_allclose(np.array(layer.u).ravel(), kept, atol=1e-6)
         else:
             np.testing.assert_array_equal(np.array(layer.u), before)
 
 
+@every_vector
 @pytest.mark.parametrize("shape", SHAPES)
-def test_sigma_converges_to_the_largest_singular_value(shape):
-    kernel, layer = kernel_of(shape), layer_for(shape)
+def test_sigma_converges_to_the_largest_singular_value(shape, vector):
+    kernel, layer = kernel_of(shape), layer_for(shape, vector)
     for _ in range(200):
         outputs = layer(tf.constant(kernel), training=True)
-    largest = np.linalg.svd(
-        kernel.astype("float64").reshape(-1, shape[-1]), compute_uv=False
-    )[0]
-    np.testing.assert_allclose(outputs, kernel / largest, rtol=1e-4)
+    left, values, right = np.linalg.svd(
+        kernel.astype("float64").reshape(-1, shape[-1]), full_matrices=False
+    )
+    np.testing.assert_allclose(outputs, kernel / values[0], rtol=1e-4)
+    # And the vector kept to its singular vector, whose sign is free.
+    kept = left[:, 0] if vector == "left" else right[0]
+    assert abs(np.array(layer.u).ravel() @ kept) == pytest.approx(1, abs=1e-5)
 
 
-def test_inference_repeats_itself_and_equals_the_next_training_call():
-    kernel, layer = kernel_of((3, 3, 4, 5)), layer_for((3, 3, 4, 5))
+@every_vector
+def test_inference_repeats_itself_and_equals_the_next_training_call(vector):
+    shape = (3, 3, 4, 5)
+    kernel, layer = kernel_of(shape), layer_for(shape, vector)
     first = layer(tf.constant(kernel)).numpy()
     np.testing.assert_array_equal(layer(tf.constant(kernel), training=False), first)
     np.testing.assert_array_equal(layer(tf.constant(kernel), training=True), first)
     assert np.abs(layer(tf.constant(kernel), training=True) - first).max() > 1e-4
 
 
+@every_vector
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("training", [True, False])
-def test_gradient_passes_through_sigma_but_not_through_u_and_v(shape, training):
-    kernel, layer = kernel_of(shape), layer_for(shape)
+def test_gradient_passes_through_sigma_but_not_through_u_and_v(shape, training, vector):
+    kernel, layer = kernel_of(shape), layer_for(shape, vector)
     upstream = kernel_of(shape, seed=2)
-    sigma, u, v = power_iteration(kernel, layer.u)
+    sigma, left, right = iteration(kernel, layer.u, vector)
     matrix = kernel.astype("float64").reshape(-1, shape[-1])
     g = upstream.astype("float64").reshape(-1, shape[-1])
-    expected = g / sigma - np.sum(g * matrix) / sigma**2 * np.outer(u, v)
+    outer = np.outer(left, right)
+    expected = g / sigma - np.sum(g * matrix) / sigma**2 * outer
     variable = tf.Variable(kernel)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(variable, training=training) * upstream)
@@ -74,8 +97,29 @@ def test_gradient_passes_through_sigma_but_not_through_u_and_v(shape, training):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_zero_kernel_leaves_the_vector_finite():
-    layer = layer_for((4, 3))
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        ((4, 9), (4, 1)),
+        ((9, 4), (1, 4)),
+        ((6, 6), (6, 1)),
+        ((3, 3, 2, 18), (18, 1)),
+        ((3, 3, 2, 17), (1, 17)),
+        ((3, 3, 2, 19), (18, 1)),
+    ],
+)
+def test_auto_keeps_the_shorter_vector(shape, kept):
+    kernel, layer = kernel_of(shape), SpectralNorm("auto")
+    layer.build(shape)
+    assert layer.u.shape == kept
+    layer.u.assign(kernel_of(kept, seed=1))
+    sigma, *_ = iteration(kernel, layer.u, "left" if kept[1] == 1 else "right")
+    np.testing.assert_allclose(layer(tf.constant(kernel)), kernel / sigma, rtol=1e-5)
+
+
+@every_vector
+def test_a_zero_kernel_leaves_the_vector_finite(vector):
+    layer = layer_for((4, 3), vector)
     layer(tf.zeros((4, 3)), training=True)
     assert np.isfinite(np.array(layer.u)).all()
 
@@ -83,6 +127,14 @@ def test_a_zero_kernel_leaves_the_vector_finite():
 def test_rejects_a_vector():
     with pytest.raises(ValueError, match=r"kernel_shape=\(7,\)"):
         SpectralNorm().build((7,))
+
+
+@pytest.mark.parametrize("vector", ["middle", True, None])
+def test_rejects_an_unknown_vector(vector):
+    with pytest.raises(
+        ValueError, match=rf"\['auto', 'left', 'right'\].*vector={vector!r}"
+    ):
+        SpectralNorm(vector)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -96,7 +148,7 @@ class TestInLayers:
         return layer
 
     def test_dense(self, training):
-        layer = self.built(Dense(4, spectral_norm=True), (None, 6))
+        layer = self.built(Dense(4, spectral_norm="left"), (None, 6))
         kernel, bias = np.array(layer.kernel), np.array(layer.bias)
         sigma, _, _ = power_iteration(kernel, layer.spectral_norm.u)
         inputs = kernel_of((5, 6), seed=9)
@@ -107,7 +159,7 @@ class TestInLayers:
         np.testing.assert_array_equal(np.array(layer.kernel), kernel)
 
     def test_convolution(self, training):
-        layer = self.built(Conv2D(4, spectral_norm=True), (None, 5, 5, 3))
+        layer = self.built(Conv2D(4, spectral_norm="left"), (None, 5, 5, 3))
         kernel, bias = np.array(layer.kernel), np.array(layer.bias)
         before = np.array(layer.spectral_norm.u)
         sigma, _, _ = power_iteration(kernel, before)
@@ -119,28 +171,42 @@ class TestInLayers:
         moved = np.abs(np.array(layer.spectral_norm.u) - before).max() > 1e-3
         assert moved == training
 
-    def test_the_resampling_forms_normalize_the_stored_kernel(self, training):
+    @pytest.mark.parametrize(
+        ("make", "options"),
+        [
+            (Conv2D, dict(kernel_size=3, resample="up")),
+            (Conv2D, dict(kernel_size=3, resample="down")),
+            (Conv2D, dict(kernel_size=1, resample="up")),
+            (Conv2D, dict(kernel_size=1, resample="down")),
+            (Conv2D, dict(kernel_size=4, strides=2)),
+            (Conv2D, dict(kernel_size=3, use_bias=False)),
+            # Its last axis, which makes the columns, holds the input channels.
+            (Conv2DTranspose, dict(kernel_size=4, strides=2)),
+        ],
+        ids=str,
+    )
+    @every_vector
+    def test_every_form_normalizes_the_stored_kernel(
+        self, training, make, options, vector
+    ):
         images = tf.constant(kernel_of((2, 4, 4, 3), seed=9))
-        for resample in ("up", "down"):
-            normalized = self.built(
-                Conv2D(4, spectral_norm=True, resample=resample), (None, 4, 4, 3)
-            )
-            raw = self.built(Conv2D(4, resample=resample), (None, 4, 4, 3))
-            sigma, _, _ = power_iteration(normalized.kernel, normalized.spectral_norm.u)
-            raw.kernel.assign(np.array(normalized.kernel) / sigma)
+        normalized = self.built(
+            make(5, spectral_norm=vector, **options), (None, 4, 4, 3)
+        )
+        kernel, kept = np.array(normalized.kernel), normalized.spectral_norm.u
+        sigma, _, _ = iteration(kernel, kept, vector)
+        raw = self.built(make(5, **options), (None, 4, 4, 3))
+        raw.kernel.assign(kernel / sigma)
+        if raw.bias is not None:
             raw.bias.assign(np.array(normalized.bias))
-            np.testing.assert_allclose(
-                normalized(images, training=training), raw(images), atol=1e-5
-            )
+        np.testing.assert_allclose(
+            normalized(images, training=training), raw(images), atol=1e-5
+        )
+        np.testing.assert_array_equal(np.array(normalized.kernel), kernel)
 
 
 def test_only_kernel_and_bias_are_trained():
-    layer = Conv2D(4, spectral_norm=True)
+    layer = Conv2D(4, spectral_norm="left")
     layer.build((None, 5, 5, 3))
     assert [v.name for v in layer.trainable_variables] == ["kernel", "bias"]
     assert [v.name for v in layer.non_trainable_variables] == ["u"]
-
-
-def test_rejects_an_unknown_resampling():
-    with pytest.raises(ValueError, match="resample='half'"):
-        Conv2D(4, resample="half")

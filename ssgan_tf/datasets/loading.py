@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from ssgan_tf.datasets import digits32  # noqa: F401  (registers the builder)
+from ssgan_tf.datasets.labels import UNKNOWN_LABEL
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
 
 
@@ -28,11 +29,11 @@ def load_split(
 
     Returns:
         images: uint8 array `(N, height, width, channels)`, in [0, 255].
-        labels: int32 array `(N,)`, in `[0, num_classes)`.
+        labels: int32 array `(N,)`, in `[0, num_classes)`; -1 where there are none.
 
     Raises:
-        ValueError: for an unknown `name` or `split`, and for images or labels that
-            are not what the table says.
+        ValueError: for an unknown `name` or `split`, a set whose images need
+            resizing, and for images or labels that are not what the table says.
         FileNotFoundError: if the data set is neither prepared nor can be.
     """
     spec = get_spec(name)
@@ -41,6 +42,12 @@ def load_split(
         raise ValueError(
             f"`split` must be 'train' or 'test'. Received: split={split!r}. Which "
             "split of TFDS each of them reads is said in `ssgan_tf.datasets.specs`."
+        )
+    if spec.needs_resizing:
+        raise ValueError(
+            f"Images must be stored with the shape {spec.image_shape}: cropping and "
+            f"resizing are not there yet. Received: name={name!r}, whose images differ "
+            "in size. Its configs can be dry-run only (--dry_run)."
         )
     builder = _prepared_builder(name, spec, data_dir)
     dataset = builder.as_dataset(
@@ -51,12 +58,13 @@ def load_split(
     )
     num_images = len(dataset)
     images = np.empty((num_images, *spec.image_shape), np.uint8)
-    labels = np.empty(num_images, np.int32)
+    labels = np.full(num_images, UNKNOWN_LABEL, np.int32)
     for i, example in enumerate(dataset.as_numpy_iterator()):
         _check_image(example["image"], spec, f"image {i} of {name}'s {split} split")
         images[i] = example["image"]
-        labels[i] = example["label"]
-    if labels.min() < 0 or labels.max() >= spec.num_classes:
+        if spec.num_classes:
+            labels[i] = example["label"]
+    if spec.num_classes and not (0 <= labels.min() <= labels.max() < spec.num_classes):
         raise ValueError(
             f"Labels must lie in [0, {spec.num_classes}). Received: name={name!r}, "
             f"split={split!r} with labels from {labels.min()} to {labels.max()}. "

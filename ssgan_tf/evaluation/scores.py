@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ssgan_tf import rotation
 from ssgan_tf.evaluation import tfgan
 from ssgan_tf.evaluation.features import FeatureExtractor
 
@@ -28,6 +29,7 @@ _SWD_MAX_IMAGES = 8192
 _SWD_PATCH_SIZE = 7
 _SWD_DITHER = 1e-2
 _ROTATION_BATCH_SIZE = 64
+_ROTATION_HEADS = (4, 5, 8)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -254,11 +256,11 @@ def rotation_accuracy(
     """Measures how well a rotation head tells the four orientations apart.
 
     Every image is shown in all four orientations, label k being k quarter turns
-    counter-clockwise. The prediction is the largest of the first four logits.
+    counter-clockwise. The prediction is the largest of `rotation.rotation_scores`.
 
     Args:
         predict_rotation_logits: maps float32 images (b, H, H, C) in [0, 1] to
-            logits (b, 4 or more). Always called with the same b = min(N, 64); the
+            logits (b, 4, 5 or 8). Always called with the same b = min(N, 64); the
             last batch is filled up and the surplus ignored, so the logits of an
             image must not depend on its neighbours.
         images: float32, (N, H, H, C), values in [0, 1], N >= 1.
@@ -289,16 +291,17 @@ def rotation_accuracy(
             if (
                 logits.ndim != 2
                 or len(logits) != size
-                or logits.shape[1] < 4
+                or logits.shape[1] not in _ROTATION_HEADS
                 or not np.isfinite(logits).all()
             ):
                 raise ValueError(
-                    f"Rotation logits must be finite and of shape ({size}, 4 or "
-                    f"more). Received: rotation_logits.shape={logits.shape}, finite="
+                    f"Rotation logits must be finite and of shape ({size}, 4, 5 or "
+                    f"8). Received: rotation_logits.shape={logits.shape}, finite="
                     f"{bool(np.isfinite(logits).all())}. Pass the output of the "
                     "rotation head."
                 )
-            predicted = np.argmax(logits[:count, :4], axis=1)
+            four = rotation.rotation_scores(tf.constant(logits[:count]))
+            predicted = np.argmax(four, axis=1)
             confusion[turns] += np.bincount(predicted, minlength=4)
     return float(np.trace(confusion) / confusion.sum()), confusion
 

@@ -14,27 +14,36 @@ class _Linear(keras.layers.Layer):
         self,
         units: int,
         *,
-        spectral_norm: bool = False,
+        spectral_norm: str | None = None,
+        use_bias: bool = True,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        _check_positive("units", units)
         self.units = units
+        self.use_bias = use_bias
         # An initializer has its seed from birth: shared, it would give every kernel
         # the same numbers. A clone draws a seed of its own.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.spectral_norm = (
-            SpectralNorm(name="spectral_norm") if spectral_norm else None
+            None
+            if spectral_norm is None
+            else SpectralNorm(spectral_norm, name="spectral_norm")
         )
 
     def _build_weights(self, kernel_shape):
         self.kernel = self.add_weight(
             shape=kernel_shape, initializer=self.kernel_initializer, name="kernel"
         )
-        self.bias = self.add_weight(
-            shape=(self.units,), initializer=self.bias_initializer, name="bias"
+        self.bias = (
+            self.add_weight(
+                shape=(self.units,), initializer=self.bias_initializer, name="bias"
+            )
+            if self.use_bias
+            else None
         )
         if self.spectral_norm is not None:
             self.spectral_norm.build(kernel_shape)
@@ -45,13 +54,18 @@ class _Linear(keras.layers.Layer):
             return kernel
         return self.spectral_norm(kernel, training=training)
 
+    def _add_bias(self, outputs):
+        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+
 
 class Dense(_Linear):
     """`outputs = inputs @ kernel + bias`, the kernel spectrally normalized if asked.
 
     Args:
         units: int. Output features.
-        spectral_norm: bool. Divide the kernel by its largest singular value.
+        spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
+            while the kernel is divided by its largest singular value.
+        use_bias: bool.
         kernel_initializer: as `keras.initializers.get` takes it.
         bias_initializer: the same.
 
@@ -64,17 +78,21 @@ class Dense(_Linear):
         self._build_weights((input_shape[-1], self.units))
 
     def call(self, inputs, training=False):
-        return tf.matmul(inputs, self._effective_kernel(training)) + self.bias
+        return self._add_bias(tf.matmul(inputs, self._effective_kernel(training)))
 
 
 class Conv2D(_Linear):
-    """3x3 convolution, zero padded, that keeps, doubles or halves the resolution.
+    """Convolution, zero padded ("SAME"), that may double or halve the resolution.
 
     Args:
         units: int. Output channels.
+        kernel_size: int. Height and width of the kernel.
+        strides: int. The output has `ceil(size / strides)` rows and columns.
         resample: "none"; "up" (insert zeros, then convolve); "down" (convolve, then
-            average 2x2 windows).
-        spectral_norm: bool. Divide the stored kernel by its largest singular value.
+            average 2x2 windows). The latter two want kernel size 1 or 3 and strides 1.
+        spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
+            while the stored kernel is divided by its largest singular value.
+        use_bias: bool.
         kernel_initializer: as `keras.initializers.get` takes it.
         bias_initializer: the same.
 
@@ -84,23 +102,103 @@ class Conv2D(_Linear):
         training: bool. Whether the spectral-norm vector advances.
 
     Raises:
-        ValueError: `resample` is none of the three.
+        ValueError: `resample` is none of the three, or does not go with the kernel
+            size and the strides; a size is below 1.
     """
 
-    def __init__(self, units: int, *, resample: str = "none", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        kernel_size: int = 3,
+        strides: int = 1,
+        resample: str = "none",
+        **kwargs,
+    ):
         super().__init__(units, **kwargs)
+        _check_positive("kernel_size", kernel_size)
+        _check_positive("strides", strides)
         if resample not in RESAMPLED_CONVS:
             raise ValueError(
                 f"`resample` must be one of {sorted(RESAMPLED_CONVS)}. Received: "
                 f"resample={resample!r}."
             )
+        if resample != "none" and (kernel_size not in (1, 3) or strides != 1):
+            raise ValueError(
+                "A resampling convolution must have kernel size 1 or 3 and strides 1. "
+                f"Received: resample={resample!r}, kernel_size={kernel_size}, "
+                f"strides={strides}. Other sizes take resample='none'."
+            )
+        self.kernel_size = kernel_size
+        self.strides = strides
         self.resample = resample
 
     def build(self, input_shape):
-        self._build_weights((3, 3, input_shape[-1], self.units))
+        size = self.kernel_size
+        self._build_weights((size, size, input_shape[-1], self.units))
 
     def call(self, inputs, training=False):
-        outputs = RESAMPLED_CONVS[self.resample](
-            inputs, self._effective_kernel(training)
+        kernel = self._effective_kernel(training)
+        if self.resample == "none":
+            outputs = tf.nn.conv2d(inputs, kernel, self.strides, padding="SAME")
+        else:
+            outputs = RESAMPLED_CONVS[self.resample](inputs, kernel)
+        return self._add_bias(outputs)
+
+
+class Conv2DTranspose(_Linear):
+    """Transposed convolution: each input pixel adds a scaled kernel to the output.
+
+    The output is `strides` times as large as the input. It is the gradient of a
+    "SAME" convolution with these strides with respect to its input.
+
+    The kernel is `(size, size, units, channels)`, so the last axis, which spectral
+    normalization keeps as columns, holds the INPUT channels; so it does in
+    compare_gan.
+
+    Args:
+        units: int. Output channels.
+        kernel_size: int. Height and width of the kernel.
+        strides: int. Output rows per input row; columns alike.
+        spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
+            while the stored kernel is divided by its largest singular value.
+        use_bias: bool.
+        kernel_initializer: as `keras.initializers.get` takes it.
+        bias_initializer: the same.
+
+    Call arguments:
+        inputs: float tensor, `(batch, height, width, channels)`; height and width
+            are static.
+        training: bool. Whether the spectral-norm vector advances.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+
+    def __init__(self, units: int, kernel_size: int, strides: int, **kwargs):
+        super().__init__(units, **kwargs)
+        _check_positive("kernel_size", kernel_size)
+        _check_positive("strides", strides)
+        self.kernel_size = kernel_size
+        self.strides = strides
+
+    def build(self, input_shape):
+        size = self.kernel_size
+        self._build_weights((size, size, self.units, input_shape[-1]))
+
+    def call(self, inputs, training=False):
+        batch, height, width, _ = inputs.shape
+        batch = tf.shape(inputs)[0] if batch is None else batch
+        size = self.strides * height, self.strides * width
+        outputs = tf.nn.conv2d_transpose(
+            inputs,
+            self._effective_kernel(training),
+            output_shape=[batch, *size, self.units],
+            strides=self.strides,
+            padding="SAME",
         )
-        return tf.nn.bias_add(outputs, self.bias)
+        return self._add_bias(outputs)
+
+
+def _check_positive(name, value):
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")

@@ -1,10 +1,10 @@
-"""3x3 convolutions that change the resolution, in their cheapest exact form.
+"""Convolutions that change the resolution, in their cheapest exact form.
 
 The networks of compare_gan upsample by inserting zeros before a convolution and
 downsample by averaging after one. Written so, three quarters of the multiplications
 meet an inserted zero, or compute four values to keep their mean. These forms give
-the same numbers up to rounding. All take a 3x3 kernel, `(3, 3, in, out)`, images
-`(batch, height, width, in)`, NHWC, zero padding, and add no bias.
+the same numbers up to rounding. All take a 3x3 or a 1x1 kernel, `(k, k, in, out)`,
+images `(batch, height, width, in)`, NHWC, zero padding, and add no bias.
 """
 
 import tensorflow as tf
@@ -15,15 +15,40 @@ def conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
 
 
-def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Zero insertion (values at even places), then a convolution.
+def insert_zeros(images: tf.Tensor) -> tf.Tensor:
+    """Doubles height and width: values at even places, zeros between.
 
-    Equal to one transposed convolution with stride 2 and the kernel turned by 180
-    degrees: a quarter of the multiplications.
+    Returns:
+        `(batch, 2 * height, 2 * width, channels)`.
+    """
+    _, height, width, channels = images.shape
+    # An axis of length 1 after rows and columns each, padded to 2, then merged.
+    apart = tf.reshape(images, (-1, height, 1, width, 1, channels))
+    apart = tf.pad(apart, [[0, 0], [0, 0], [0, 1], [0, 0], [0, 1], [0, 0]])
+    return tf.reshape(apart, (-1, 2 * height, 2 * width, channels))
+
+
+def average_pool(images: tf.Tensor) -> tf.Tensor:
+    """Means of 2x2 windows; one at an odd border divides by what it holds.
+
+    Returns:
+        `(batch, ceil(height / 2), ceil(width / 2), channels)`.
+    """
+    return tf.nn.avg_pool2d(images, 2, strides=2, padding="SAME")
+
+
+def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Zero insertion, then a convolution.
+
+    A 1x1 kernel gives zeros where the zeros are: it runs before the insertion. A 3x3
+    kernel is equal to one transposed convolution with stride 2 and the kernel turned
+    by 180 degrees. Both take a quarter of the multiplications.
 
     Returns:
         `(batch, 2 * height, 2 * width, out)`.
     """
+    if kernel.shape[0] == 1:
+        return insert_zeros(conv(images, kernel))
     batch = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
     _, height, width, _ = images.shape
     turned = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
@@ -39,17 +64,20 @@ def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def conv_downsample(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """A convolution, then the mean of each 2x2 window.
 
-    Both are linear, so the 2x2 mean may come first, at stride 1, and the convolution
-    then runs at stride 2: a quarter of the positions. Windows at the border of an odd
-    size hold fewer than four values, where the two do not commute: those sizes take
-    the plain form.
+    Both are linear, so the 2x2 mean may come first. Before a 1x1 kernel it is the
+    pooling itself. Before a 3x3 kernel it runs at stride 1 and the convolution at
+    stride 2: a quarter of the positions. Windows at the border of an odd size hold
+    fewer than four values, where the mean and a 3x3 kernel do not commute: those
+    sizes take the plain form.
 
     Returns:
         `(batch, ceil(height / 2), ceil(width / 2), out)`.
     """
     _, height, width, _ = images.shape
+    if kernel.shape[0] == 1:
+        return conv(average_pool(images), kernel)
     if height % 2 or width % 2:
-        return tf.nn.avg_pool2d(conv(images, kernel), 2, strides=2, padding="SAME")
+        return average_pool(conv(images, kernel))
     padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
     means = tf.nn.avg_pool2d(padded, 2, strides=1, padding="VALID")
     return tf.nn.conv2d(means, kernel, strides=2, padding="VALID")

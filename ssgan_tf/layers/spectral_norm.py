@@ -1,23 +1,34 @@
 """Spectral normalization as a reparametrization of a kernel."""
 
+import math
+
 import keras
 import tensorflow as tf
 
 # Guards the normalization of a zero vector; compare_gan's value.
 EPSILON = 1e-12
 
+VECTORS = ("auto", "left", "right")
+
 
 class SpectralNorm(keras.layers.Layer):
     """Divides a kernel by an estimate of its largest singular value.
 
-        W = reshape(kernel, (rows, channels))      channels: the kernel's last axis
-        v = W^T u / |W^T u|,   u' = W v / |W v|    one power iteration per call
-        sigma = u'^T W v,      output = kernel / sigma
+        W = reshape(kernel, (rows, columns))       columns: the kernel's last axis
+
+    One power iteration per call, from the singular vector u that the layer keeps:
+
+        left:   v = W^T u / |W^T u|,   u' = W v / |W v|,     sigma = u'^T W v
+        right:  v = u W^T / |u W^T|,   u' = v W / |v W|,     sigma = v W u'^T
+
+        output = kernel / sigma
+
+    Both converge to the same sigma; they differ in what a checkpoint holds.
 
     The stored kernel stays raw, and the gradient passes through sigma but not
-    through u and v: d|W/sigma| = G / sigma - <G, W> / sigma^2 u v^T. (Keras's own
-    `SpectralNormalization` overwrites the kernel and has no gradient through sigma:
-    a projection, not this.)
+    through u and v: d|W/sigma| = G / sigma - <G, W> / sigma^2 a b^T, with a and b
+    the left and the right vector. (Keras's own `SpectralNormalization` overwrites
+    the kernel and has no gradient through sigma: a projection, not this.)
 
     `training=True` stores u'. `training=False` runs the same iteration from the
     stored vector and stores nothing, so inference is a pure function.
@@ -25,13 +36,31 @@ class SpectralNorm(keras.layers.Layer):
     The vector is float32 whatever the kernel's dtype. Under several replicas every
     replica computes the same update from the same kernel.
 
+    Args:
+        vector: the singular vector to keep, as weight `u`. "left", of shape
+            `(rows, 1)`; "right", `(1, columns)`; "auto", the one with fewer entries,
+            left when they are equal.
+
     Call arguments:
-        kernel: float tensor of rank 2 or more, last axis the output channels.
+        kernel: float tensor of rank 2 or more.
         training: bool. Whether the vector advances.
+
+    Raises:
+        ValueError: `vector` is none of the three, or the kernel's rank is below 2.
 
     Reference:
         - Miyato et al., 2018, algorithm 1, https://arxiv.org/abs/1802.05957
     """
+
+    def __init__(self, vector: str = "left", **kwargs):
+        super().__init__(**kwargs)
+        if vector not in VECTORS:
+            raise ValueError(
+                f"The singular vector to keep must be one of {list(VECTORS)}. "
+                f"Received: vector={vector!r}. A layer without spectral normalization "
+                "takes spectral_norm=None."
+            )
+        self.vector = vector
 
     def build(self, kernel_shape):
         if len(kernel_shape) < 2:
@@ -39,11 +68,12 @@ class SpectralNorm(keras.layers.Layer):
                 "A spectrally normalized kernel must have rank 2 or more. Received: "
                 f"kernel_shape={tuple(kernel_shape)}."
             )
-        rows = 1
-        for size in kernel_shape[:-1]:
-            rows *= size
+        rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
+        self.keeps_left = self.vector == "left" or (
+            self.vector == "auto" and rows <= columns
+        )
         self.u = self.add_weight(
-            shape=(rows, 1),
+            shape=(rows, 1) if self.keeps_left else (1, columns),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             dtype="float32",
             trainable=False,
@@ -52,13 +82,17 @@ class SpectralNorm(keras.layers.Layer):
 
     def call(self, kernel, training=False):
         matrix = tf.reshape(tf.cast(kernel, tf.float32), (-1, kernel.shape[-1]))
+        # The right vector of W is the left one of its transpose.
+        start = self.u if self.keeps_left else tf.transpose(self.u)
+        if not self.keeps_left:
+            matrix = tf.transpose(matrix)
         frozen = tf.stop_gradient(matrix)
         v = tf.math.l2_normalize(
-            tf.matmul(frozen, self.u, transpose_a=True), epsilon=EPSILON
+            tf.matmul(frozen, start, transpose_a=True), epsilon=EPSILON
         )
         u = tf.math.l2_normalize(tf.matmul(frozen, v), epsilon=EPSILON)
         if training:
-            self.u.assign(u)
+            self.u.assign(u if self.keeps_left else tf.transpose(u))
         sigma = tf.reduce_sum(u * tf.matmul(matrix, v))
         return kernel / tf.cast(sigma, kernel.dtype)
 

@@ -1,4 +1,4 @@
-"""Residual generators and discriminators with pre-activation blocks.
+"""Residual networks with pre-activation blocks.
 
 Layers carry compare_gan's names (`B1/up_conv1`, `final_norm`, `disc_final_fc`), so a
 variable's path here is its name there.
@@ -10,10 +10,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from ssgan_tf import rotation
-from ssgan_tf.layers import Conv2D, Dense
-
-NormFactory = Callable[..., keras.layers.Layer]
+from ssgan_tf.layers import Conv2D, Dense, SelfAttention
+from ssgan_tf.layers.resampling import average_pool, insert_zeros
+from ssgan_tf.networks.composite import Composite
+from ssgan_tf.networks.generator import Generator
+from ssgan_tf.networks.spec import GeneratorSpec, NormFactory
 
 
 class Stage(NamedTuple):
@@ -23,7 +24,7 @@ class Stage(NamedTuple):
     resample: str
 
 
-class ResNetBlock(keras.layers.Layer):
+class ResNetBlock(Composite, keras.layers.Layer):
     """Pre-activation residual block with a convolution on the shortcut.
 
         y = conv2(relu(norm2(conv1(relu(norm1(x)))))) + conv_shortcut(x)
@@ -33,202 +34,277 @@ class ResNetBlock(keras.layers.Layer):
 
     Args:
         stage: `Stage`. Channels and resampling.
+        in_channels: int. Channels of the input.
         norm: None, or what makes a normalization layer from a `name`.
-        spectral_norm: bool. Normalize all three kernels.
-        kernel_initializer: of all three kernels.
+        norm_prefix: str. The norms are named so, and 1 and 2.
+        shortcut: int. Kernel size of the shortcut; 0 for a block without shortcut.
+        spectral_norm: None or the vector kept, for all kernels.
+        kernel_initializer: of all kernels.
 
     Call arguments:
         inputs: float tensor, `(batch, height, width, in_channels)`.
-        latents: float tensor, `(batch, latent_dim)`, for modulated norms.
+        latents: float tensor, `(batch, n)`, for modulated norms.
+        label_vectors: float tensor, `(batch, m)`, for conditional norms.
         training: bool.
     """
 
     def __init__(
         self,
         stage: Stage,
+        in_channels: int,
         *,
         norm: NormFactory | None,
-        spectral_norm: bool,
-        kernel_initializer,
-        **kwargs,
+        norm_prefix: str = "bn",
+        shortcut: int = 3,
+        name: str,
+        **kernels,
     ):
-        super().__init__(**kwargs)
+        super().__init__(name=name)
+        channels, resample = stage
 
-        def conv(resample: str, suffix: str) -> Conv2D:
+        def conv(resample: str, suffix: str, kernel_size: int = 3) -> Conv2D:
             prefix = "same" if resample == "none" else resample
             return Conv2D(
-                stage.channels,
+                channels,
+                kernel_size,
                 resample=resample,
-                spectral_norm=spectral_norm,
-                kernel_initializer=kernel_initializer,
                 name=f"{prefix}_{suffix}",
+                **kernels,
             )
 
-        upsamples = stage.resample == "up"
-        self.channels = stage.channels
-        self.shortcut = conv(stage.resample, "conv_shortcut")
+        upsamples = resample == "up"
+        self.shortcut = conv(resample, "conv_shortcut", shortcut) if shortcut else None
         self.conv1 = conv("up" if upsamples else "none", "conv1")
-        self.conv2 = conv("none" if upsamples else stage.resample, "conv2")
-        self.norm1 = norm(name="bn1") if norm else None
-        self.norm2 = norm(name="bn2") if norm else None
+        self.conv2 = conv("none" if upsamples else resample, "conv2")
+        self.norm1 = norm(name=f"{norm_prefix}1") if norm else None
+        self.norm2 = norm(name=f"{norm_prefix}2") if norm else None
 
-    def build(self, inputs_shape, latents_shape=None):
-        hidden_shape = (*inputs_shape[:-1], self.channels)
-        self.shortcut.build(inputs_shape)
-        self.conv1.build(inputs_shape)
-        self.conv2.build(hidden_shape)
-        for norm, shape in ((self.norm1, inputs_shape), (self.norm2, hidden_shape)):
-            if norm is not None:
-                norm.build(shape, latents_shape)
-
-    def call(self, inputs, latents=None, training=False):
+    def call(self, inputs, latents=None, label_vectors=None, training=False):
         outputs = inputs
         for norm, conv in ((self.norm1, self.conv1), (self.norm2, self.conv2)):
             if norm is not None:
-                outputs = norm(outputs, latents, training=training)
+                outputs = norm(outputs, latents, label_vectors, training=training)
             outputs = conv(tf.nn.relu(outputs), training=training)
+        if self.shortcut is None:
+            return outputs
         return outputs + self.shortcut(inputs, training=training)
 
 
-class ResNetGenerator(keras.Model):
-    """Latent to image: linear layer, residual blocks, norm, ReLU, convolution, sigmoid.
+class _NormConv(Composite, keras.layers.Layer):
+    """Norm, ReLU, convolution: a quarter of a bottleneck block."""
 
-    Args:
-        latent_dim: int. Size of z.
-        image_shape: `(size, size, channels)`.
-        start: `(size, channels)` of the map that the linear layer makes.
-        stages: the blocks, in order; each "up" doubles the size.
-        norm: makes a normalization layer from a `name`.
-        spectral_norm: bool. Normalize every kernel.
-        kernel_initializer: of every kernel.
-
-    Call arguments:
-        latents: float tensor, `(batch, latent_dim)`.
-        training: bool. Batch moments if True, moving moments if False.
-
-    Returns:
-        Images, `(batch, size, size, channels)`, float in [0, 1].
-    """
-
-    def __init__(
-        self,
-        *,
-        latent_dim: int,
-        image_shape: tuple[int, int, int],
-        start: tuple[int, int],
-        stages: Sequence[Stage],
-        norm: NormFactory,
-        spectral_norm: bool,
-        kernel_initializer,
-        name: str = "generator",
-    ):
+    def __init__(self, channels, kernel_size, resample, *, norm, name, **kernels):
         super().__init__(name=name)
-        common = dict(
-            spectral_norm=spectral_norm, kernel_initializer=kernel_initializer
+        self.norm = norm(name="bn") if norm else None
+        self.conv = Conv2D(
+            channels,
+            kernel_size,
+            resample=resample,
+            name=f"{kernel_size}x{kernel_size}_conv",
+            **kernels,
         )
-        size, channels = start
-        self.latent_dim = latent_dim
-        self.image_shape = tuple(image_shape)
-        self.start_shape = (size, size, channels)
-        self.fc_noise = Dense(size * size * channels, name="fc_noise", **common)
-        self.blocks = [
-            ResNetBlock(stage, norm=norm, name=f"B{i + 1}", **common)
-            for i, stage in enumerate(stages)
-        ]
-        self.final_norm = norm(name="final_norm")
-        self.final_conv = Conv2D(image_shape[-1], name="final_conv", **common)
-        self.build((None, latent_dim))
 
-    def build(self, latents_shape):
-        self.fc_noise.build(latents_shape)
-        shape = (None, *self.start_shape)
-        for block in self.blocks:
-            block.build(shape, latents_shape)
-            shape = (*shape[:-1], block.channels)
-        self.final_norm.build(shape, latents_shape)
-        self.final_conv.build(shape)
-        self.built = True
-
-    def call(self, latents, training=False):
-        outputs = self.fc_noise(latents, training=training)
-        outputs = tf.reshape(outputs, (-1, *self.start_shape))
-        for block in self.blocks:
-            outputs = block(outputs, latents, training=training)
-        outputs = tf.nn.relu(self.final_norm(outputs, latents, training=training))
-        return tf.sigmoid(self.final_conv(outputs, training=training))
+    def call(self, inputs, latents=None, label_vectors=None, training=False):
+        outputs = inputs
+        if self.norm is not None:
+            outputs = self.norm(outputs, latents, label_vectors, training=training)
+        return self.conv(tf.nn.relu(outputs), training=training)
 
 
-class ResNetDiscriminator(keras.Model):
-    """Image to a true/fake logit and, on the same trunk, rotation logits.
+class _IdentityShortcut(Composite, keras.layers.Layer):
+    """Shortcut that keeps the channels that it can: drops some, or adds some."""
 
-    Blocks, ReLU, global mean; one linear layer gives the logit and another one the
-    rotation logits.
+    def __init__(self, stage: Stage, in_channels: int, *, name, **kernels):
+        super().__init__(name=name)
+        self.stage = stage
+        missing = stage.channels - in_channels
+        self.add_channels = None
+        if missing > 0:
+            self.add_channels = Conv2D(missing, 1, name="add_channels", **kernels)
+
+    def call(self, inputs, training=False):
+        channels, resample = self.stage
+        outputs = inputs[..., :channels]
+        if resample == "up":
+            outputs = insert_zeros(outputs)
+        if resample == "down":
+            outputs = average_pool(outputs)
+        if self.add_channels is not None:
+            added = self.add_channels(outputs, training=training)
+            outputs = tf.concat([outputs, added], axis=-1)
+        return outputs
+
+
+class BottleneckBlock(Composite, keras.layers.Layer):
+    """BigGAN-deep's block: 1x1, 3x3, 3x3, 1x1 convolutions and an identity shortcut.
+
+    The middle has a quarter of the larger number of channels. G changes the resolution
+    before the first 3x3 convolution, D before the last 1x1 one. Channels that are too
+    many are dropped from the shortcut, missing ones are made by a 1x1 convolution.
 
     Args:
-        image_shape: `(size, size, channels)`.
-        stages: the blocks, in order; each "down" halves the size.
-        spectral_norm: bool. Normalize every kernel, both heads included.
-        rotation_head: bool. Whether there is a rotation head.
-        kernel_initializer: of every kernel.
+        stage: `Stage`. Channels and resampling.
+        in_channels: int. Channels of the input.
+        norm: None, or what makes a normalization layer from a `name`.
+        spectral_norm: None or the vector kept, for all kernels.
+        kernel_initializer: of all kernels.
 
-    Call arguments:
-        images: float tensor, `(batch, size, size, channels)`, in [0, 1].
-        training: bool. Whether the spectral-norm vectors advance.
-
-    Returns:
-        dict: `logits` (batch, 1), `features` (batch, channels), the input of the
-        linear layers, and with a rotation head `rotation_logits` (batch, 4).
+    Call arguments: those of `ResNetBlock`.
 
     Reference:
-        - Chen et al., 2019, figure 1, https://arxiv.org/abs/1811.11212
+        - Brock et al., 2019, appendix B, https://arxiv.org/abs/1809.11096
     """
 
     def __init__(
         self,
+        stage: Stage,
+        in_channels: int,
         *,
-        image_shape: tuple[int, int, int],
-        stages: Sequence[Stage],
-        spectral_norm: bool,
-        rotation_head: bool,
-        kernel_initializer,
-        name: str = "discriminator",
+        norm: NormFactory | None,
+        name: str,
+        **kernels,
     ):
         super().__init__(name=name)
-        common = dict(
-            spectral_norm=spectral_norm, kernel_initializer=kernel_initializer
+        channels, resample = stage
+        middle = max(in_channels, channels) // 4
+        table = (
+            (middle, 1, "none"),
+            (middle, 3, "up" if resample == "up" else "none"),
+            (middle, 3, "none"),
+            (channels, 1, "down" if resample == "down" else "none"),
         )
-        self.image_shape = tuple(image_shape)
-        self.blocks = [
-            ResNetBlock(stage, norm=None, name=f"B{i + 1}", **common)
-            for i, stage in enumerate(stages)
+        self.convs = [
+            _NormConv(*row, norm=norm, name=f"conv{i + 1}", **kernels)
+            for i, row in enumerate(table)
         ]
-        self.logit_head = Dense(1, name="disc_final_fc", **common)
-        self.rotation_head = (
-            Dense(rotation.NUM_ROTATIONS, name="score_classify", **common)
-            if rotation_head
-            else None
+        self.shortcut = _IdentityShortcut(
+            stage, in_channels, name="shortcut", **kernels
         )
-        self.build((None, *image_shape))
 
-    def build(self, images_shape):
-        shape = images_shape
-        for block in self.blocks:
-            block.build(shape)
-            shape = (*shape[:-1], block.channels)
-        self.logit_head.build((None, shape[-1]))
-        if self.rotation_head is not None:
-            self.rotation_head.build((None, shape[-1]))
-        self.built = True
+    def call(self, inputs, latents=None, label_vectors=None, training=False):
+        outputs = inputs
+        for conv in self.convs:
+            outputs = conv(outputs, latents, label_vectors, training=training)
+        return outputs + self.shortcut(inputs, training=training)
 
-    def call(self, images, training=False):
-        hidden = images
-        for block in self.blocks:
-            hidden = block(hidden, training=training)
-        features = tf.reduce_mean(tf.nn.relu(hidden), axis=[1, 2])
-        outputs = {
-            "features": features,
-            "logits": self.logit_head(features, training=training),
-        }
-        if self.rotation_head is not None:
-            outputs["rotation_logits"] = self.rotation_head(features, training=training)
-        return outputs
+
+class _Inputs(NamedTuple):
+    """What the layers of a generator get of the latents and the labels."""
+
+    first: tf.Tensor
+    latents: list[tf.Tensor]
+    label_vectors: list[tf.Tensor | None]
+
+
+def whole_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
+    """The linear layer and every norm get all of z, norms the labels as they are."""
+    return _Inputs(latents, [latents] * num_blocks, [label_vectors] * num_blocks)
+
+
+def split_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
+    """BigGAN's hierarchical z: equal pieces, the first for the linear layer.
+
+    A block's norms get its piece of z, and beside the labels the same piece.
+    """
+    first, *pieces = tf.split(latents, num_blocks + 1, axis=1)
+    vectors = [None] * num_blocks
+    if label_vectors is not None:
+        vectors = [tf.concat([piece, label_vectors], axis=1) for piece in pieces]
+    return _Inputs(first, pieces, vectors)
+
+
+def joined_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
+    """BigGAN-deep: everything gets z and the labels, one beside the other."""
+    if label_vectors is None:
+        return whole_latents(latents, None, num_blocks)
+    joined = tf.concat([latents, label_vectors], axis=1)
+    return whole_latents(joined, joined, num_blocks)
+
+
+class ResNetGenerator(Generator):
+    """Linear layer, residual blocks, norm, ReLU, convolution, sigmoid.
+
+    Args:
+        spec: `GeneratorSpec`.
+        start: `(size, channels)` of the map that the linear layer makes.
+        blocks: `(name, stage)` per block, in order; each "up" doubles the size.
+        block: makes a block, as `ResNetBlock`.
+        attention: str or None. Name of the block that self-attention follows.
+        deal: what the layers get of z and the labels: `whole_latents`,
+            `split_latents` or `joined_latents`.
+        class_embedding: int. Size of the embedding of the label that all norms share;
+            0 for the one-hot label itself.
+        final_norm: makes the norm after the blocks; None is `spec.norm`.
+        final_norm_name: str or None. None for neither norm nor ReLU there.
+        ends_normalized: bool. Whether spectral normalization reaches the first and the
+            last layer.
+        to_images: makes images in [0, 1] of the last layer's output.
+
+    Raises:
+        ValueError: z cannot be split into as many pieces as asked.
+    """
+
+    def __init__(
+        self,
+        spec: GeneratorSpec,
+        *,
+        start: tuple[int, int],
+        blocks: Sequence[tuple[str, Stage]],
+        block: Callable[..., keras.layers.Layer] = ResNetBlock,
+        attention: str | None = None,
+        deal: Callable[..., _Inputs] = whole_latents,
+        class_embedding: int = 0,
+        final_norm: NormFactory | None = None,
+        final_norm_name: str | None = "final_norm",
+        ends_normalized: bool = True,
+        to_images: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
+    ):
+        super().__init__(spec)
+        if deal is split_latents and spec.latent_dim % (len(blocks) + 1):
+            raise ValueError(
+                "A hierarchical z is split into equal pieces, one for each of the "
+                f"{len(blocks)} blocks and one for the linear layer. Received: "
+                f"z_dim={spec.latent_dim}. Choose a multiple of {len(blocks) + 1}."
+            )
+        size, channels = start
+        self.start_shape = (size, size, channels)
+        self.deal = deal
+        self.to_images = to_images
+        ends = spec.kernels if ends_normalized else spec.raw_kernels
+        self.class_embedding = None
+        if class_embedding and spec.num_classes:
+            self.class_embedding = Dense(
+                class_embedding, use_bias=False, name="embed_y", **spec.raw_kernels
+            )
+        self.fc_noise = Dense(size * size * channels, name="fc_noise", **ends)
+        self.blocks = []
+        for name, stage in blocks:
+            self.blocks.append(
+                block(stage, channels, norm=spec.norm, name=name, **spec.kernels)
+            )
+            channels = stage.channels
+        self.attention_after = attention
+        self.attention = None
+        if attention:
+            self.attention = SelfAttention(name="non_local_block", **spec.kernels)
+        self.final_norm = None
+        if final_norm_name:
+            self.final_norm = (final_norm or spec.norm)(name=final_norm_name)
+        self.final_conv = Conv2D(spec.image_shape[-1], name="final_conv", **ends)
+        self.finish()
+
+    def images(self, latents, label_vectors, training):
+        if self.class_embedding is not None:
+            label_vectors = self.class_embedding(label_vectors, training=training)
+        first, *dealt = self.deal(latents, label_vectors, len(self.blocks))
+        outputs = self.fc_noise(first, training=training)
+        outputs = tf.reshape(outputs, (-1, *self.start_shape))
+        for block, *modulation in zip(self.blocks, *dealt, strict=True):
+            outputs = block(outputs, *modulation, training=training)
+            if block.name == self.attention_after:
+                outputs = self.attention(outputs, training=training)
+        if self.final_norm is not None:
+            outputs = tf.nn.relu(
+                self.final_norm(outputs, latents, label_vectors, training=training)
+            )
+        return self.to_images(self.final_conv(outputs, training=training))

@@ -15,14 +15,57 @@ from collections.abc import Sequence
 import gin
 from gin import config_parser
 
+from ssgan_tf.config.checks import ConfigError
+
 # compare_gan's names that have another name here.
 ALIASES = {
     "tf.train.AdamOptimizer": "adam",
     "run_config.tf_random_seed": "run_config.seed",
     "tf.random.normal": "normal",
     "tf.random.uniform": "uniform",
+} | {
+    f"{network}.{player}.{theirs}": f"{player[0]}.{ours}"
+    for network in ("resnet_biggan", "resnet_biggan_deep")
+    for player in ("Generator", "Discriminator")
+    for theirs, ours in (("ch", "width"), ("blocks_with_attention", "attention"))
 }
-VALUE_ALIASES = {"options.architecture": {"resnet_cifar_arch": "resnet_cifar"}}
+VALUE_ALIASES = {
+    "options.architecture": {
+        f"{name}_arch": name
+        for name in (
+            "dcgan",
+            "resnet5",
+            "resnet30",
+            "resnet_biggan",
+            "resnet_biggan_deep",
+            "resnet_cifar",
+            "resnet_stl",
+            "sndcgan",
+        )
+    },
+    "dataset.name": {
+        "imagenet_128": "imagenet128",
+        "lsun-bedroom": "lsun_bedroom",
+        "celeb_a_hq_128": "celeb_a_hq",
+    },
+}
+# What compare_gan sets by itself and what follows from another parameter here: the
+# same value is read and left out, another one is refused. A name stands for that
+# parameter's value.
+_IMPLIED = {
+    "eval_z.distribution_fn": "z.distribution_fn",
+    "resnet_biggan.Generator.embed_y": "ModularGAN.conditional",
+    "resnet_biggan_deep.Generator.embed_y": "ModularGAN.conditional",
+    "resnet_biggan.Discriminator.project_y": "ModularGAN.conditional",
+    "resnet_biggan_deep.Discriminator.project_y": "ModularGAN.conditional",
+    "resnet_cifar.Discriminator.project_y": "ModularGAN.conditional",
+    "S3GAN.project_y": "ModularGAN.conditional",
+    "resnet_biggan.Generator.hierarchical_z": True,
+}
+_IMPLIED_DEFAULTS = {
+    "z.distribution_fn": "@uniform",
+    "ModularGAN.conditional": "False",
+}
 
 # What a config may bind: the parameters of each factory, for suggestions in errors.
 _CONFIGURABLES: dict[str, list[str]] = {}
@@ -39,13 +82,9 @@ def configurable(name: str, denylist: Sequence[str] = ()):
     return register
 
 
-class ConfigError(ValueError):
-    """A config that cannot be used; the message names every line that is wrong."""
-
-
 def config_dir() -> pathlib.Path:
     """The folder of the shipped gin files: in the installed package or beside it."""
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
     installed = package / "gin_configs"
     return installed if installed.is_dir() else package.parent / "gin_configs"
 
@@ -59,11 +98,61 @@ def find_config(name: str) -> pathlib.Path:
     for path in (pathlib.Path(name), config_dir() / name):
         if path.is_file():
             return path
-    shipped = sorted(path.name for path in config_dir().glob("*.gin"))
+    shipped = sorted(
+        path.name for path in config_dir().iterdir() if path.suffix in _SUFFIXES
+    )
     raise ConfigError(
         "`--gin_config` must be a file or the name of a shipped config. Received: "
         f"--gin_config={name}. Shipped: {', '.join(shipped)}."
     )
+
+
+_SUFFIXES = (".gin", ".sweep")
+
+
+def sweep_rows(name: str) -> dict[str, str]:
+    """The rows of a sweep file: name of the row -> its bindings, as gin text.
+
+    A row starts with a line `[name]` and goes on to the next one. The text has empty
+    lines where the other rows are, so that errors name the right line.
+
+    Args:
+        name: as `find_config` takes it.
+
+    Raises:
+        ConfigError: there is no such file, or it has no row, or two of one name.
+    """
+    path = find_config(name)
+    rows: dict[str, list[str]] = {}
+    row = None
+    for number, line in enumerate(_read(path).splitlines()):
+        if match := re.fullmatch(r"\[(.+)\]", line.strip()):
+            row = match[1]
+            if row in rows:
+                raise ConfigError(f"{path}:{number + 1}: a second row [{row}].")
+            rows[row] = (number + 1) * [""]
+        elif row is not None:
+            rows[row].append(line)
+        elif line.strip() and not line.startswith("#"):
+            raise ConfigError(f"{path}:{number + 1}: a line before the first [row].")
+    if not rows:
+        raise ConfigError(f"A sweep file must have rows. Received: {path}, with none.")
+    return {row: "\n".join(lines) for row, lines in rows.items()}
+
+
+def _source(name: str) -> tuple[str, str]:
+    """Text and name of what `--gin_config` names: a file, or `FILE.sweep#row`."""
+    file, hash_sign, row = name.partition("#")
+    if not hash_sign and not file.endswith(".sweep"):
+        path = find_config(name)
+        return _read(path), str(path)
+    rows = sweep_rows(file)
+    if row not in rows:
+        raise ConfigError(
+            "`--gin_config` must name a row of a sweep file as FILE#ROW. Received: "
+            f"--gin_config={name}. Rows: {', '.join(rows)}."
+        )
+    return rows[row], str(find_config(file))
 
 
 class _Text:
@@ -119,6 +208,8 @@ class _Parser:
         self.errors: list[str] = []
         self._used: dict[str, str] = {}
         self._defined: dict[str, str] = {}
+        self._bound: dict[str, str] = {}
+        self._implied: dict[str, tuple[str, str]] = {}
 
     def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
         """Binds all statements of a text; files that it includes come along."""
@@ -171,9 +262,26 @@ class _Parser:
                     f"line uses it.{hint}"
                 )
 
+    def check_implied(self) -> None:
+        """Adds an error for each implied parameter that is bound to another value."""
+        for key, (value, place) in self._implied.items():
+            implied = _IMPLIED[key]
+            expected = repr(implied)
+            if isinstance(implied, str):
+                expected = self._bound.get(implied, _IMPLIED_DEFAULTS[implied])
+            if value != expected:
+                source = f", as {implied}" if isinstance(implied, str) else ""
+                self.errors.append(
+                    f"{place}: {key} = {value}: here it is always {expected}{source}."
+                )
+
     def _bind(self, key: str, value: str, place: str) -> None:
+        if key in _IMPLIED:
+            self._implied[key] = value, place
+            return
         if "." not in key:
             self._defined[key] = place
+        self._bound[key] = value
         self._try(f"{key} = {value}", place)
 
     def _try(self, line: str, place: str) -> None:
@@ -225,7 +333,8 @@ def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
     compare_gan's names are translated on the way.
 
     Args:
-        gin_configs: paths, or names of shipped files.
+        gin_configs: paths, or names of shipped files; `FILE.sweep#row` for one row of
+            a sweep file.
         gin_bindings: lines such as `options.batch_size = 32`; one text may hold
             several.
 
@@ -234,12 +343,13 @@ def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
             and the nearest legal name.
     """
     gin.clear_config()
-    sources = [(_read(path), str(path)) for path in map(find_config, gin_configs)]
+    sources = [_source(name) for name in gin_configs]
     sources += [(text, "--gin_bindings") for text in gin_bindings]
     parser = _Parser()
     for text, filename in sources:
         parser.parse(text, filename)
     parser.check_macros()
+    parser.check_implied()
     if parser.errors:
         raise ConfigError(
             "The configuration has lines that cannot be used:\n  "

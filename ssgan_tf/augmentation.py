@@ -1,0 +1,198 @@
+"""Differentiable augmentation of everything that D sees, real and fake alike.
+
+Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS
+2020, https://arxiv.org/abs/2006.10738. Pure functions of images and of uniform noise.
+The paper's images lie in [-1, 1], ours in [0, 1]: its offsets are halved here and its
+filling, 0, is mid-grey, 0.5. Nothing is clipped, as there.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+GREY = 0.5
+
+
+def brightness(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Adds one number in [-1/4, 1/4) to all of an image.
+
+        y = x + (u - 1/2) / 2
+
+    Args:
+        images: float, `(batch, size, size, channels)`, in [0, 1].
+        noise: `(batch, 1)`, u, uniform in [0, 1).
+    """
+    return images + 0.5 * (_per_image(noise, images.dtype) - 0.5)
+
+
+def saturation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Scales a pixel's distance from its grey by a factor in [0, 2).
+
+        y = m + 2 u (x - m),    m: mean over the pixel's channels
+
+    Leaves images of one channel as they are.
+
+    Args:
+        images: float, `(batch, size, size, channels)`.
+        noise: `(batch, 1)`, u, uniform in [0, 1).
+    """
+    mean = tf.reduce_mean(images, axis=3, keepdims=True)
+    return mean + 2.0 * _per_image(noise, images.dtype) * (images - mean)
+
+
+def contrast(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Scales the distance from the image's mean by a factor in [1/2, 3/2).
+
+        y = m + (u + 1/2) (x - m),    m: mean over the image's pixels and channels
+
+    Args:
+        images: float, `(batch, size, size, channels)`.
+        noise: `(batch, 1)`, u, uniform in [0, 1).
+    """
+    mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
+    return mean + (_per_image(noise, images.dtype) + 0.5) * (images - mean)
+
+
+def color(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Brightness, then saturation, then contrast, each by a column of the noise.
+
+    Args:
+        images: float, `(batch, size, size, channels)`, in [0, 1].
+        noise: `(batch, 3)`, uniform in [0, 1).
+    """
+    for column, adjust in enumerate((brightness, saturation, contrast)):
+        images = adjust(images, noise[:, column : column + 1])
+    return images
+
+
+def translation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Moves each image down and right by whole pixels; grey comes in.
+
+        y[i, j] = x[i - t_0, j - t_1],    t uniform on {-m, ..., m}, m = size // 8
+
+    Args:
+        images: float, `(batch, size, size, channels)`, static.
+        noise: `(batch, 2)`, of t_0 and t_1, uniform in [0, 1).
+    """
+    for axis in (1, 2):
+        size = images.shape[axis]
+        most = size // 8
+        paddings = [[most, most] if i == axis else [0, 0] for i in range(4)]
+        padded = tf.pad(images, paddings, constant_values=GREY)
+        # The window on the padded image starts at most - t, itself uniform.
+        start = 2 * most - _integers(noise[:, axis - 1], 2 * most + 1)
+        # Gathered, not multiplied with a permutation: accelerators round products.
+        images = tf.gather(
+            padded, start[:, None] + tf.range(size), axis=axis, batch_dims=1
+        )
+    return images
+
+
+def cutout(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Paints a square of half the size grey, at a random place.
+
+    Its side is c = size // 2; its centre is uniform over the image, so it may stick
+    out: first row and column uniform on {-(c // 2), ..., size - ceil(c / 2)}.
+
+    Args:
+        images: float, `(batch, size, size, channels)`, static.
+        noise: `(batch, 2)`, of the first row and column, uniform in [0, 1).
+    """
+    inside = []
+    for axis in (1, 2):
+        size = images.shape[axis]
+        side = size // 2
+        places = size + 1 - side % 2
+        first = _integers(noise[:, axis - 1], places)[:, None] - side // 2
+        pixels = tf.range(size)
+        inside.append((pixels >= first) & (pixels < first + side))
+    rows, columns = inside
+    square = rows[:, :, None, None] & columns[:, None, :, None]
+    return tf.where(square, tf.cast(GREY, images.dtype), images)
+
+
+class _Operation(NamedTuple):
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    noise_size: int
+
+
+OPERATIONS = {
+    "color": _Operation(color, 3),
+    "translation": _Operation(translation, 2),
+    "cutout": _Operation(cutout, 2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """A sequence of operations, each with random numbers of its own per image.
+
+    Example:
+
+        augmentation = Augmentation(("color", "cutout"))
+        noise = tf.random.stateless_uniform(
+            (batch, augmentation.noise_size), seed, alg="philox"
+        )
+        shown = augmentation(images, noise)
+
+    Attributes:
+        policy: names of operations, in the order in which they are applied.
+
+    Raises:
+        ValueError: `policy` is empty or names an unknown operation.
+    """
+
+    policy: tuple[str, ...] = ("color", "translation", "cutout")
+
+    def __post_init__(self):
+        if not self.policy or not set(self.policy) <= set(OPERATIONS):
+            raise ValueError(
+                f"`policy` must be a sequence of at least one of {tuple(OPERATIONS)}. "
+                f"Received: policy={self.policy!r}. For no augmentation, leave the "
+                "augmentation out."
+            )
+
+    @property
+    def noise_size(self) -> int:
+        """How many uniform numbers an image needs."""
+        return sum(OPERATIONS[name].noise_size for name in self.policy)
+
+    def __call__(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Augments image i by row i of the noise.
+
+        Args:
+            images: float, `(batch, size, size, channels)`, in [0, 1]; size and
+                channels are static.
+            noise: float, `(batch, noise_size)`, uniform in [0, 1).
+
+        Returns:
+            Tensor of the shape and dtype of `images`, differentiable with respect to
+            them; colors may leave [0, 1].
+
+        Raises:
+            ValueError: the noise has another shape.
+        """
+        if not noise.shape.is_compatible_with((images.shape[0], self.noise_size)):
+            raise ValueError(
+                "`noise` must have the shape (batch, noise_size) = "
+                f"{(images.shape[0], self.noise_size)}. Received: noise.shape="
+                f"{tuple(noise.shape)}. Draw `noise_size` numbers per image."
+            )
+        used = 0
+        for name in self.policy:
+            function, size = OPERATIONS[name]
+            images = function(images, noise[:, used : used + size])
+            used += size
+        return images
+
+
+def _per_image(noise: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """`(batch, 1)` -> `(batch, 1, 1, 1)`, to broadcast against images."""
+    return tf.cast(noise, dtype)[:, :, None, None]
+
+
+def _integers(noise: tf.Tensor, num: int) -> tf.Tensor:
+    """Uniform numbers in [0, 1) -> uniform integers in [0, num)."""
+    return tf.cast(tf.floor(noise * num), tf.int32)

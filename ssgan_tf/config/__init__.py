@@ -1,0 +1,27 @@
+"""Gin: the names a config may bind, and what a parsed config says.
+
+The names are compare_gan's where they still make sense (`options.batch_size`,
+`G.batch_norm_fn`, `SSGAN.rotated_batch_size`). Gin sits on the factories of this
+package and on nothing else: the layers and the train step know nothing of it.
+
+    parser.py      gin text, compare_gan's names translated, every wrong line named
+    checks.py      checks of values, and of what a reference makes
+    networks.py    weights, norms, G and D
+    training.py    losses, penalties, optimizers, ModularGAN, SSGAN, S3GAN
+    experiment.py  dataset, options, run_config: the whole experiment
+"""
+
+from ssgan_tf.config.checks import ConfigError
+from ssgan_tf.config.experiment import Experiment, experiment, operative_config
+from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
+
+__all__ = [
+    "ConfigError",
+    "Experiment",
+    "config_dir",
+    "experiment",
+    "find_config",
+    "operative_config",
+    "parse",
+    "sweep_rows",
+]

@@ -1,0 +1,114 @@
+"""Checks of values that a config binds, and of what its references make."""
+
+import contextlib
+import inspect
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import gin
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names every line that is wrong."""
+
+
+def check_integer(parameter: str, value, at_least: int) -> None:
+    if type(value) is not int or value < at_least:
+        raise ConfigError(
+            f"`{parameter}` must be an integer, at least {at_least}. "
+            f"{received(parameter, value)}"
+        )
+
+
+def check_number(parameter: str, value, below: float = math.inf) -> None:
+    if type(value) not in (int, float) or not 0 <= value < below:
+        extent = f"in [0, {below:g})" if below < math.inf else "at least 0"
+        raise ConfigError(
+            f"`{parameter}` must be a number {extent}. {received(parameter, value)}"
+        )
+
+
+def check_flag(parameter: str, value) -> None:
+    if type(value) is not bool:
+        raise ConfigError(
+            f"`{parameter}` must be True or False. {received(parameter, value)}"
+        )
+
+
+def received(parameter: str, value) -> str:
+    return f"Received: {parameter.split('.')[-1]}={value!r}."
+
+
+def made_by(parameter: str, factory, kind: type, *args):
+    """What a reference in a config makes, after checking that it makes that."""
+    made, reason = None, _unfit(factory, len(args))
+    if not reason:
+        made = factory(*args)
+        reason = f"it makes {type(made).__name__}"
+    if isinstance(made, kind):
+        return made
+    # As the config has it; a default of ours is never wrong.
+    said = received(parameter, gin.query_parameter(parameter))
+    raise ConfigError(
+        f"`{parameter}` must be a reference, @name without brackets or quotes, to "
+        f"what makes {kind.__name__}. {said} Reason: {reason}."
+    )
+
+
+def _unfit(factory, num_args: int) -> str | None:
+    """Why a factory cannot be called with so many arguments; None if it can."""
+    if not callable(factory):
+        return "it is no reference"
+    named = [
+        parameter
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if len(named) < num_args:
+        return f"it takes {len(named)} arguments, not {num_args}"
+    bound = gin.get_bindings(factory, resolve_references=False)
+    missing = [
+        parameter.name
+        for parameter in named[num_args:]
+        if parameter.default is parameter.empty and parameter.name not in bound
+    ]
+    return f"it needs {', '.join(missing)}" if missing else None
+
+
+def check_choice(parameter: str, value, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"`{parameter}` must be one of {', '.join(map(repr, choices))}. "
+            f"{received(parameter, value)}"
+        )
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Turns what factories and gin raise into a ConfigError with one clear message."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(_without_calls(error)) from error
+    except RuntimeError as error:
+        missing = re.match(r"Required bindings for `(.*)` .*: \[(.*)\]", str(error))
+        if not missing:
+            raise
+        names = [f"{missing[1]}.{name[1:-1]}" for name in missing[2].split(", ")]
+        raise ConfigError(
+            f"The configuration must set {', '.join(names)}. Received: no value. Set "
+            f'it in the gin file or with --gin_bindings="{names[0]} = ...".'
+        ) from error
+
+
+def _without_calls(error: Exception) -> str:
+    """The message without the calls that gin and Keras say it passed through."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by ")[0]
+    if text != str(error):
+        # Keras's first line names its layer.
+        text = re.sub(r"\AException encountered when calling .*\n", "", text)
+    lines = text.strip().splitlines()
+    return "\n".join(
+        li for li in lines if not li.startswith("  In call to configurable")
+    )

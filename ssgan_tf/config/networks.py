@@ -1,0 +1,185 @@
+"""What a config says of the two networks."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+
+from ssgan_tf import layers, networks
+from ssgan_tf.config.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    made_by,
+)
+from ssgan_tf.config.parser import configurable
+
+INITIALIZERS = {
+    "normal": lambda stddev: keras.initializers.RandomNormal(stddev=stddev),
+    "truncated": lambda stddev: keras.initializers.TruncatedNormal(stddev=stddev),
+    "orthogonal": lambda stddev: keras.initializers.Orthogonal(),
+}
+
+
+@configurable("weights")
+def weights(
+    initializer: str = "normal", stddev: float = 0.02
+) -> keras.initializers.Initializer:
+    """The initializer of every kernel.
+
+    "normal" and "truncated" (at two deviations) have the deviation `stddev`;
+    "orthogonal" has none.
+    """
+    check_choice("weights.initializer", initializer, tuple(INITIALIZERS))
+    check_number("weights.stddev", stddev)
+    return INITIALIZERS[initializer](stddev)
+
+
+@configurable("spectral_norm")
+def spectral_norm(singular_value: str = "left") -> str:
+    """Which singular vector is kept: "left", "right", or "auto", the shorter one."""
+    choices = ("left", "right", "auto")
+    check_choice("spectral_norm.singular_value", singular_value, choices)
+    return singular_value
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """How batch normalization keeps its moments.
+
+    Attributes:
+        momentum: float. Decay of the moving moments.
+        epsilon: float. Added to the variance.
+        standing_examples: int. Samples that the exported moments are averaged over
+            after training; 0 for the moving moments of training.
+    """
+
+    momentum: float
+    epsilon: float
+    standing_examples: int
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """Those of a layer."""
+        return {"momentum": self.momentum, "epsilon": self.epsilon}
+
+
+@configurable("standardize_batch")
+def standardize_batch(
+    decay: float = 0.9,
+    epsilon: float = 1e-5,
+    use_moving_averages: bool = True,
+    num_accu_examples: int = 204800,
+) -> Moments:
+    """The moments of every batch normalization.
+
+    With `use_moving_averages = False` an export holds standing statistics: moments
+    averaged over `num_accu_examples` samples after training.
+    """
+    check_number("standardize_batch.decay", decay, below=1.0)
+    check_number("standardize_batch.epsilon", epsilon)
+    check_flag("standardize_batch.use_moving_averages", use_moving_averages)
+    check_integer("standardize_batch.num_accu_examples", num_accu_examples, at_least=1)
+    return Moments(decay, epsilon, 0 if use_moving_averages else num_accu_examples)
+
+
+_NORM_ARGUMENTS = ["name", "spectral_norm"]
+
+
+@configurable("batch_norm", denylist=_NORM_ARGUMENTS)
+def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
+    """Plain batch normalization."""
+    return layers.BatchNorm(name=name, **standardize_batch().arguments)
+
+
+@configurable("self_modulated_batch_norm", denylist=_NORM_ARGUMENTS)
+def self_modulated_batch_norm(
+    name: str, spectral_norm: str | None, num_hidden: int = 32
+) -> keras.layers.Layer:
+    """Batch normalization modulated by z."""
+    check_integer("self_modulated_batch_norm.num_hidden", num_hidden, at_least=1)
+    return layers.SelfModulatedBatchNorm(
+        name=name,
+        hidden_units=num_hidden,
+        spectral_norm=spectral_norm,
+        kernel_initializer=weights(),
+        **standardize_batch().arguments,
+    )
+
+
+@configurable("conditional_batch_norm", denylist=_NORM_ARGUMENTS)
+def conditional_batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
+    """Batch normalization modulated by the label.
+
+    It starts as plain batch normalization; with spectral normalization, which a zero
+    kernel cannot have, near it.
+    """
+    return layers.ConditionalBatchNorm(
+        name=name,
+        spectral_norm=spectral_norm,
+        kernel_initializer=weights() if spectral_norm else "zeros",
+        **standardize_batch().arguments,
+    )
+
+
+def _norm(factory, vector: str | None, name: str) -> keras.layers.Layer:
+    return made_by("G.batch_norm_fn", factory, keras.layers.Layer, name, vector)
+
+
+def _common(player: str, width, attention, use_spectral_norm) -> dict:
+    """What a config says of either network, checked."""
+    if width is not None:
+        check_integer(f"{player}.width", width, at_least=1)
+    check_flag(f"{player}.spectral_norm", use_spectral_norm)
+    return {
+        "width": width,
+        "attention": attention,
+        "spectral_norm": spectral_norm() if use_spectral_norm else None,
+        "kernel_initializer": weights(),
+    }
+
+
+@configurable("G", denylist=["architecture", "asked"])
+def generator(
+    architecture: str,
+    asked: dict,
+    batch_norm_fn: Callable = batch_norm,
+    spectral_norm: bool = False,
+    width: int | None = None,
+    attention: str | None = None,
+) -> keras.Model:
+    """The generator.
+
+    `batch_norm_fn` makes a norm from its name and the singular vector that spectral
+    normalization keeps (None for none). `asked` is what the experiment says of it.
+    """
+    common = _common("G", width, attention, spectral_norm)
+    moments = standardize_batch().arguments
+    spec = networks.GeneratorSpec(
+        norm=functools.partial(_norm, batch_norm_fn, common["spectral_norm"]),
+        plain_norm=functools.partial(layers.BatchNorm, **moments),
+        **common,
+        **asked,
+    )
+    return networks.build_generator(architecture, spec)
+
+
+@configurable("D", denylist=["architecture", "asked"])
+def discriminator(
+    architecture: str,
+    asked: dict,
+    spectral_norm: bool = False,
+    layer_norm: bool = False,
+    width: int | None = None,
+    attention: str | None = None,
+) -> keras.Model:
+    """The discriminator. `asked` is what the experiment and the objective say of it."""
+    check_flag("D.layer_norm", layer_norm)
+    spec = networks.DiscriminatorSpec(
+        layer_norm=layer_norm,
+        **_common("D", width, attention, spectral_norm),
+        **asked,
+    )
+    return networks.build_discriminator(architecture, spec)

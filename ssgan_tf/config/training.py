@@ -1,0 +1,309 @@
+"""What a config says of the training: losses, penalties, optimizers, objectives."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import gin
+import keras
+import tensorflow as tf
+
+from ssgan_tf import losses, penalties
+from ssgan_tf.augmentation import Augmentation
+from ssgan_tf.config.checks import (
+    ConfigError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    made_by,
+    received,
+)
+from ssgan_tf.config.networks import discriminator, generator
+from ssgan_tf.config.parser import configurable
+from ssgan_tf.gan import GAN
+from ssgan_tf.latents import Latents
+from ssgan_tf.rotation import NUM_ROTATIONS
+from ssgan_tf.s3gan import ClassTask
+from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
+from ssgan_tf.tasks import Task
+
+
+@configurable("uniform", denylist=["dim"])
+def uniform(dim: int) -> Latents:
+    """z uniform on [-1, 1)."""
+    return Latents(dim, "uniform")
+
+
+@configurable("normal", denylist=["dim"])
+def normal(dim: int) -> Latents:
+    """z normal with mean 0 and deviation 1."""
+    return Latents(dim, "normal")
+
+
+@configurable("z", denylist=["dim"])
+def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
+    """The distribution of z, in training and in evaluation."""
+    return made_by("z.distribution_fn", distribution_fn, Latents, dim)
+
+
+hinge = configurable("hinge")(losses.Hinge)
+non_saturating = configurable("non_saturating")(losses.NonSaturating)
+wasserstein = configurable("wasserstein")(losses.Wasserstein)
+least_squares = configurable("least_squares")(losses.LeastSquares)
+
+
+@configurable("loss")
+def loss(
+    fn: Callable[[], losses.AdversarialLoss] = non_saturating,
+) -> losses.AdversarialLoss:
+    """The adversarial loss."""
+    return made_by("loss.fn", fn, losses.AdversarialLoss)
+
+
+class NoPenalty(penalties.Penalty):
+    """None; the train step leaves it out."""
+
+    def value(self, discriminator, points, labels):
+        return tf.zeros([])
+
+
+no_penalty = configurable("no_penalty")(NoPenalty)
+configurable("wgangp_penalty")(penalties.WganGP)
+configurable("dragan_penalty")(penalties.Dragan)
+configurable("r1_penalty")(penalties.R1)
+configurable("l2_penalty")(penalties.L2)
+
+
+@configurable("penalty")
+def penalty(
+    fn: Callable[[], penalties.Penalty] = no_penalty, interval: int = 1
+) -> tuple[penalties.Penalty | None, int]:
+    """The penalty of D, its weight being `options.lamba`, and its interval.
+
+    With an interval n it acts on every n-th update of D, n times as strong.
+    """
+    check_integer("penalty.interval", interval, at_least=1)
+    made = made_by("penalty.fn", fn, penalties.Penalty)
+    return None if isinstance(made, NoPenalty) else made, interval
+
+
+@configurable("augmentation")
+def augmentation(policy: Sequence[str] = ()) -> Augmentation | None:
+    """What every image goes through before D; nothing by default."""
+    if isinstance(policy, str):
+        raise ConfigError(
+            "`augmentation.policy` must be a list of names. "
+            f"{received('policy', policy)} Write [{policy!r}]."
+        )
+    return Augmentation(tuple(policy)) if policy else None
+
+
+@configurable("adam", denylist=["learning_rate"])
+def adam(
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> keras.optimizers.Optimizer:
+    """Adam with TensorFlow 1's epsilon (Keras's own default is 1e-7)."""
+    check_number("adam.beta1", beta1, below=1.0)
+    check_number("adam.beta2", beta2, below=1.0)
+    check_number("adam.epsilon", epsilon)
+    return keras.optimizers.Adam(
+        learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon
+    )
+
+
+def _scheduled(rate: float, schedule: str, num_updates: int):
+    """The learning rate as Keras's optimizers take it."""
+    if schedule == "constant":
+        return rate
+    return keras.optimizers.schedules.PolynomialDecay(
+        rate, num_updates, end_learning_rate=0.0
+    )
+
+
+@configurable("ModularGAN", denylist=["plan", "objective", "heads", "adversarial"])
+def modular_gan(
+    plan,
+    objective: Sequence[Task] = (),
+    heads: dict | None = None,
+    adversarial: bool = True,
+    conditional: bool = False,
+    tasks: Sequence[Callable[[], Task]] = (),
+    g_lr: float = 2e-4,
+    d_lr: float | None = None,
+    lr_schedule: str = "constant",
+    g_optimizer_fn: Callable = adam,
+    d_optimizer_fn: Callable | None = None,
+    g_use_ema: bool = False,
+    ema_decay: float = 0.9999,
+    ema_start_step: int = 40000,
+) -> GAN:
+    """A GAN, compiled; the objectives below are this one with tasks.
+
+    `conditional` gives both networks the labels. `tasks` are references to what makes
+    further tasks, a user's own. `d_lr` and `d_optimizer_fn` default to G's. With
+    `lr_schedule = "linear"` both rates fall to zero over the training steps. Before
+    `ema_start_step` the average equals the weights.
+
+    The first arguments come from the code: the `Experiment`, the tasks of an
+    objective, the heads that it asks of D, and whether there is an adversarial loss.
+    """
+    d_lr = g_lr if d_lr is None else d_lr
+    d_optimizer_fn = g_optimizer_fn if d_optimizer_fn is None else d_optimizer_fn
+    check_flag("ModularGAN.conditional", conditional)
+    check_number("ModularGAN.g_lr", g_lr)
+    check_number("ModularGAN.d_lr", d_lr)
+    check_choice("ModularGAN.lr_schedule", lr_schedule, ("constant", "linear"))
+    check_flag("ModularGAN.g_use_ema", g_use_ema)
+    check_number("ModularGAN.ema_decay", ema_decay, below=1.0)
+    check_integer("ModularGAN.ema_start_step", ema_start_step, at_least=0)
+    options = plan.options
+    asked = {
+        "image_shape": plan.spec.image_shape,
+        "num_classes": _num_classes(plan, conditional),
+    }
+    build = functools.partial(
+        generator, options.architecture, asked | {"latent_dim": options.z_dim}
+    )
+    d_penalty, interval = penalty()
+    further = [made_by("ModularGAN.tasks", task, Task) for task in tasks]
+    gan = GAN(
+        build(),
+        discriminator(options.architecture, asked | (heads or {})),
+        latents=z(options.z_dim),
+        seed=plan.run.seed,
+        average=build() if g_use_ema else None,
+    )
+    gan.compile(
+        g_optimizer=made_by(
+            "ModularGAN.g_optimizer_fn",
+            g_optimizer_fn,
+            keras.Optimizer,
+            _scheduled(g_lr, lr_schedule, options.training_steps),
+        ),
+        d_optimizer=made_by(
+            "ModularGAN.d_optimizer_fn",
+            d_optimizer_fn,
+            keras.Optimizer,
+            _scheduled(d_lr, lr_schedule, options.training_steps * options.disc_iters),
+        ),
+        adversarial_loss=loss() if adversarial else None,
+        tasks=[*objective, *further],
+        penalty=d_penalty,
+        penalty_weight=options.lamba,
+        penalty_interval=interval,
+        augmentation=augmentation(),
+        d_steps=options.disc_iters,
+        ema_decay=ema_decay,
+        ema_start_step=ema_start_step,
+        steps_per_execution=plan.run.iterations_per_loop,
+    )
+    return gan
+
+
+def _num_classes(plan, conditional: bool) -> int:
+    """Classes that the networks know."""
+    if not conditional:
+        if plan.label_fraction < 1:
+            raise ConfigError(
+                "`dataset.label_fraction` must be 1 for a GAN that reads no labels. "
+                f"Received: label_fraction={plan.label_fraction}. Set "
+                "ModularGAN.conditional = True."
+            )
+        return 0
+    if not plan.spec.num_classes:
+        raise ConfigError(
+            "`ModularGAN.conditional` must be False for a data set without labels. "
+            f"Received: conditional=True, dataset.name={plan.dataset!r}."
+        )
+    return plan.spec.num_classes
+
+
+# Self-supervision -> (task, whether there is an adversarial loss beside it).
+_SELF_SUPERVISION = {
+    "rotation_gan": (RotationTask, True),
+    "rotation_only": (RotationTask, False),
+    "minimax_rotation": (MinimaxRotationTask, True),
+    "label_augmentation": (LabelAugmentedTask, False),
+}
+
+
+@configurable("SSGAN", denylist=["plan"])
+def ss_gan(
+    plan,
+    self_supervision: str = "rotation_gan",
+    rotated_batch_size: int = gin.REQUIRED,
+    each_in_one: bool = False,
+    weight_rotation_loss_d: float = 1.0,
+    weight_rotation_loss_g: float = 0.2,
+    g_anneal_steps: int | None = None,
+) -> GAN:
+    """An SS-GAN, compiled: a `ModularGAN` with a rotation task.
+
+    `self_supervision` is "rotation_gan"; "rotation_only", without adversarial loss;
+    "minimax_rotation", SS-GAN-MS; or "label_augmentation", SSGAN-LA. The other
+    parameters are those of `ssgan.RotationTask`.
+    """
+    check_choice("SSGAN.self_supervision", self_supervision, tuple(_SELF_SUPERVISION))
+    check_integer("SSGAN.rotated_batch_size", rotated_batch_size, at_least=4)
+    check_flag("SSGAN.each_in_one", each_in_one)
+    check_number("SSGAN.weight_rotation_loss_d", weight_rotation_loss_d)
+    check_number("SSGAN.weight_rotation_loss_g", weight_rotation_loss_g)
+    if g_anneal_steps is not None:
+        check_integer("SSGAN.g_anneal_steps", g_anneal_steps, at_least=1)
+    make_task, adversarial = _SELF_SUPERVISION[self_supervision]
+    task = make_task(
+        rotated_batch_size,
+        weight_rotation_loss_d,
+        weight_rotation_loss_g,
+        each_in_one,
+        g_anneal_steps,
+    )
+    heads = {"rotation_classes": task.heads["rotation_logits"]}
+    return modular_gan(plan, [task], heads, adversarial)
+
+
+@configurable("S3GAN", denylist=["plan"])
+def s3_gan(
+    plan,
+    self_supervision: str = "rotation",
+    rotated_batch_fraction: int = gin.REQUIRED,
+    weight_rotation_loss_d: float = 1.0,
+    weight_rotation_loss_g: float = 0.2,
+    use_predictor: bool = False,
+    use_soft_pred: bool = False,
+    weight_class_loss: float = 1.0,
+) -> GAN:
+    """An S3GAN, compiled: labels where there are some, predictions where not.
+
+    `self_supervision` is "rotation" or "none"; the rotation loss sees
+    `options.batch_size / rotated_batch_fraction` images. With `use_predictor` D learns
+    to predict classes, and its projection takes the prediction, soft or hard, for real
+    images without label.
+    """
+    check_choice("S3GAN.self_supervision", self_supervision, ("rotation", "none"))
+    check_integer("S3GAN.rotated_batch_fraction", rotated_batch_fraction, at_least=1)
+    check_number("S3GAN.weight_rotation_loss_d", weight_rotation_loss_d)
+    check_number("S3GAN.weight_rotation_loss_g", weight_rotation_loss_g)
+    check_flag("S3GAN.use_predictor", use_predictor)
+    check_flag("S3GAN.use_soft_pred", use_soft_pred)
+    check_number("S3GAN.weight_class_loss", weight_class_loss)
+    tasks, heads = [], {}
+    if self_supervision == "rotation":
+        rotated, rest = divmod(plan.options.batch_size, rotated_batch_fraction)
+        if rest or rotated % NUM_ROTATIONS:
+            raise ConfigError(
+                "`S3GAN.rotated_batch_fraction` must divide the batch size into a "
+                "multiple of 4. Received: rotated_batch_fraction="
+                f"{rotated_batch_fraction}, batch_size={plan.options.batch_size}."
+            )
+        tasks.append(
+            RotationTask(rotated, weight_rotation_loss_d, weight_rotation_loss_g)
+        )
+        heads["rotation_classes"] = NUM_ROTATIONS
+    if use_predictor:
+        tasks.append(ClassTask(plan.spec.num_classes, weight_class_loss))
+        heads |= {"class_predictor": True, "soft_predictions": use_soft_pred}
+    return modular_gan(plan, tasks, heads)

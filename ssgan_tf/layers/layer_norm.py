@@ -1,0 +1,59 @@
+"""Layer normalization of images."""
+
+import keras
+import tensorflow as tf
+
+
+class LayerNorm(keras.layers.Layer):
+    """Normalization of every example by its own moments.
+
+        y = (x - mean) / sqrt(var + epsilon) * gamma + beta
+
+    Mean and (biased) variance of one example run over all its axes, channels
+    included; gamma and beta are per channel. There is no state, and no example sees
+    another: fit for a critic under a gradient penalty.
+
+    Args:
+        epsilon: float. Added to the variance; 1e-12 is compare_gan's.
+
+    Call arguments:
+        inputs: float tensor, `(batch, ..., channels)`, rank 2 or more.
+        latents: ignored, as are `label_vectors` and `training`; every normalization
+            is called alike.
+
+    Raises:
+        ValueError: epsilon is not positive, or there is no axis beside the batch.
+
+    Reference:
+        - Ba et al., 2016, https://arxiv.org/abs/1607.06450
+    """
+
+    def __init__(self, *, epsilon: float = 1e-12, **kwargs):
+        super().__init__(**kwargs)
+        if epsilon <= 0.0:
+            raise ValueError(
+                f"`epsilon` must be positive. Received: epsilon={epsilon}."
+            )
+        self.epsilon = epsilon
+
+    def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):
+        if len(inputs_shape) < 2:
+            raise ValueError(
+                "The inputs must have rank 2 or more. Received: "
+                f"inputs_shape={tuple(inputs_shape)}."
+            )
+        channels = (inputs_shape[-1],)
+        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta")
+
+    def call(self, inputs, latents=None, label_vectors=None, training=False):
+        axes = list(range(1, inputs.shape.rank))
+        mean, variance = tf.nn.moments(inputs, axes, keepdims=True)
+        return tf.nn.batch_normalization(
+            inputs,
+            mean,
+            variance,
+            tf.convert_to_tensor(self.beta),
+            tf.convert_to_tensor(self.gamma),
+            self.epsilon,
+        )

@@ -1,0 +1,114 @@
+"""Plain convolutional networks: DCGAN and SN-GAN's version of it.
+
+Layers carry compare_gan's names (`g_dc2`, `d_conv1`), so a variable's path here is its
+name there.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ssgan_tf.layers import Conv2D, Conv2DTranspose, Dense
+from ssgan_tf.networks.generator import Generator
+from ssgan_tf.networks.spec import GeneratorSpec
+
+
+class Convolution(NamedTuple):
+    """One convolution of a table: its name, channels, kernel size and stride."""
+
+    name: str
+    channels: int
+    kernel_size: int
+    strides: int
+
+
+class ConvGenerator(Generator):
+    """Linear layer, then transposed convolutions; a norm and a ReLU before each.
+
+    tanh makes the images, mapped to [0, 1]. Spectral normalization reaches none of
+    these layers in compare_gan, nor here; asked for, it is refused.
+
+    Args:
+        spec: `GeneratorSpec`.
+        start: `(size, channels)` of the map that the linear layer makes.
+        convolutions: the transposed convolutions, in order.
+        norm_before_reshape: bool. Whether the first norm sees the linear layer's
+            output as a vector, with moments of its own at every place, or as a map.
+
+    Raises:
+        ValueError: spectral normalization is asked for.
+    """
+
+    def __init__(
+        self,
+        spec: GeneratorSpec,
+        *,
+        start: tuple[int, int],
+        convolutions: Sequence[Convolution],
+        norm_before_reshape: bool,
+    ):
+        super().__init__(spec)
+        if spec.spectral_norm is not None:
+            raise ValueError(
+                "Spectral normalization must be off in a DCGAN generator: it reaches "
+                f"none of its layers. Received: spectral_norm={spec.spectral_norm!r}. "
+                "Set G.spectral_norm = False."
+            )
+        size, channels = start
+        self.start_shape = (size, size, channels)
+        self.norm_before_reshape = norm_before_reshape
+        self.fc_noise = Dense(size * size * channels, name="g_fc1", **spec.kernels)
+        self.norms = [
+            spec.norm(name=f"g_bn{i + 1}") for i, _ in enumerate(convolutions)
+        ]
+        self.convolutions = [
+            Conv2DTranspose(
+                layer.channels,
+                layer.kernel_size,
+                layer.strides,
+                name=layer.name,
+                **spec.kernels,
+            )
+            for layer in convolutions
+        ]
+        self.finish()
+
+    def images(self, latents, label_vectors, training):
+        outputs = self.fc_noise(latents, training=training)
+        if not self.norm_before_reshape:
+            outputs = tf.reshape(outputs, (-1, *self.start_shape))
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            outputs = tf.nn.relu(
+                norm(outputs, latents, label_vectors, training=training)
+            )
+            if outputs.shape.rank == 2:
+                outputs = tf.reshape(outputs, (-1, *self.start_shape))
+            outputs = convolution(outputs, training=training)
+        return 0.5 * tf.tanh(outputs) + 0.5
+
+
+class LeakyConv2D(Conv2D):
+    """Convolution and leaky ReLU, `max(x, leak * x)`; a layer of these discriminators.
+
+    Args:
+        leak: float. Slope for negative values.
+    """
+
+    def __init__(self, layer: Convolution, *, leak: float, **kernels):
+        super().__init__(
+            layer.channels,
+            layer.kernel_size,
+            layer.strides,
+            name=layer.name,
+            **kernels,
+        )
+        self.leak = leak
+
+    def call(self, inputs, training=False):
+        return tf.nn.leaky_relu(super().call(inputs, training=training), self.leak)
+
+
+def centered(images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """[0, 1] to [-1, 1]."""
+    return 2.0 * images - 1.0

@@ -1,0 +1,54 @@
+"""What every generator of ours is: latents, and labels if asked, to images."""
+
+import abc
+
+import keras
+import tensorflow as tf
+
+from ssgan_tf.networks.composite import Composite
+from ssgan_tf.networks.spec import GeneratorSpec
+
+
+class Generator(Composite, keras.Model, abc.ABC):
+    """Latent, and label where there are classes, to image.
+
+    A subclass makes its layers, then calls `finish`, and says in `images` how they are
+    used.
+
+    Args:
+        spec: `GeneratorSpec`.
+
+    Call arguments:
+        latents: float tensor, `(batch, latent_dim)`.
+        labels: int tensor, `(batch,)`; None without classes.
+        training: bool. Batch moments if True, moving moments if False.
+
+    Returns:
+        Images, `(batch, size, size, channels)`, float in [0, 1].
+    """
+
+    def __init__(self, spec: GeneratorSpec, name: str = "generator"):
+        super().__init__(name=name)
+        self.latent_dim = spec.latent_dim
+        self.image_shape = tuple(spec.image_shape)
+        self.num_classes = spec.num_classes
+
+    def finish(self) -> None:
+        """Makes the variables of all layers."""
+        labels = keras.KerasTensor((None,), "int32") if self.num_classes else None
+        self(keras.KerasTensor((None, self.latent_dim)), labels)
+
+    @abc.abstractmethod
+    def images(self, latents, label_vectors, training):
+        """The images, given labels as one-hot rows, or None without classes."""
+
+    def call(self, latents, labels=None, training=False):
+        vectors = None
+        if self.num_classes:
+            if labels is None:
+                raise ValueError(
+                    "A conditional generator must be called with labels. Received: "
+                    f"labels=None. Give integers in [0, {self.num_classes})."
+                )
+            vectors = tf.one_hot(labels, self.num_classes)
+        return self.images(latents, vectors, training)

@@ -1,0 +1,69 @@
+"""Tasks: terms that both players' losses get beside the adversarial pair.
+
+Chen et al. add one, the rotation task; whatever else a discriminator is to learn is
+added in the same way. A task says which further images D is shown behind each batch,
+and what the players then lose.
+"""
+
+import abc
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Seen(NamedTuple):
+    """What D says of one player's images.
+
+    Attributes:
+        upright: dict of D's outputs for the batch, `(batch, ...)` each.
+        extra: dict of its outputs for the task's extra images; None where the task has
+            none, or where they were not shown.
+        labels: int32, `(batch,)`, of the batch; None for an unconditional GAN.
+    """
+
+    upright: dict[str, tf.Tensor]
+    extra: dict[str, tf.Tensor] | None
+    labels: tf.Tensor | None
+
+
+class Task(abc.ABC):
+    """A term beside the adversarial losses; subclass it to add one.
+
+    Attributes:
+        heads: outputs that D must have: name -> number of columns.
+        d_sees_fakes: whether D's own loss needs the fakes, extra images included.
+        log_names: names of all scalars that the two losses report.
+    """
+
+    heads: dict[str, int] = {}
+    d_sees_fakes: bool = False
+    log_names: tuple[str, ...] = ()
+
+    def check(self, batch_size: int, num_replicas: int) -> None:
+        """Raises ValueError where the task cannot do with one replica's share."""
+
+    def extra_images(self, images: tf.Tensor, num_replicas: int) -> tf.Tensor | None:
+        """What D is shown behind a batch, made of this replica's share of it."""
+        return None
+
+    def extra_labels(self, labels: tf.Tensor, num_replicas: int) -> tf.Tensor | None:
+        """Class labels of the extra images; called where there are such images."""
+        return None
+
+    @abc.abstractmethod
+    def d_loss(
+        self, real: Seen, fake: Seen | None, step: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """D's term, with its weight, and scalars to report.
+
+        Args:
+            real: of the real images.
+            fake: of the fakes; None unless `d_sees_fakes`.
+            step: int64 scalar. Generator steps taken.
+        """
+
+    @abc.abstractmethod
+    def g_loss(
+        self, fake: Seen, step: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """G's term, with its weight, and scalars to report."""
