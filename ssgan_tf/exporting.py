@@ -40,6 +40,7 @@ from ssgan_tf.latents import (
     STANDING_STREAM,
     Latents,
     draw_labels,
+    if_any,
 )
 from ssgan_tf.layers import standing_statistics
 
@@ -75,15 +76,15 @@ class _Module(tf.__internal__.tracking.AutoTrackable):
         # An argument that the signature leaves out keeps its default.
         @tf.function(input_signature=[latents_spec, *labels_spec])
         def call(z, labels=None):
-            return generator(z, *_if_any(labels), training=False)
+            return generator(z, *if_any(labels), training=False)
 
         @tf.function(input_signature=[latents_spec, *labels_spec])
         def generate(z, labels=None):
-            return {"generated": generator(z, *_if_any(labels), training=False)}
+            return {"generated": generator(z, *if_any(labels), training=False)}
 
         @tf.function(input_signature=[images_spec, *labels_spec])
         def discriminate(images, labels=None):
-            outputs = discriminator(images, *_if_any(labels), training=False)
+            outputs = discriminator(images, *if_any(labels), training=False)
             return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
 
         self.__call__ = call
@@ -146,11 +147,6 @@ def _num_classes(network: keras.Model) -> int:
     return getattr(network, "num_classes", 0)
 
 
-def _if_any(labels) -> tuple:
-    """Labels as arguments of a call: none for networks that know no labels."""
-    return () if labels is None else (labels,)
-
-
 def _check_networks(
     generator: keras.Model, discriminator: keras.Model, latents: Latents
 ) -> tuple[int, int, int]:
@@ -185,7 +181,7 @@ def _check_networks(
 
 def _output_of(network: keras.Model, rule: str, inputs, labels):
     try:
-        return network.compute_output_spec(inputs, *_if_any(labels))
+        return network.compute_output_spec(inputs, *if_any(labels))
     # What a network raises is up to its author and Keras.
     except Exception as error:
         raise ValueError(
@@ -237,7 +233,7 @@ def use_standing_moments(
         if num_classes:
             labels = draw_labels(STANDING_BATCH_SIZE, num_classes, labels_seed)
         noise = latents.sample(STANDING_BATCH_SIZE, noise_seed)
-        generator(noise, *_if_any(labels), training=True)
+        generator(noise, *if_any(labels), training=True)
 
     standing_statistics(
         generator, lambda i: call(tf.constant(i, tf.int64)), num_batches

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ssgan_tf import ema
 from ssgan_tf.augmentation import Augmentation
+from ssgan_tf.draws import deal, uniform
 from ssgan_tf.latents import (
     AUGMENTATION_STREAM,
     PENALTY_STREAM,
@@ -14,10 +15,11 @@ from ssgan_tf.latents import (
     TRAINING_STREAM,
     Latents,
     draw_labels,
+    if_any,
 )
 from ssgan_tf.losses import AdversarialLoss
 from ssgan_tf.penalties import Penalty
-from ssgan_tf.tasks import Seen, Task
+from ssgan_tf.tasks import Seen, Task, ask, show
 
 
 class GAN(keras.Model):
@@ -106,7 +108,7 @@ class GAN(keras.Model):
     def _symbolic_inputs(self) -> tuple:
         """What G is called with, as shapes."""
         labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
-        return keras.KerasTensor((1, self.latents.dim)), *_if_any(labels)
+        return keras.KerasTensor((1, self.latents.dim)), *if_any(labels)
 
     def compile(
         self,
@@ -255,7 +257,7 @@ class GAN(keras.Model):
                 if d_step == self.d_steps - 1:
                     g_tape.watch([v.value for v in self.generator.trainable_variables])
                 fake_images = self.generator(
-                    latents, *_if_any(fake_labels), training=True
+                    latents, *if_any(fake_labels), training=True
                 )
             d_logs.append(
                 self._update_discriminator(
@@ -300,29 +302,8 @@ class GAN(keras.Model):
 
     # ------------------------------------------------------------------ randomness
 
-    def _deal(
-        self, sample: Callable, rows: int, stream: int, draw: tf.Tensor
-    ) -> tf.Tensor:
-        """This replica's rows of what `sample(all rows, seed)` draws.
-
-        Dealt out like the real images: row j of replica r of R is row j R + r, so the
-        last rows of all the shares are the last rows of the batch, and the same images
-        are rotated for any number of replicas.
-
-        Args:
-            sample: draws `(rows, ...)` from a seed.
-            rows: int. Rows of one replica.
-            stream: int. What the numbers are for.
-            draw: int64 scalar. How often such numbers have been drawn.
-        """
-        replica = tf.distribute.get_replica_context()
-        replicas = replica.num_replicas_in_sync
-        seed = tf.random.experimental.stateless_fold_in(
-            tf.constant([self.seed, stream], tf.int64), draw, alg="philox"
-        )
-        drawn = sample(rows * replicas, seed)
-        dealt = tf.reshape(drawn, [rows, replicas, *drawn.shape[1:]])
-        return tf.gather(dealt, replica.replica_id_in_sync_group, axis=1)
+    def _deal(self, sample: Callable, rows: int, stream: int, draw: tf.Tensor):
+        return deal(sample, rows, seed=self.seed, stream=stream, draw=draw)
 
     def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
         return self._deal(
@@ -343,20 +324,6 @@ class GAN(keras.Model):
         """Updates of D before this one, as an int64 scalar."""
         return self._step_tensor() * self.d_steps + d_step
 
-    def _augment(self, images: tf.Tensor, d_step: int) -> tf.Tensor:
-        """The images as D gets them; G's update counts as one more update of D."""
-        if self.augmentation is None:
-            return images
-
-        def sample(num, seed):
-            return tf.random.stateless_uniform(
-                (num, self.augmentation.noise_size), seed, alg="philox"
-            )
-
-        draw = self._step_tensor() * (self.d_steps + 1) + d_step
-        noise = self._deal(sample, images.shape[0], AUGMENTATION_STREAM, draw)
-        return self.augmentation(images, noise)
-
     def _step_tensor(self) -> tf.Tensor:
         """Generator steps taken so far, read now.
 
@@ -370,70 +337,35 @@ class GAN(keras.Model):
     def _num_replicas(self) -> int:
         return tf.distribute.get_replica_context().num_replicas_in_sync
 
-    # ------------------------------------------------------------------ what D sees
-
-    def _show(self, images, labels, with_extras: bool = True) -> list:
-        """A player's batch and each task's extra images: `(images, labels)` or None."""
-        shown = [(images, labels)]
-        for task in self.tasks:
-            extra = None
-            if with_extras:
-                extra = task.extra_images(images, self._num_replicas())
-            if extra is not None:
-                extra_labels = None
-                if labels is not None:
-                    extra_labels = task.extra_labels(labels, self._num_replicas())
-                extra = extra, extra_labels
-            shown.append(extra)
-        return shown
+    # ------------------------------------------------------------------- the updates
 
     def _ask(self, players: Sequence[list], d_step: int) -> list[list[Seen]]:
-        """What D says of each player's images, for each task, in one pass.
+        """What D says of what the players show, in one pass: one power iteration.
 
-        One pass is one power iteration of the spectral norms.
-
-        Args:
-            players: what `_show` made, for each player.
-            d_step: int. Which update of D this is; `d_steps` in G's.
-
-        Returns:
-            For each player a `Seen` for each task; the first one, of a list that is
-            longer by one, has the batch alone.
+        G's update counts as one more update of D, number `d_steps`.
         """
-        pieces = [piece for shown in players for piece in shown if piece is not None]
-        images = tf.concat([piece[0] for piece in pieces], axis=0)
-        labels = None
-        if self.num_classes:
-            labels = tf.concat([piece[1] for piece in pieces], axis=0)
-        outputs = self.discriminator(
-            self._augment(images, d_step), *_if_any(labels), training=True
-        )
-        sizes = [piece[0].shape[0] for piece in pieces]
-        said = iter(
-            dict(zip(outputs, columns, strict=True))
-            for columns in zip(*(tf.split(o, sizes) for o in outputs.values()))
-        )
-        seen = []
-        for shown in players:
-            upright = next(said)
-            extras = [None if piece is None else next(said) for piece in shown[1:]]
-            batch_labels = shown[0][1]
-            seen.append(
-                [Seen(upright, extra, batch_labels) for extra in (None, *extras)]
-            )
-        return seen
 
-    # ------------------------------------------------------------------- the updates
+        def discriminate(images, labels):
+            if self.augmentation is not None:
+                draw = self._step_tensor() * (self.d_steps + 1) + d_step
+                sample = uniform((self.augmentation.noise_size,))
+                rows = images.shape[0]
+                noise = self._deal(sample, rows, AUGMENTATION_STREAM, draw)
+                images = self.augmentation(images, noise)
+            return self.discriminator(images, *if_any(labels), training=True)
+
+        return ask(discriminate, players)
 
     def _update_discriminator(
         self, real_images, fake_images, real_labels=None, fake_labels=None, d_step=0
     ) -> dict[str, tf.Tensor]:
-        players = [self._show(real_images, real_labels)]
+        replicas = self._num_replicas()
+        fake_images = tf.stop_gradient(fake_images)
+        players = [show(real_images, real_labels, self.tasks, replicas)]
         if self._d_sees_fakes:
             # A plain rotation task has no use for turned fakes here.
-            turned = any(task.d_sees_fakes for task in self.tasks)
-            fake_images = tf.stop_gradient(fake_images)
-            players.append(self._show(fake_images, fake_labels, with_extras=turned))
+            asking = [task if task.d_sees_fakes else None for task in self.tasks]
+            players.append(show(fake_images, fake_labels, asking, replicas))
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
             real, *others = self._ask(players, d_step)
@@ -458,7 +390,7 @@ class GAN(keras.Model):
                 loss += self.penalty_weight * penalty
                 logs["loss/penalty"] = penalty
             # Optimizers add the gradients of the replicas up.
-            scaled_loss = loss / self._num_replicas()
+            scaled_loss = loss / replicas
         # A head that no loss looks at has nothing to learn.
         gradients = tape.gradient(
             scaled_loss,
@@ -474,14 +406,8 @@ class GAN(keras.Model):
         shape = self.penalty.noise_shape(real_images.shape)
         noise = None
         if shape is not None:
-
-            def sample(num, seed):
-                return tf.random.stateless_uniform(
-                    (num, *shape[1:]), seed, alg="philox"
-                )
-
-            noise = self._deal(sample, shape[0], PENALTY_STREAM, update)
-        points = self.penalty.points(real_images, tf.stop_gradient(fake_images), noise)
+            noise = self._deal(uniform(shape[1:]), shape[0], PENALTY_STREAM, update)
+        points = self.penalty.points(real_images, fake_images, noise)
 
         def value():
             return self.penalty.value(self.discriminator, points, labels)
@@ -501,8 +427,9 @@ class GAN(keras.Model):
         logs = {}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fake_images)
-            players = [self._show(fake_images, fake_labels)]
-            ((batch, *of_tasks),) = self._ask(players, self.d_steps)
+            replicas = self._num_replicas()
+            shown = show(fake_images, fake_labels, self.tasks, replicas)
+            ((batch, *of_tasks),) = self._ask([shown], self.d_steps)
             loss = tf.zeros([])
             if self.adversarial_loss is not None:
                 loss += self.adversarial_loss.g_loss(batch.upright["logits"])
@@ -511,7 +438,7 @@ class GAN(keras.Model):
                 task_loss, task_logs = task.g_loss(fake, step)
                 loss += task_loss
                 logs |= task_logs
-            scaled_loss = loss / self._num_replicas()
+            scaled_loss = loss / replicas
         variables = self.generator.trainable_variables
         gradients = g_tape.gradient(
             fake_images,
@@ -550,8 +477,3 @@ class GAN(keras.Model):
             return {name: total / num_steps for name, total in totals.items()}
 
         self.train_function = train_function
-
-
-def _if_any(labels) -> tuple:
-    """Labels as arguments of a call: none for networks that know no labels."""
-    return () if labels is None else (labels,)

@@ -76,3 +76,8 @@ def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
     return tf.random.stateless_uniform(
         (num,), seed, 0, num_classes, dtype=tf.int32, alg="philox"
     )
+
+
+def if_any(labels) -> tuple:
+    """Labels as arguments of a call: none for networks that know no labels."""
+    return () if labels is None else (labels,)

@@ -16,6 +16,7 @@ import abc
 
 import tensorflow as tf
 
+from ssgan_tf.latents import if_any
 from ssgan_tf.layers.batch_norm import cross_replica_moments
 
 # Under the root of the slope: the gradient of sqrt at 0 is infinite. compare_gan's.
@@ -83,10 +84,9 @@ class _GradientPenalty(Penalty):
         """The penalty, a scalar, from the squared norms, `(batch,)`."""
 
     def value(self, discriminator, points, labels):
-        arguments = (points,) if labels is None else (points, labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
-            logits = discriminator(*arguments, training=False)["logits"]
+            logits = discriminator(points, *if_any(labels), training=False)["logits"]
         # The gradient of the sum: no logit depends on another image.
         gradients = tape.gradient(logits, points)
         return self.target(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))

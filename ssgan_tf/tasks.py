@@ -6,6 +6,7 @@ and what the players then lose.
 """
 
 import abc
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -67,3 +68,62 @@ class Task(abc.ABC):
         self, fake: Seen, step: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """G's term, with its weight, and scalars to report."""
+
+
+def show(
+    images: tf.Tensor,
+    labels: tf.Tensor | None,
+    tasks: Sequence[Task | None],
+    num_replicas: int,
+) -> list[tuple[tf.Tensor, tf.Tensor | None] | None]:
+    """What D is shown of one player: the batch, then each task's extra images.
+
+    Args:
+        images: this replica's share of the player's batch.
+        labels: its class labels, or None.
+        tasks: None for one whose extra images are not wanted here.
+        num_replicas: int.
+
+    Returns:
+        `(images, labels)` of the batch and of each task, None where there is nothing.
+    """
+    shown = [(images, labels)]
+    for task in tasks:
+        extra = extra_labels = None
+        if task is not None:
+            extra = task.extra_images(images, num_replicas)
+        if extra is not None and labels is not None:
+            extra_labels = task.extra_labels(labels, num_replicas)
+        shown.append(None if extra is None else (extra, extra_labels))
+    return shown
+
+
+def ask(discriminate: Callable, players: Sequence[list]) -> list[list[Seen]]:
+    """What D says of what the players show, in one pass.
+
+    Args:
+        discriminate: `(images, labels)` -> dict of D's outputs.
+        players: what `show` returned, for each player.
+
+    Returns:
+        For each player a `Seen` of the batch alone, then one for each task.
+    """
+    pieces = [piece for shown in players for piece in shown if piece is not None]
+    images, labels = zip(*pieces, strict=True)
+    outputs = discriminate(
+        tf.concat(images, axis=0),
+        None if labels[0] is None else tf.concat(labels, axis=0),
+    )
+    sizes = [piece.shape[0] for piece in images]
+    said = iter(
+        dict(zip(outputs, columns, strict=True))
+        for columns in zip(
+            *(tf.split(output, sizes) for output in outputs.values()), strict=True
+        )
+    )
+    seen = []
+    for (_, batch_labels), *extras in players:
+        upright = next(said)
+        heard = [None, *(None if extra is None else next(said) for extra in extras)]
+        seen.append([Seen(upright, extra, batch_labels) for extra in heard])
+    return seen
