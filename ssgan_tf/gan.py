@@ -55,7 +55,8 @@ class GAN(keras.Model):
             first one's weights.
 
     Raises:
-        ValueError: the networks know other classes, or images of another shape.
+        ValueError: the networks know other classes, or images of another shape; D has
+            no `logits`.
     """
 
     def __init__(
@@ -91,24 +92,23 @@ class GAN(keras.Model):
         self.latents = latents
         self.seed = seed
         self.average = average
-        self._build_networks()
+        self._d_columns = self._pass_shapes()
         if average is not None:
             ema.update(average, generator, decay=0.0)
 
-    def _build_networks(self) -> None:
-        """Makes the variables of networks that have waited for data to do so."""
-        inputs = self._symbolic_inputs()
-        for generator in (self.generator, self.average):
-            if generator is not None and not generator.built:
-                generator(*inputs)
-        if not self.discriminator.built:
-            images = self.generator.compute_output_spec(*inputs)
-            self.discriminator(images, *inputs[1:])
-
-    def _symbolic_inputs(self) -> tuple:
-        """What G is called with, as shapes."""
+    def _pass_shapes(self) -> dict[str, int]:
+        """Columns of D's outputs; builds networks that have waited for data."""
         labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
-        return keras.KerasTensor((1, self.latents.dim)), *if_any(labels)
+        inputs = keras.KerasTensor((1, self.latents.dim)), *if_any(labels)
+        if self.average is not None and not self.average.built:
+            self.average(*inputs)
+        outputs = self.discriminator(self.generator(*inputs), *inputs[1:])
+        if not isinstance(outputs, dict) or "logits" not in outputs:
+            raise ValueError(
+                "D's outputs must be a dict with `logits`, (batch, 1). Received: "
+                f"{list(outputs) if isinstance(outputs, dict) else outputs}."
+            )
+        return {name: output.shape[-1] for name, output in outputs.items()}
 
     def compile(
         self,
@@ -134,7 +134,8 @@ class GAN(keras.Model):
             adversarial_loss: the pair of losses on the true/fake logit; None for tasks
                 alone.
             tasks: terms beside it.
-            penalty: None, or a term of D's loss that looks at D's slopes or weights.
+            penalty: None, or a term of D's loss that looks at D's slopes or weights;
+                at images that are not augmented.
             penalty_weight: float. compare_gan's lambda.
             penalty_interval: int. The penalty acts on every n-th update of D, n times
                 as strong (lazy regularization).
@@ -182,19 +183,14 @@ class GAN(keras.Model):
         self.built = True
 
     def _check_heads(self, tasks: Sequence[Task]) -> None:
-        if not any(task.heads for task in tasks):
-            return
-        inputs = self._symbolic_inputs()
-        images = self.generator.compute_output_spec(*inputs)
-        outputs = self.discriminator.compute_output_spec(images, *inputs[1:])
         for task in tasks:
             for name, columns in task.heads.items():
-                found = outputs[name].shape[-1] if name in outputs else None
+                found = self._d_columns.get(name, "no such output")
                 if found != columns:
                     raise ValueError(
                         f"{type(task).__name__} needs a discriminator whose output "
                         f"{name!r} has {columns} columns. Received: a discriminator "
-                        f"with {found or 'no such output'}."
+                        f"with {found}."
                     )
 
     @property

@@ -173,7 +173,7 @@ class Pictures(keras.Model):
         self.images.assign(images)
         self.built = True
 
-    def call(self, latents, training=False):
+    def call(self, latents, labels=None, training=False):
         # Arithmetic with the noise, as a generator has: the tape sees it alike.
         return tf.convert_to_tensor(self.images) + 0.0 * tf.reduce_sum(latents)
 
@@ -1287,6 +1287,17 @@ class TestErrors:
     def test_rotation_task_without_head(self):
         with pytest.raises(ValueError, match="RotationTask.*'rotation_logits' has 4"):
             tiny_gan(discriminator={"rotation_classes": 0})
+
+    def test_discriminator_without_logits(self):
+        images = keras.Input((8, 8, 3))
+        score = keras.layers.Dense(1)(keras.layers.Flatten()(images))
+        for outputs, said in ((score, "KerasTensor"), ({"score": score}, "'score'")):
+            with pytest.raises(ValueError, match=f"dict with `logits`.*{said}"):
+                GAN(
+                    tiny_generator(),
+                    keras.Model(images, outputs),
+                    latents=Latents(LATENT_DIM),
+                )
 
     @pytest.mark.parametrize(
         ("task", "columns"), [(MinimaxRotationTask, 5), (LabelAugmentedTask, 8)]

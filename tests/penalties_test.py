@@ -2,12 +2,13 @@
 
 import keras
 import numpy as np
+import oracles
 import pytest
 import tensorflow as tf
 from oracles import finite_differences, power_iteration
 from scipy import special
 
-from ssgan_tf import layers, penalties
+from ssgan_tf import layers, networks, penalties
 
 SHAPE = (6, 3, 3, 2)
 SIZE, UNITS, CLASSES = 18, 4, 3
@@ -304,3 +305,43 @@ def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(cls, two_repl
 def test_the_penalty_is_a_contract():
     with pytest.raises(TypeError):
         penalties.Penalty()
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty", "noise"),
+    [
+        ("wgangp", penalties.WganGP(), "alpha"),
+        ("dragan", penalties.Dragan(), "noise"),
+        ("l2", penalties.L2(), None),
+    ],
+)
+def test_compare_gans_numbers(name, penalty, noise):
+    settings, numbers = oracles.load_reference("penalties")
+    discriminator = networks.build_discriminator(
+        "resnet_cifar", networks.DiscriminatorSpec(image_shape=(32, 32, 3))
+    )
+    oracles.set_reference_weights(discriminator)
+    real, fake = (
+        tf.constant(numbers[key] / np.float32(255)) for key in ("x", "x_fake")
+    )
+    noise = None if noise is None else tf.constant(numbers[noise])
+    variables = discriminator.trainable_variables
+    with tf.GradientTape() as tape:
+        points = penalty.points(real, fake, noise)
+        value = penalty.value(discriminator, points, None)
+    np.testing.assert_allclose(value, settings[name]["value"], rtol=1e-5)
+    gradients = tape.gradient(
+        value,
+        [v.value for v in variables],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    norms = settings[name]["grad_norms"]
+    assert {v.path for v in variables} == set(norms)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        np.testing.assert_allclose(
+            np.linalg.norm(np.float64(gradient)),
+            norms[variable.path],
+            rtol=1e-4,
+            atol=1e-6,
+            err_msg=variable.path,
+        )
