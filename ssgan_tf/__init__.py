@@ -4,12 +4,17 @@ Chen, Zhai, Ritter, Lucic, Houlsby, CVPR 2019, https://arxiv.org/abs/1811.11212
 
     paper                                   here
     3   rotation loss, equations 1 and 2    rotation.py, ssgan.py
-    3   two-headed discriminator, figure 1  networks/resnet.py
-    4   adversarial losses                  losses.py
+    3   two-headed discriminator, figure 1  networks/discriminator.py
+    4   adversarial losses, penalties       losses.py, penalties.py
     4   networks, spectral norm             networks/, layers/
-    4   self-modulated batch norm (sBN)     layers/batch_norm.py
+    4   sBN, conditional batch norm         layers/batch_norm.py
     4   alternating updates, Adam           gan.py
     4   FID and its protocol                evaluation/, scoring.py
+
+    what followed it
+    SS-GAN-MS, SSGAN-LA                     ssgan.py
+    S3GAN                                   s3gan.py
+    differentiable augmentation             augmentation.py
 """
 
 __version__ = "0.1.0"
