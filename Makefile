@@ -24,11 +24,12 @@ quickstart: $(INSTALLED)
 	  --num=64 --out=$(RUN)/digits.png
 	$(BIN)/ssgan summary --model_dir=$(RUN)
 
+# One process per core; the tests of a file share what they trained.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
-test-all: $(INSTALLED)
-	$(BIN)/python -m pytest
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 SOURCES := ssgan_tf export tests benchmarks
 

@@ -35,7 +35,8 @@ def main(argv):
     fake_data = np.random.default_rng(0).integers(
         0, 256, (images_per_step, *plan.spec.image_shape), np.uint8
     )
-    iterator = iter(tf.data.Dataset.from_tensors(tf.constant(fake_data)).repeat())
+    batch = tf.constant(fake_data), tf.zeros(images_per_step, tf.int32)
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     gan.steps_per_execution = 1
     gan.make_train_function()
 
