@@ -147,7 +147,8 @@ class SampleGrid(_EverySteps):
     """Draws 64 images from the same noise again and again, as PNG and in TensorBoard.
 
     They are those of `LoadedModule.sample(64, seed, grid_labels(num_classes))` of the
-    exported module: one class per row where the GAN is conditional.
+    exported module: one class per row where the GAN is conditional. (An export with
+    standing moments differs: those are taken after training.)
 
     Args:
         run: `RunDir`. Where the pictures go.

@@ -212,12 +212,15 @@ class GAN(keras.Model):
             names.append("logits/fake")
         if self.penalty is not None:
             names.append("loss/penalty")
-        return names + [name for task in self.tasks for name in task.log_names]
+        for task in self.tasks:
+            names += task.d_log_names if task.acts_on_d else ()
+            names += task.g_log_names if task.acts_on_g else ()
+        return names
 
     @property
     def _d_sees_fakes(self) -> bool:
         return self.adversarial_loss is not None or any(
-            task.d_sees_fakes for task in self.tasks
+            task.acts_on_d and task.d_sees_fakes for task in self.tasks
         )
 
     def train_step(self, data):
@@ -227,7 +230,8 @@ class GAN(keras.Model):
             data: `(images, labels)` or images: `(d_steps * share, size, size,
                 channels)`, uint8 in [0, 255] or float32 in [0, 1]. Piece j of
                 `d_steps` equal pieces belongs to the j-th update of D. Labels are
-                integers, -1 for unknown; read by a conditional GAN only.
+                integers below the number of classes, -1 for unknown; read by a
+                conditional GAN only.
 
         Returns:
             dict of scalars, one for each of `log_names`: means over this replica's
@@ -357,10 +361,11 @@ class GAN(keras.Model):
     ) -> dict[str, tf.Tensor]:
         replicas = self._num_replicas()
         fake_images = tf.stop_gradient(fake_images)
-        players = [show(real_images, real_labels, self.tasks, replicas)]
+        tasks = [task for task in self.tasks if task.acts_on_d]
+        players = [show(real_images, real_labels, tasks, replicas)]
         if self._d_sees_fakes:
             # A plain rotation task has no use for turned fakes here.
-            asking = [task if task.d_sees_fakes else None for task in self.tasks]
+            asking = [task if task.d_sees_fakes else None for task in tasks]
             players.append(show(fake_images, fake_labels, asking, replicas))
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
@@ -375,9 +380,7 @@ class GAN(keras.Model):
             if self.adversarial_loss is not None:
                 loss += self.adversarial_loss.d_loss(real_logits, fake_logits)
             step = self._step_tensor()
-            for task, of_real, of_fake in zip(
-                self.tasks, real[1:], fake[1:], strict=True
-            ):
+            for task, of_real, of_fake in zip(tasks, real[1:], fake[1:], strict=True):
                 task_loss, task_logs = task.d_loss(of_real, of_fake, step)
                 loss += task_loss
                 logs |= task_logs
@@ -424,13 +427,14 @@ class GAN(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fake_images)
             replicas = self._num_replicas()
-            shown = show(fake_images, fake_labels, self.tasks, replicas)
+            tasks = [task for task in self.tasks if task.acts_on_g]
+            shown = show(fake_images, fake_labels, tasks, replicas)
             ((batch, *of_tasks),) = self._ask([shown], self.d_steps)
             loss = tf.zeros([])
             if self.adversarial_loss is not None:
                 loss += self.adversarial_loss.g_loss(batch.upright["logits"])
             step = self._step_tensor()
-            for task, fake in zip(self.tasks, of_tasks, strict=True):
+            for task, fake in zip(tasks, of_tasks, strict=True):
                 task_loss, task_logs = task.g_loss(fake, step)
                 loss += task_loss
                 logs |= task_logs

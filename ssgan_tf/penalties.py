@@ -84,6 +84,7 @@ class _GradientPenalty(Penalty):
         """The penalty, a scalar, from the squared norms, `(batch,)`."""
 
     def value(self, discriminator, points, labels):
+        points = tf.convert_to_tensor(points)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
             logits = discriminator(points, *if_any(labels), training=False)["logits"]

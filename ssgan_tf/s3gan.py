@@ -25,11 +25,13 @@ class ClassTask(Task):
         - Lucic et al., 2019, section 3, https://arxiv.org/abs/1903.02271
     """
 
-    log_names = ("loss/class_real", "accuracy/class_real")
+    acts_on_g = False
+    d_log_names = ("loss/class_real", "accuracy/class_real")
 
     def __init__(self, num_classes: int, weight: float = 1.0):
         self.heads = {"class_logits": num_classes}
         self.weight = weight
+        self.acts_on_d = weight != 0
 
     def d_loss(self, real, fake, step):
         logits, labels = real.upright["class_logits"], real.labels
@@ -58,4 +60,4 @@ class ClassTask(Task):
         }
 
     def g_loss(self, fake, step):
-        return tf.zeros([]), {}
+        raise NotImplementedError("This task acts on D alone.")

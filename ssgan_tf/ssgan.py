@@ -49,11 +49,8 @@ class RotationTask(Task):
     g_anneal_steps: int | None = None
 
     heads = {"rotation_logits": rotation.NUM_ROTATIONS}
-    log_names = tuple(
-        f"{what}/rotation_{side}"
-        for side in ("real", "fake")
-        for what in ("loss", "accuracy")
-    )
+    d_log_names = ("loss/rotation_real", "accuracy/rotation_real")
+    g_log_names = ("loss/rotation_fake", "accuracy/rotation_fake")
 
     def __post_init__(self):
         size = self.rotated_batch_size
@@ -68,6 +65,16 @@ class RotationTask(Task):
                 "`g_anneal_steps` must be a positive number of steps, or None. "
                 f"Received: g_anneal_steps={self.g_anneal_steps}."
             )
+
+    @property
+    def acts_on_d(self) -> bool:
+        """Whether beta is not zero."""
+        return self.d_weight != 0
+
+    @property
+    def acts_on_g(self) -> bool:
+        """Whether alpha is not zero from the start."""
+        return self.g_weight != 0
 
     def num_rotated(self, num_replicas: int) -> int:
         """How many images of one replica's share are shown in each orientation."""
@@ -144,8 +151,8 @@ class MinimaxRotationTask(RotationTask):
         L_G = adversarial + alpha * (E_fake[-log Q(r | x^r)] - E_fake[-log Q(4 | x^r)])
 
     A G whose images merely turn well no longer wins: they must be taken for turned real
-    images. The two entropies of L_G share their normalizer, so the term is the mean of
-    logit 4 less logit r.
+    images. The two entropies of L_G share their normalizer, so the term, reported as
+    `loss/rotation_fake`, is the mean of logit 4 less logit r: it may be negative.
 
     Reference:
         - Tran et al., 2019, https://arxiv.org/abs/1911.06997
@@ -153,7 +160,7 @@ class MinimaxRotationTask(RotationTask):
 
     heads = {"rotation_logits": rotation.NUM_ROTATIONS + 1}
     d_sees_fakes = True
-    log_names = (*RotationTask.log_names, "loss/rotation_d_fake")
+    d_log_names = (*RotationTask.d_log_names, "loss/rotation_d_fake")
 
     def fake_classes(self, rotations: tf.Tensor) -> tf.Tensor:
         """The class that D is to give a fake turned so; int32, `(batch,)`."""

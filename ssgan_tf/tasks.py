@@ -32,13 +32,20 @@ class Task(abc.ABC):
 
     Attributes:
         heads: outputs that D must have: name -> number of columns.
-        d_sees_fakes: whether D's own loss needs the fakes, extra images included.
-        log_names: names of all scalars that the two losses report.
+        acts_on_d: whether D's loss has a term; without one, D is shown no extra real
+            images, and the step is that of a GAN without the task.
+        acts_on_g: the same of G's loss.
+        d_sees_fakes: whether D's term needs the fakes, extra images included.
+        d_log_names: names of the scalars that `d_loss` reports.
+        g_log_names: the same of `g_loss`.
     """
 
     heads: dict[str, int] = {}
+    acts_on_d: bool = True
+    acts_on_g: bool = True
     d_sees_fakes: bool = False
-    log_names: tuple[str, ...] = ()
+    d_log_names: tuple[str, ...] = ()
+    g_log_names: tuple[str, ...] = ()
 
     def check(self, batch_size: int, num_replicas: int) -> None:
         """Raises ValueError where the task cannot do with one replica's share."""
@@ -55,7 +62,7 @@ class Task(abc.ABC):
     def d_loss(
         self, real: Seen, fake: Seen | None, step: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """D's term, with its weight, and scalars to report.
+        """D's term, with its weight, and scalars to report; called if `acts_on_d`.
 
         Args:
             real: of the real images.
@@ -67,7 +74,7 @@ class Task(abc.ABC):
     def g_loss(
         self, fake: Seen, step: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """G's term, with its weight, and scalars to report."""
+        """G's term, with its weight, and scalars to report; called if `acts_on_g`."""
 
 
 def show(

@@ -347,13 +347,20 @@ class TestSweepFiles:
             ["ModularGAN.conditional = True", "dataset.name = 'celeb_a_hq'"],
             "data set without labels",
         ),
-        (["G.batch_norm_fn = @conditional_batch_norm"], "labels"),
+        (
+            ["G.batch_norm_fn = @conditional_batch_norm"],
+            r"\AA conditional norm needs labels.*ModularGAN.conditional = True",
+        ),
+        (["augmentation.policy = 3"], "must be a list.*policy=3"),
+        (["augmentation.policy = [['color']]"], "one of 'color', 'translation'"),
+        (["ModularGAN.tasks = 3"], r"must be a list, such as \[@my_task\]"),
+        (["weights.stddev = 0"], "must be positive"),
         (["weights.initializer = 'xavier'"], "'normal', 'truncated', 'orthogonal'"),
-        (["spectral_norm.singular_value = 'both'"], "'left', 'right', 'auto'"),
+        (["spectral_norm.singular_value = 'both'"], "'auto', 'left', 'right'"),
         (["SSGAN.self_supervision = 'jigsaw'"], "'rotation_gan'.*'minimax_rotation'"),
         (["penalty.fn = @hinge"], "makes Penalty"),
         (["penalty.interval = 0"], "at least 1"),
-        (["augmentation.policy = 'color'"], r"list of names.*\['color'\]"),
+        (["augmentation.policy = 'color'"], r"must be a list, such as \['color'"),
         (["augmentation.policy = ['colour']"], "color"),
         (["G.attention = 'B1'"], "no self-attention; resnet_biggan"),
         (["options.architecture = 'sndcgan'", "D.layer_norm = True"], "layer norm"),
@@ -371,6 +378,7 @@ class TestSweepFiles:
             [
                 "SSGAN.self_supervision = 'label_augmentation'",
                 "ModularGAN.conditional = True",
+                "G.batch_norm_fn = @conditional_batch_norm",
             ],
             "unconditional",
         ),
@@ -378,6 +386,100 @@ class TestSweepFiles:
 )
 def test_what_does_not_fit_together(bindings, message):
     assert re.search(message, refusal(*bindings))
+
+
+@pytest.mark.parametrize(
+    "parameter, legal",
+    [
+        ("loss.fn", "@hinge, @non_saturating, @wasserstein, @least_squares"),
+        (
+            "penalty.fn",
+            "@no_penalty, @wgangp_penalty, @dragan_penalty, @r1_penalty, @l2_penalty",
+        ),
+        (
+            "G.batch_norm_fn",
+            "@batch_norm, @self_modulated_batch_norm, @conditional_batch_norm",
+        ),
+        ("z.distribution_fn", "@uniform, @normal"),
+        ("options.gan_class", "@ModularGAN, @SSGAN, @S3GAN"),
+        ("ModularGAN.d_optimizer_fn", "@adam"),
+    ],
+)
+def test_unknown_references_are_answered_with_the_legal_ones(parameter, legal):
+    said = f"Legal: {legal}, or one of your own."
+    (error,) = errors_of(f"{parameter} = @nothing_like_it")
+    assert error.endswith(said)
+    assert refusal(f"{parameter} = 'hinge'").endswith(said)
+
+
+def test_the_players_may_have_optimizers_of_their_own():
+    gan = tiny.plan(
+        "ModularGAN.d_optimizer_fn = @d/adam", "d/adam.beta1 = 0.5", "adam.beta1 = 0.25"
+    ).build_gan()
+    assert (gan.g_optimizer.beta_1, gan.d_optimizer.beta_1) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("loop", [1, 30, 500])
+def test_intervals_fit_the_loop_where_they_are_not_set(loop):
+    kept = [
+        line
+        for line in config.find_config(tiny.CONFIG).read_text().splitlines()
+        if not line.startswith("run_config.")
+    ]
+    config.parse(
+        [],
+        [
+            *kept,
+            f"run_config.iterations_per_loop = {loop}",
+            "options.training_steps = 1500",
+        ],
+    )
+    run = config.experiment().run
+    for steps, least in (
+        (run.save_checkpoints_steps, 5000),
+        (run.save_summary_steps, 100),
+    ):
+        assert steps % loop == 0 and least <= steps < least + loop
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "self_modulated_batch_norm"])
+@pytest.mark.parametrize("architecture", ["resnet_cifar", "resnet_biggan", "sndcgan"])
+def test_a_conditional_generator_must_read_its_labels(norm, architecture):
+    message = refusal(
+        "ModularGAN.conditional = True",
+        f"G.batch_norm_fn = @{norm}",
+        f"options.architecture = '{architecture}'",
+        "D.width = 8",
+    )
+    assert "must read its labels" in message and "@conditional_batch_norm" in message
+
+
+def test_without_norms_that_read_labels_biggan_deep_reads_them():
+    gan = tiny.plan(
+        "ModularGAN.conditional = True",
+        "options.architecture = 'resnet_biggan_deep'",
+        "D.width = 8",
+    ).build_gan()
+    assert gan.num_classes == 10
+
+
+def test_s3gan_chooses_and_anneals_as_ssgan_does():
+    (task,) = (
+        tiny.plan(
+            "options.gan_class = @S3GAN",
+            "ModularGAN.conditional = True",
+            "G.batch_norm_fn = @conditional_batch_norm",
+            "S3GAN.each_in_one = True",
+            "S3GAN.g_anneal_steps = 7",
+            # compare_gan's S3GAN projects by itself.
+            "resnet_biggan.Discriminator.project_y = False",
+            "S3GAN.project_y = True",
+        )
+        .build_gan()
+        .tasks
+    )
+    assert task.rotated_batch_size == 8 and task.each_in_one
+    assert task.g_anneal_steps == 7
 
 
 @pytest.mark.parametrize(
@@ -418,6 +520,7 @@ def test_s3gan_and_augmentation_arrive():
     gan = tiny.plan(
         "options.gan_class = @S3GAN",
         "ModularGAN.conditional = True",
+        "G.batch_norm_fn = @conditional_batch_norm",
         "S3GAN.rotated_batch_fraction = 2",
         "S3GAN.use_predictor = True",
         "S3GAN.use_soft_pred = True",

@@ -47,7 +47,7 @@ def run(logits, labels):
 def test_loss_and_gradient(share):
     labels, logits = np.int32(LABELS[share]), random_logits()
     loss, gradient, logs = run(tf.constant(logits, tf.float32), tf.constant(labels))
-    assert set(logs) == set(ClassTask.log_names)
+    assert set(logs) == set(ClassTask.d_log_names)
     expected = formula(logits, labels)
     np.testing.assert_allclose(loss, WEIGHT * expected, rtol=1e-6)
     np.testing.assert_allclose(logs["loss/class_real"], expected, rtol=1e-6)
@@ -75,8 +75,8 @@ def test_an_unconditional_gan_has_no_labels():
 
 
 def test_g_has_no_such_term():
-    loss, logs = ClassTask(CLASSES).g_loss(Seen({}, None, None), STEP)
-    assert loss == 0.0 and logs == {}
+    assert not ClassTask(CLASSES).acts_on_g
+    assert [ClassTask(CLASSES, w).acts_on_d for w in (0, 0.5)] == [False, True]
 
 
 @every_share

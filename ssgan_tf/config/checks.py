@@ -13,6 +13,16 @@ class ConfigError(ValueError):
     """A config that cannot be used; the message names every line that is wrong."""
 
 
+# Parameter -> what may be named there, by the names of our own factories.
+REFERENCES: dict[str, list[str]] = {}
+
+
+def legal_references(parameter: str) -> str:
+    """The references that a parameter takes, as a sentence; empty if it takes none."""
+    names = ", ".join(f"@{name}" for name in REFERENCES.get(parameter, ()))
+    return f" Legal: {names}, or one of your own." if names else ""
+
+
 def check_integer(parameter: str, value, at_least: int) -> None:
     if type(value) is not int or value < at_least:
         raise ConfigError(
@@ -51,8 +61,9 @@ def made_by(parameter: str, factory, kind: type, *args):
     # As the config has it; a default of ours is never wrong.
     said = received(parameter, gin.query_parameter(parameter))
     raise ConfigError(
-        f"`{parameter}` must be a reference, @name without brackets or quotes, to "
+        f"`{parameter}` must be a reference, @name without parentheses or quotes, to "
         f"what makes {kind.__name__}. {said} Reason: {reason}."
+        f"{legal_references(parameter)}"
     )
 
 
@@ -67,13 +78,25 @@ def _unfit(factory, num_args: int) -> str | None:
     ]
     if len(named) < num_args:
         return f"it takes {len(named)} arguments, not {num_args}"
-    bound = gin.get_bindings(factory, resolve_references=False)
+    try:
+        bound = gin.get_bindings(factory, resolve_references=False)
+    except ValueError:
+        # Behind a reference with a scope is a function that gin does not know again.
+        return None
     missing = [
         parameter.name
         for parameter in named[num_args:]
         if parameter.default is parameter.empty and parameter.name not in bound
     ]
     return f"it needs {', '.join(missing)}" if missing else None
+
+
+def check_list(parameter: str, value, example: str) -> None:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(
+            f"`{parameter}` must be a list, such as [{example}]. "
+            f"{received(parameter, value)}"
+        )
 
 
 def check_choice(parameter: str, value, choices: Sequence[str]) -> None:
@@ -105,9 +128,9 @@ def config_errors() -> Iterator[None]:
 def _without_calls(error: Exception) -> str:
     """The message without the calls that gin and Keras say it passed through."""
     text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by ")[0]
-    if text != str(error):
-        # Keras's first line names its layer.
-        text = re.sub(r"\AException encountered when calling .*\n", "", text)
+    # Keras wraps an error once for each layer that it comes through.
+    text = text.rpartition("Error encountered:")[2]
+    text = re.sub(r"\s*Exception encountered when calling .*\n", "", text)
     lines = text.strip().splitlines()
     return "\n".join(
         li for li in lines if not li.startswith("  In call to configurable")

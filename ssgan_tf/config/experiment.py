@@ -128,13 +128,17 @@ def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None
 @configurable("run_config")
 def run_config(
     seed: int = 0,
-    save_checkpoints_steps: int = 5000,
+    save_checkpoints_steps: int | None = None,
     keep_checkpoint_max: int = 20,
-    save_summary_steps: int = 100,
+    save_summary_steps: int | None = None,
     iterations_per_loop: int = 10,
     deterministic: bool = False,
 ) -> RunConfig:
-    """How a run is kept; see `RunConfig`."""
+    """How a run is kept; see `RunConfig`.
+
+    Where they are not set, checkpoints are saved every 5,000 steps and summaries every
+    100, or at the next multiple of `iterations_per_loop`.
+    """
     check_integer("run_config.seed", seed, at_least=0)
     if seed >= 2**63:
         raise ConfigError(
@@ -143,6 +147,10 @@ def run_config(
     check_integer("run_config.keep_checkpoint_max", keep_checkpoint_max, at_least=1)
     check_integer("run_config.iterations_per_loop", iterations_per_loop, at_least=1)
     check_flag("run_config.deterministic", deterministic)
+    if save_checkpoints_steps is None:
+        save_checkpoints_steps = -(-5000 // iterations_per_loop) * iterations_per_loop
+    if save_summary_steps is None:
+        save_summary_steps = -(-100 // iterations_per_loop) * iterations_per_loop
     for name, steps in (
         ("save_checkpoints_steps", save_checkpoints_steps),
         ("save_summary_steps", save_summary_steps),
@@ -217,7 +225,7 @@ def experiment() -> Experiment:
 
 
 def operative_config() -> str:
-    """Every parameter in force, defaults included, as gin text.
+    """Every number and name in force, defaults included, as gin text.
 
     Complete once the GAN is built. Parsing it again gives the same run.
     """

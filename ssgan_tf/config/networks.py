@@ -8,6 +8,7 @@ import keras
 
 from ssgan_tf import layers, networks
 from ssgan_tf.config.checks import (
+    ConfigError,
     check_choice,
     check_flag,
     check_integer,
@@ -15,6 +16,7 @@ from ssgan_tf.config.checks import (
     made_by,
 )
 from ssgan_tf.config.parser import configurable
+from ssgan_tf.layers.spectral_norm import VECTORS
 
 INITIALIZERS = {
     "normal": lambda stddev: keras.initializers.RandomNormal(stddev=stddev),
@@ -34,14 +36,16 @@ def weights(
     """
     check_choice("weights.initializer", initializer, tuple(INITIALIZERS))
     check_number("weights.stddev", stddev)
+    if not stddev:
+        # Spectral normalization would divide by it.
+        raise ConfigError(f"`weights.stddev` must be positive. Received: {stddev=}.")
     return INITIALIZERS[initializer](stddev)
 
 
 @configurable("spectral_norm")
 def spectral_norm(singular_value: str = "left") -> str:
     """Which singular vector is kept: "left", "right", or "auto", the shorter one."""
-    choices = ("left", "right", "auto")
-    check_choice("spectral_norm.singular_value", singular_value, choices)
+    check_choice("spectral_norm.singular_value", singular_value, VECTORS)
     return singular_value
 
 
@@ -86,15 +90,16 @@ def standardize_batch(
 
 
 _NORM_ARGUMENTS = ["name", "spectral_norm"]
+_NORMS = ["G.batch_norm_fn"]
 
 
-@configurable("batch_norm", denylist=_NORM_ARGUMENTS)
+@configurable("batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
 def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
     """Plain batch normalization."""
     return layers.BatchNorm(name=name, **standardize_batch().arguments)
 
 
-@configurable("self_modulated_batch_norm", denylist=_NORM_ARGUMENTS)
+@configurable("self_modulated_batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
 def self_modulated_batch_norm(
     name: str, spectral_norm: str | None, num_hidden: int = 32
 ) -> keras.layers.Layer:
@@ -109,7 +114,7 @@ def self_modulated_batch_norm(
     )
 
 
-@configurable("conditional_batch_norm", denylist=_NORM_ARGUMENTS)
+@configurable("conditional_batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
 def conditional_batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
     """Batch normalization modulated by the label.
 

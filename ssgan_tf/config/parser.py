@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import gin
 from gin import config_parser
 
-from ssgan_tf.config.checks import ConfigError
+from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references
 
 # compare_gan's names that have another name here.
 ALIASES = {
@@ -71,10 +71,20 @@ _IMPLIED_DEFAULTS = {
 _CONFIGURABLES: dict[str, list[str]] = {}
 
 
-def configurable(name: str, denylist: Sequence[str] = ()):
-    """Registers a factory with gin and remembers its parameters."""
+def configurable(
+    name: str, denylist: Sequence[str] = (), legal_for: Sequence[str] = ()
+):
+    """Registers a factory with gin and remembers its parameters.
+
+    Args:
+        name: of the factory, in gin.
+        denylist: parameters that a config may not bind.
+        legal_for: parameters that may refer to the factory.
+    """
 
     def register(factory):
+        for parameter in legal_for:
+            REFERENCES.setdefault(parameter, []).append(name)
         parameters = inspect.signature(factory).parameters
         _CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
         return gin.configurable(name, denylist=list(denylist) or None)(factory)
@@ -266,6 +276,11 @@ class _Parser:
         """Adds an error for each implied parameter that is bound to another value."""
         for key, (value, place) in self._implied.items():
             implied = _IMPLIED[key]
+            # compare_gan's S3GAN projects by itself, and its networks must not.
+            if key.endswith("Discriminator.project_y") and (
+                self._bound.get("options.gan_class") == "@S3GAN"
+            ):
+                continue
             expected = repr(implied)
             if isinstance(implied, str):
                 expected = self._bound.get(implied, _IMPLIED_DEFAULTS[implied])
@@ -314,7 +329,9 @@ def _explain(line: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     wrong, candidates = line.partition(" = ")[0].split("/")[-1], _parameters()
     if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
-        wrong, candidates = reference.group(1), list(_CONFIGURABLES)
+        parameter, wrong = wrong, reference.group(1)
+        hint = _suggest(wrong, list(_CONFIGURABLES))
+        return f"{line}: {reason}{hint}{legal_references(parameter)}"
     return f"{line}: {reason}{_suggest(wrong, candidates)}"
 
 

@@ -8,15 +8,15 @@ import keras
 import tensorflow as tf
 
 from ssgan_tf import losses, penalties
-from ssgan_tf.augmentation import Augmentation
+from ssgan_tf.augmentation import OPERATIONS, Augmentation
 from ssgan_tf.config.checks import (
     ConfigError,
     check_choice,
     check_flag,
     check_integer,
+    check_list,
     check_number,
     made_by,
-    received,
 )
 from ssgan_tf.config.networks import discriminator, generator
 from ssgan_tf.config.parser import configurable
@@ -27,14 +27,18 @@ from ssgan_tf.s3gan import ClassTask
 from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
 from ssgan_tf.tasks import Task
 
+_LATENTS, _LOSSES, _PENALTIES = ["z.distribution_fn"], ["loss.fn"], ["penalty.fn"]
+_OPTIMIZERS = ["ModularGAN.g_optimizer_fn", "ModularGAN.d_optimizer_fn"]
+_GANS = ["options.gan_class"]
 
-@configurable("uniform", denylist=["dim"])
+
+@configurable("uniform", denylist=["dim"], legal_for=_LATENTS)
 def uniform(dim: int) -> Latents:
     """z uniform on [-1, 1)."""
     return Latents(dim, "uniform")
 
 
-@configurable("normal", denylist=["dim"])
+@configurable("normal", denylist=["dim"], legal_for=_LATENTS)
 def normal(dim: int) -> Latents:
     """z normal with mean 0 and deviation 1."""
     return Latents(dim, "normal")
@@ -46,15 +50,18 @@ def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
     return made_by("z.distribution_fn", distribution_fn, Latents, dim)
 
 
-hinge = configurable("hinge")(losses.Hinge)
-non_saturating = configurable("non_saturating")(losses.NonSaturating)
-wasserstein = configurable("wasserstein")(losses.Wasserstein)
-least_squares = configurable("least_squares")(losses.LeastSquares)
+for _name, _loss in (
+    ("hinge", losses.Hinge),
+    ("non_saturating", losses.NonSaturating),
+    ("wasserstein", losses.Wasserstein),
+    ("least_squares", losses.LeastSquares),
+):
+    configurable(_name, legal_for=_LOSSES)(_loss)
 
 
 @configurable("loss")
 def loss(
-    fn: Callable[[], losses.AdversarialLoss] = non_saturating,
+    fn: Callable[[], losses.AdversarialLoss] = losses.NonSaturating,
 ) -> losses.AdversarialLoss:
     """The adversarial loss."""
     return made_by("loss.fn", fn, losses.AdversarialLoss)
@@ -67,16 +74,19 @@ class NoPenalty(penalties.Penalty):
         return tf.zeros([])
 
 
-no_penalty = configurable("no_penalty")(NoPenalty)
-configurable("wgangp_penalty")(penalties.WganGP)
-configurable("dragan_penalty")(penalties.Dragan)
-configurable("r1_penalty")(penalties.R1)
-configurable("l2_penalty")(penalties.L2)
+for _name, _penalty in (
+    ("no_penalty", NoPenalty),
+    ("wgangp_penalty", penalties.WganGP),
+    ("dragan_penalty", penalties.Dragan),
+    ("r1_penalty", penalties.R1),
+    ("l2_penalty", penalties.L2),
+):
+    configurable(_name, legal_for=_PENALTIES)(_penalty)
 
 
 @configurable("penalty")
 def penalty(
-    fn: Callable[[], penalties.Penalty] = no_penalty, interval: int = 1
+    fn: Callable[[], penalties.Penalty] = NoPenalty, interval: int = 1
 ) -> tuple[penalties.Penalty | None, int]:
     """The penalty of D, its weight being `options.lamba`, and its interval.
 
@@ -90,15 +100,13 @@ def penalty(
 @configurable("augmentation")
 def augmentation(policy: Sequence[str] = ()) -> Augmentation | None:
     """What every image goes through before D; nothing by default."""
-    if isinstance(policy, str):
-        raise ConfigError(
-            "`augmentation.policy` must be a list of names. "
-            f"{received('policy', policy)} Write [{policy!r}]."
-        )
+    check_list("augmentation.policy", policy, "'color', 'translation', 'cutout'")
+    for operation in policy:
+        check_choice("augmentation.policy", operation, tuple(OPERATIONS))
     return Augmentation(tuple(policy)) if policy else None
 
 
-@configurable("adam", denylist=["learning_rate"])
+@configurable("adam", denylist=["learning_rate"], legal_for=_OPTIMIZERS)
 def adam(
     learning_rate: float,
     beta1: float = 0.9,
@@ -123,7 +131,11 @@ def _scheduled(rate: float, schedule: str, num_updates: int):
     )
 
 
-@configurable("ModularGAN", denylist=["plan", "objective", "heads", "adversarial"])
+@configurable(
+    "ModularGAN",
+    denylist=["plan", "objective", "heads", "adversarial"],
+    legal_for=_GANS,
+)
 def modular_gan(
     plan,
     objective: Sequence[Task] = (),
@@ -159,6 +171,7 @@ def modular_gan(
     check_flag("ModularGAN.g_use_ema", g_use_ema)
     check_number("ModularGAN.ema_decay", ema_decay, below=1.0)
     check_integer("ModularGAN.ema_start_step", ema_start_step, at_least=0)
+    check_list("ModularGAN.tasks", tasks, "@my_task")
     options = plan.options
     asked = {
         "image_shape": plan.spec.image_shape,
@@ -230,14 +243,37 @@ _SELF_SUPERVISION = {
 }
 
 
-@configurable("SSGAN", denylist=["plan"])
+def _rotation_task(
+    player: str,
+    make_task: Callable[..., RotationTask],
+    rotated_batch_size: int,
+    weight_rotation_loss_d: float,
+    weight_rotation_loss_g: float,
+    each_in_one: bool,
+    g_anneal_steps: int | None,
+) -> RotationTask:
+    check_number(f"{player}.weight_rotation_loss_d", weight_rotation_loss_d)
+    check_number(f"{player}.weight_rotation_loss_g", weight_rotation_loss_g)
+    check_flag(f"{player}.each_in_one", each_in_one)
+    if g_anneal_steps is not None:
+        check_integer(f"{player}.g_anneal_steps", g_anneal_steps, at_least=1)
+    return make_task(
+        rotated_batch_size,
+        weight_rotation_loss_d,
+        weight_rotation_loss_g,
+        each_in_one,
+        g_anneal_steps,
+    )
+
+
+@configurable("SSGAN", denylist=["plan"], legal_for=_GANS)
 def ss_gan(
     plan,
     self_supervision: str = "rotation_gan",
     rotated_batch_size: int = gin.REQUIRED,
-    each_in_one: bool = False,
     weight_rotation_loss_d: float = 1.0,
     weight_rotation_loss_g: float = 0.2,
+    each_in_one: bool = False,
     g_anneal_steps: int | None = None,
 ) -> GAN:
     """An SS-GAN, compiled: a `ModularGAN` with a rotation task.
@@ -248,13 +284,10 @@ def ss_gan(
     """
     check_choice("SSGAN.self_supervision", self_supervision, tuple(_SELF_SUPERVISION))
     check_integer("SSGAN.rotated_batch_size", rotated_batch_size, at_least=4)
-    check_flag("SSGAN.each_in_one", each_in_one)
-    check_number("SSGAN.weight_rotation_loss_d", weight_rotation_loss_d)
-    check_number("SSGAN.weight_rotation_loss_g", weight_rotation_loss_g)
-    if g_anneal_steps is not None:
-        check_integer("SSGAN.g_anneal_steps", g_anneal_steps, at_least=1)
     make_task, adversarial = _SELF_SUPERVISION[self_supervision]
-    task = make_task(
+    task = _rotation_task(
+        "SSGAN",
+        make_task,
         rotated_batch_size,
         weight_rotation_loss_d,
         weight_rotation_loss_g,
@@ -265,13 +298,15 @@ def ss_gan(
     return modular_gan(plan, [task], heads, adversarial)
 
 
-@configurable("S3GAN", denylist=["plan"])
+@configurable("S3GAN", denylist=["plan"], legal_for=_GANS)
 def s3_gan(
     plan,
     self_supervision: str = "rotation",
-    rotated_batch_fraction: int = gin.REQUIRED,
+    rotated_batch_fraction: int = 1,
     weight_rotation_loss_d: float = 1.0,
     weight_rotation_loss_g: float = 0.2,
+    each_in_one: bool = False,
+    g_anneal_steps: int | None = None,
     use_predictor: bool = False,
     use_soft_pred: bool = False,
     weight_class_loss: float = 1.0,
@@ -279,14 +314,12 @@ def s3_gan(
     """An S3GAN, compiled: labels where there are some, predictions where not.
 
     `self_supervision` is "rotation" or "none"; the rotation loss sees
-    `options.batch_size / rotated_batch_fraction` images. With `use_predictor` D learns
-    to predict classes, and its projection takes the prediction, soft or hard, for real
-    images without label.
+    `options.batch_size / rotated_batch_fraction` images, chosen and weighted as in
+    `ssgan.RotationTask`. With `use_predictor` D learns to predict classes, and its
+    projection takes the prediction, soft or hard, for real images without label.
     """
     check_choice("S3GAN.self_supervision", self_supervision, ("rotation", "none"))
     check_integer("S3GAN.rotated_batch_fraction", rotated_batch_fraction, at_least=1)
-    check_number("S3GAN.weight_rotation_loss_d", weight_rotation_loss_d)
-    check_number("S3GAN.weight_rotation_loss_g", weight_rotation_loss_g)
     check_flag("S3GAN.use_predictor", use_predictor)
     check_flag("S3GAN.use_soft_pred", use_soft_pred)
     check_number("S3GAN.weight_class_loss", weight_class_loss)
@@ -300,7 +333,15 @@ def s3_gan(
                 f"{rotated_batch_fraction}, batch_size={plan.options.batch_size}."
             )
         tasks.append(
-            RotationTask(rotated, weight_rotation_loss_d, weight_rotation_loss_g)
+            _rotation_task(
+                "S3GAN",
+                RotationTask,
+                rotated,
+                weight_rotation_loss_d,
+                weight_rotation_loss_g,
+                each_in_one,
+                g_anneal_steps,
+            )
         )
         heads["rotation_classes"] = NUM_ROTATIONS
     if use_predictor:

@@ -4,6 +4,9 @@ import numpy as np
 
 UNKNOWN_LABEL = -1
 
+# Keeps the numbers drawn here apart from others drawn from the same seed.
+_STREAM = 0x6C6162656C73
+
 
 def keep_labels(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Forgets all but a share of the labels of each class.
@@ -37,7 +40,3 @@ def keep_labels(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         count = max(1, int(np.ceil(np.round(fraction * len(places), 6))))
         kept[places[:count]] = label
     return kept
-
-
-# Keeps these numbers apart from others drawn from the same seed.
-_STREAM = 0x6C6162656C73

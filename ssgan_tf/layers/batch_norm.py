@@ -327,9 +327,9 @@ class ConditionalBatchNorm(_BatchNorm):
 def _check_label_vectors(label_vectors):
     if label_vectors is None:
         raise ValueError(
-            "A conditional network needs labels. Received: label_vectors=None. Pass "
-            "the labels of the batch, or take a norm that does not read them, as "
-            "`BatchNorm`."
+            "A conditional norm needs labels. Received: label_vectors=None. Make the "
+            "network conditional (in gin: ModularGAN.conditional = True), or take a "
+            "norm that does not read them, as `BatchNorm`."
         )
 
 

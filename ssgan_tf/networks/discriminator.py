@@ -82,7 +82,6 @@ class Discriminator(Composite, keras.Model):
         super().__init__(name=name)
         self.image_shape = tuple(spec.image_shape)
         self.num_classes = spec.num_classes
-        self.rotation_classes = spec.rotation_classes
         self.soft_predictions = spec.soft_predictions
         self.to_features = to_features
         self.trunk = list(trunk)

@@ -18,6 +18,9 @@ class Generator(Composite, keras.Model, abc.ABC):
     Args:
         spec: `GeneratorSpec`.
 
+    Raises:
+        ValueError: there are classes, and no layer reads the labels.
+
     Call arguments:
         latents: float tensor, `(batch, latent_dim)`.
         labels: int tensor, `(batch,)`; None without classes.
@@ -37,6 +40,29 @@ class Generator(Composite, keras.Model, abc.ABC):
         """Makes the variables of all layers."""
         labels = keras.KerasTensor((None,), "int32") if self.num_classes else None
         self(keras.KerasTensor((None, self.latent_dim)), labels)
+        if self.num_classes and not self._reads_labels():
+            raise ValueError(
+                "A conditional generator must read its labels. Received: "
+                f"num_classes={self.num_classes}, and no layer that does. Take a "
+                "conditional norm (in gin: G.batch_norm_fn = @conditional_batch_norm), "
+                "or no classes."
+            )
+
+    def _reads_labels(self) -> bool:
+        """Whether the images depend on the labels, in the graph of the call."""
+        specs = (
+            tf.TensorSpec((None, self.latent_dim), tf.float32),
+            tf.TensorSpec((None,), tf.int32, "labels"),
+        )
+        call = tf.function(lambda latents, labels: self(latents, labels))
+        graph = call.get_concrete_function(*specs).graph
+        read, unread = set(), [output.op for output in graph.outputs]
+        while unread:
+            op = unread.pop()
+            if op not in read:
+                read.add(op)
+                unread += [tensor.op for tensor in op.inputs]
+        return any(op.type == "Placeholder" and op.name == "labels" for op in read)
 
     @abc.abstractmethod
     def images(self, latents, label_vectors, training):
