@@ -409,7 +409,7 @@ def test_any_batch_and_one_image_at_a_time(architecture):
         architecture,
         size,
         latent_dim=latent_dim,
-        norm=layers.SelfModulatedBatchNorm,
+        norm=layers.ConditionalBatchNorm,
         **spec,
     )
     d = discriminator(architecture, size, rotation_classes=4, **spec)
@@ -766,7 +766,8 @@ class TestErrors:
             build(spectral_norm="both")
 
     def test_no_labels(self, build):
-        model = build(num_classes=CLASSES, width=2, **LATENTS[build])
+        norm = {"norm": layers.ConditionalBatchNorm} if build is generator else {}
+        model = build(num_classes=CLASSES, width=2, **norm, **LATENTS[build])
         inputs = noise(2, 10) if build is generator else noise(2, 32, 32, 3)
         with raises("must be called with labels. Received: labels=None"):
             model(inputs)
