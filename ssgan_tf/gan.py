@@ -443,7 +443,12 @@ class GAN(keras.Model):
         gradients = g_tape.gradient(
             fake_images,
             [v.value for v in variables],
-            output_gradients=tape.gradient(scaled_loss, fake_images),
+            # None, of a loss that does not see the fakes, would stand for ones.
+            output_gradients=tape.gradient(
+                scaled_loss,
+                fake_images,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            ),
         )
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:

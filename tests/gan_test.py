@@ -792,6 +792,21 @@ def test_without_weight_the_step_is_that_of_a_plain_gan_bit_for_bit(name, loss):
         assert {key: ours[key] for key in theirs} == theirs
 
 
+def test_what_no_loss_looks_at_stays():
+    task = RotationTask(12, d_weight=1.0, g_weight=0.0)
+    gan = tiny_gan(adversarial_loss=None, tasks=[task], g_optimizer=adam())
+    before = values(gan.generator.trainable_variables)
+    rotation_head = values(gan.discriminator.rotation_head.trainable_variables)
+    take_steps(gan, 1)
+    assert_equal(values(gan.generator.trainable_variables), before)
+    for now, then in zip(
+        values(gan.discriminator.rotation_head.trainable_variables),
+        rotation_head,
+        strict=True,
+    ):
+        assert (now != then).any()
+
+
 def test_a_discriminator_without_rotation_head_trains_alike():
     plain = tiny_gan(tasks=[])
     headless = tiny_gan(tasks=[], discriminator={"rotation_classes": 0})
