@@ -11,7 +11,13 @@ import tiny
 from ssgan_tf import exporting, train  # noqa: F401  (defines the flags)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "export/README.md", "CONTRIBUTING.md", "docs/extending.md"]
+PAGES = [
+    "BENCHMARKS.md",
+    "README.md",
+    "export/README.md",
+    "CONTRIBUTING.md",
+    "docs/extending.md",
+]
 README = (ROOT / "README.md").read_text()
 
 
