@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
+# As many test processes as this process may use cores.
+JOBS ?= $(shell nproc 2>/dev/null || echo auto)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -24,9 +26,9 @@ quickstart: $(INSTALLED)
 	  --num=64 --out=$(RUN)/digits.png
 	$(BIN)/ssgan summary --model_dir=$(RUN)
 
-# One process per core; the tests of a file share what they trained.
+# The tests of a file share what they trained.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-all: test
 	$(BIN)/python -m pytest -m slow
