@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ssgan_tf.latents import fold
+
 
 def deal(
     sample: Callable, rows: int, *, seed: int, stream: int, draw: tf.Tensor
@@ -18,21 +20,14 @@ def deal(
     Args:
         sample: draws `(rows, ...)` from an integer tensor `(2,)`.
         rows: int. Rows of one replica.
-        seed: int. Of the run.
-        stream: int. What the numbers are for; one of `latents`' streams.
-        draw: int64 scalar. How often such numbers have been drawn before.
+        seed, stream, draw: of the numbers, see `latents.fold`.
 
     Returns:
         `(rows, ...)`.
     """
     replica = tf.distribute.get_replica_context()
     replicas = replica.num_replicas_in_sync
-    drawn = sample(
-        rows * replicas,
-        tf.random.experimental.stateless_fold_in(
-            tf.constant([seed, stream], tf.int64), draw, alg="philox"
-        ),
-    )
+    drawn = sample(rows * replicas, fold(seed, stream, draw))
     dealt = tf.reshape(drawn, [rows, replicas, *drawn.shape[1:]])
     return tf.gather(dealt, replica.replica_id_in_sync_group, axis=1)
 

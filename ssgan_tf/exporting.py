@@ -40,7 +40,9 @@ from ssgan_tf.latents import (
     STANDING_STREAM,
     Latents,
     draw_labels,
+    fold,
     if_any,
+    num_classes_of,
 )
 from ssgan_tf.layers import standing_statistics
 
@@ -68,7 +70,7 @@ class _Module(tf.__internal__.tracking.AutoTrackable):
         ]
         self.regularization_losses = []
         labels_spec = []
-        if _num_classes(generator):
+        if num_classes_of(generator):
             labels_spec = [tf.TensorSpec((None,), tf.int32, "labels")]
         latents_spec = tf.TensorSpec((None, latent_dim), tf.float32, "z")
         images_spec = tf.TensorSpec((None, *image_shape), tf.float32, "images")
@@ -123,7 +125,7 @@ def export(
         "weights_sha256": _hash(module.variables),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(image_shape),
-        "num_classes": _num_classes(generator),
+        "num_classes": num_classes_of(generator),
         "versions": {
             "python": sys.version.split()[0],
             "tensorflow": tf.__version__,
@@ -143,15 +145,11 @@ def export(
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _num_classes(network: keras.Model) -> int:
-    return getattr(network, "num_classes", 0)
-
-
 def _check_networks(
     generator: keras.Model, discriminator: keras.Model, latents: Latents
 ) -> tuple[int, int, int]:
     """The shape of the images, by asking the networks: users' have no attributes."""
-    classes = [_num_classes(network) for network in (generator, discriminator)]
+    classes = [num_classes_of(network) for network in (generator, discriminator)]
     if classes[0] != classes[1]:
         raise ValueError(
             "Both networks of a module must know the same classes. Received: "
@@ -217,17 +215,14 @@ def use_standing_moments(
     """
     if num_examples == 0:
         return MOVING_MOMENTS
-    num_classes = _num_classes(generator)
+    num_classes = num_classes_of(generator)
     num_batches = -(-num_examples // STANDING_BATCH_SIZE)
 
     @tf.function
     def call(batch):
         # Even draws are noise and odd ones labels: they never meet.
         noise_seed, labels_seed = (
-            tf.random.experimental.stateless_fold_in(
-                tf.constant([seed, STANDING_STREAM], tf.int64), draw, alg="philox"
-            )
-            for draw in (2 * batch, 2 * batch + 1)
+            fold(seed, STANDING_STREAM, draw) for draw in (2 * batch, 2 * batch + 1)
         )
         labels = None
         if num_classes:

@@ -16,6 +16,7 @@ from ssgan_tf.latents import (
     Latents,
     draw_labels,
     if_any,
+    num_classes_of,
 )
 from ssgan_tf.losses import AdversarialLoss
 from ssgan_tf.penalties import Penalty
@@ -69,8 +70,8 @@ class GAN(keras.Model):
         average: keras.Model | None = None,
     ):
         super().__init__(name="gan")
-        self.num_classes = getattr(generator, "num_classes", 0)
-        d_classes = getattr(discriminator, "num_classes", 0)
+        self.num_classes = num_classes_of(generator)
+        d_classes = num_classes_of(discriminator)
         if d_classes != self.num_classes:
             raise ValueError(
                 "Both networks must know the same classes. Received: "

@@ -78,6 +78,27 @@ def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
     )
 
 
+def fold(seed: int, stream: int, draw: tf.Tensor) -> tf.Tensor:
+    """The seed of one draw.
+
+    Args:
+        seed: int. Of the run.
+        stream: int. What the numbers are for; one of the streams above.
+        draw: int64 scalar. How often such numbers have been drawn before.
+
+    Returns:
+        int64, `(2,)`.
+    """
+    return tf.random.experimental.stateless_fold_in(
+        tf.constant([seed, stream], tf.int64), draw, alg="philox"
+    )
+
+
+def num_classes_of(network) -> int:
+    """Classes that a network knows; 0 of one that says nothing of classes."""
+    return getattr(network, "num_classes", 0)
+
+
 def if_any(labels) -> tuple:
     """Labels as arguments of a call: none for networks that know no labels."""
     return () if labels is None else (labels,)

@@ -9,6 +9,10 @@ import tensorflow as tf
 
 NUM_ROTATIONS = 4
 
+# Outputs of a rotation head: the four turns; a class for fakes as well (SS-GAN-MS);
+# turns of reals, then of fakes (SSGAN-LA).
+HEAD_SIZES = (NUM_ROTATIONS, NUM_ROTATIONS + 1, 2 * NUM_ROTATIONS)
+
 
 def rotate(images: tf.Tensor, rotation: int) -> tf.Tensor:
     """Turns square images counter-clockwise, as `np.rot90` does.

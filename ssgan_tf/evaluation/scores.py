@@ -29,7 +29,6 @@ _SWD_MAX_IMAGES = 8192
 _SWD_PATCH_SIZE = 7
 _SWD_DITHER = 1e-2
 _ROTATION_BATCH_SIZE = 64
-_ROTATION_HEADS = (4, 5, 8)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -291,7 +290,7 @@ def rotation_accuracy(
             if (
                 logits.ndim != 2
                 or len(logits) != size
-                or logits.shape[1] not in _ROTATION_HEADS
+                or logits.shape[1] not in rotation.HEAD_SIZES
                 or not np.isfinite(logits).all()
             ):
                 raise ValueError(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from ssgan_tf import rotation
 from ssgan_tf.layers import BatchNorm
 
 NormFactory = Callable[..., keras.layers.Layer]
@@ -116,7 +117,7 @@ class DiscriminatorSpec(_Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rotation_classes not in (0, 4, 5, 8):
+        if self.rotation_classes not in (0, *rotation.HEAD_SIZES):
             raise ValueError(
                 "The rotation head must have 4, 5 or 8 outputs, or 0 for no head. "
                 f"Received: rotation_classes={self.rotation_classes}."
