@@ -49,16 +49,45 @@ def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """
     if kernel.shape[0] == 1:
         return insert_zeros(conv(images, kernel))
+    turned = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
+    return _transposed_conv(images, turned)
+
+
+@tf.custom_gradient
+def _transposed_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The transpose of a stride-2 convolution padded by one row above, one column left.
+
+    TensorFlow gives a transposed convolution with such padding to a slow kernel on
+    the CPU: it is done without, and the row and the column too many are dropped. Its
+    gradients are fast with the padding, and need no padded copy.
+
+    Args:
+        images: `(batch, height, width, in)`.
+        kernel: `(3, 3, out, in)`.
+    """
     batch = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
     _, height, width, _ = images.shape
-    turned = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
-    return tf.nn.conv2d_transpose(
+    whole = tf.nn.conv2d_transpose(
         images,
-        turned,
-        output_shape=[batch, 2 * height, 2 * width, kernel.shape[-1]],
+        kernel,
+        output_shape=[batch, 2 * height + 1, 2 * width + 1, kernel.shape[2]],
         strides=2,
-        padding=[[0, 0], [1, 0], [1, 0], [0, 0]],
+        padding="VALID",
     )
+
+    def gradients(upstream):
+        of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+            input=upstream,
+            filter_sizes=kernel.shape,
+            out_backprop=images,
+            strides=[1, 2, 2, 1],
+            padding="EXPLICIT",
+            explicit_paddings=[0, 0, 1, 0, 1, 0, 0, 0],
+        )
+        padding = [[0, 0], [1, 0], [1, 0], [0, 0]]
+        return tf.nn.conv2d(upstream, kernel, strides=2, padding=padding), of_kernel
+
+    return whole[:, 1:, 1:], gradients
 
 
 def conv_downsample(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
