@@ -8,7 +8,7 @@ Chen, Zhai, Ritter, Lucic, Houlsby, CVPR 2019, https://arxiv.org/abs/1811.11212
     4   adversarial losses, penalties       losses.py, penalties.py
     4   networks, spectral norm             networks/, layers/
     4   sBN, conditional batch norm         layers/batch_norm.py
-    4   alternating updates, Adam           gan.py
+    4   alternating updates, Adam           gan.py, optimizers.py
     4   FID and its protocol                evaluation/, scoring.py
 
     what followed it

@@ -37,8 +37,8 @@ class GAN(keras.Model):
 
         gan = GAN(generator, discriminator, latents=Latents(128))
         gan.compile(
-            g_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
-            d_optimizer=keras.optimizers.Adam(2e-4, 0.0, 0.9, epsilon=1e-8),
+            g_optimizer=Adam(2e-4, beta_1=0.0, beta_2=0.9),
+            d_optimizer=Adam(2e-4, beta_1=0.0, beta_2=0.9),
             adversarial_loss=losses.Hinge(),
             tasks=[RotationTask(rotated_batch_size=64)],
         )

@@ -13,6 +13,7 @@ from ssgan_tf.augmentation import Augmentation
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
 from ssgan_tf.layers import BatchNorm, ConditionalBatchNorm, SelfModulatedBatchNorm
+from ssgan_tf.optimizers import Adam
 from ssgan_tf.s3gan import ClassTask
 from ssgan_tf.ssgan import MinimaxRotationTask, RotationTask
 
@@ -80,7 +81,7 @@ def build(objective, *, adam, d_steps, steps_per_execution):
         # a gradient, and far below all other gradients.
         if not adam:
             return keras.optimizers.SGD(1.0)
-        return keras.optimizers.Adam(1e-3, beta_1=0.0, beta_2=0.9, epsilon=1e-5)
+        return Adam(1e-3, beta_1=0.0, beta_2=0.9, epsilon=1e-5)
 
     gan.compile(
         g_optimizer=optimizer(),

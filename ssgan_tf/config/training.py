@@ -22,6 +22,7 @@ from ssgan_tf.config.networks import discriminator, generator
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
+from ssgan_tf.optimizers import Adam
 from ssgan_tf.rotation import NUM_ROTATIONS
 from ssgan_tf.s3gan import ClassTask
 from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
@@ -117,9 +118,7 @@ def adam(
     check_number("adam.beta1", beta1, below=1.0)
     check_number("adam.beta2", beta2, below=1.0)
     check_number("adam.epsilon", epsilon)
-    return keras.optimizers.Adam(
-        learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon
-    )
+    return Adam(learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon)
 
 
 def _scheduled(rate: float, schedule: str, num_updates: int):
