@@ -1,9 +1,11 @@
 import collections
 import functools
+import logging
 import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssgan_tf import datasets
-from ssgan_tf.datasets import digits32, specs
+from ssgan_tf.datasets import digits32, loading, specs
 
 _REPO = pathlib.Path(__file__).resolve().parents[1]
 _SHARED_TFDS = _REPO.parent / "shared" / "tfds"
@@ -615,3 +617,351 @@ def test_mirrored_strategy_sees_the_batches_of_one_device():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1:] == ["equal"]
+
+
+# ---------------------------------------------------------------- stored images
+
+
+class Photos(tfds.core.GeneratorBasedBuilder):
+    """60 JPEGs of coloured noise, 16x16, with labels; some of them spoilt on demand."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    spoilt = {}
+    ordered = True
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(None, None, 3), encoding_format="jpeg"
+                    ),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
+            ),
+            disable_shuffling=self.ordered,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        rng = np.random.default_rng(0)
+        for key in range(60):
+            image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            image = tf.io.encode_jpeg(image, quality=75).numpy()
+            yield key, {"image": self.spoilt.get(key, image), "label": key % 10}
+
+
+@pytest.fixture
+def photos(monkeypatch):
+    """Prepares `Photos` in three files; both splits begin and end within a file."""
+    spec = datasets.DatasetSpec(
+        "photos", "1.0.0", (16, 16, 3), 10, "train[7:-5]", "train[-5:]"
+    )
+    monkeypatch.setitem(specs.DATASETS, "photos", spec)
+
+    def prepare(folder, *, spoilt=None, **kwargs):
+        monkeypatch.setattr(Photos, "spoilt", spoilt or {})
+        builder = tfds.builder("photos", data_dir=folder, **kwargs)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(num_shards=3)
+        )
+        return sorted(pathlib.Path(builder.data_dir).glob("*record*"))
+
+    return prepare
+
+
+@pytest.fixture(params=["digits32", "photos"])
+def both_paths(request, digits_dir, photos, tmp_path, monkeypatch):
+    """Decoded images, stored ones and labels of a training split: PNGs, then JPEGs."""
+    folder = digits_dir if request.param == "digits32" else tmp_path
+    if request.param == "photos":
+        # As most data sets; by default TFDS reads such files by turns.
+        monkeypatch.setattr(Photos, "ordered", False)
+        photos(folder)
+    decoded, expected_labels = datasets.load_split(request.param, "train", folder)
+    stored, labels = datasets.index_split(request.param, "train", folder)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, expected_labels)
+    return decoded, stored, labels
+
+
+def test_stored_images_decode_to_those_of_tfds(both_paths):
+    decoded, stored, _ = both_paths
+    assert stored.shape == decoded.shape and stored.dtype == decoded.dtype
+    look_up = tf.function(stored.look_up)
+    for index in tf.range(len(decoded), dtype=tf.int64):
+        np.testing.assert_array_equal(look_up(index), decoded[index])
+
+
+def test_stored_images_of_the_other_split(photos, tmp_path):
+    assert len(photos(tmp_path)) == 3
+    stored, labels = datasets.index_split("photos", "test", tmp_path)
+    decoded, _ = datasets.load_split("photos", "test", tmp_path)
+    np.testing.assert_array_equal(labels, [5, 6, 7, 8, 9])
+    np.testing.assert_array_equal(stored.look_up(tf.constant(4, tf.int64)), decoded[4])
+
+
+def test_splits_are_read_file_after_file(photos, tmp_path):
+    photos(tmp_path)
+    _, labels = datasets.index_split("photos", "train", tmp_path)
+    np.testing.assert_array_equal(labels, np.arange(7, 55) % 10)
+
+
+def _elements(images, labels, steps, **kwargs):
+    dataset = datasets.training_dataset(images, labels, batch_size=8, seed=4, **kwargs)
+    return list(dataset.take(steps).as_numpy_iterator())
+
+
+def _assert_same_elements(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "replicas, pipelines, pipeline",
+    [(1, 1, 0), (2, 1, 0), (4, 1, 0), (4, 2, 0), (4, 2, 1)],
+)
+def test_both_paths_give_the_same_stream(both_paths, replicas, pipelines, pipeline):
+    decoded, stored, labels = both_paths
+    labels = datasets.keep_labels(labels, 0.3, seed=1)
+    kwargs = dict(
+        d_steps=2,
+        start_step=5,
+        input_context=tf.distribute.InputContext(pipelines, pipeline, replicas),
+    )
+    # Four steps, which for photos end in another epoch than they begin in.
+    steps = 4 * replicas // pipelines
+    expected = _elements(decoded, labels, steps, **kwargs)
+    _assert_same_elements(_elements(stored, labels, steps, **kwargs), expected)
+
+
+def test_stored_images_resume_at_any_step(both_paths):
+    _, stored, labels = both_paths
+    context = tf.distribute.InputContext(1, 0, 2)
+    whole = _elements(stored, labels, 2 * 9, input_context=context)
+    for step in (1, 5, 8):
+        late = _elements(
+            stored, labels, 2 * (9 - step), start_step=step, input_context=context
+        )
+        _assert_same_elements(late, whole[2 * step :])
+
+
+def test_stored_images_have_static_shapes_and_no_end(both_paths):
+    decoded, stored, labels = both_paths
+    kwargs = dict(batch_size=8, d_steps=3, seed=0)
+    context = tf.distribute.InputContext(1, 0, 2)
+    dataset = datasets.training_dataset(stored, labels, input_context=context, **kwargs)
+    assert dataset.element_spec == (
+        tf.TensorSpec((12, *decoded.shape[1:]), tf.uint8),
+        tf.TensorSpec((12,), tf.int32),
+    )
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_images_that_are_slow_to_decode_keep_their_place(both_paths, monkeypatch):
+    decoded, stored, labels = both_paths
+    decode = datasets.StoredImages._decode
+    threads = []
+
+    def dawdle(length):
+        threads.append(1)
+        # Not a function of the order: some of each batch come late.
+        time.sleep(0.02 if length % 3 == 0 else 0.0)
+        threads.append(-1)
+        return np.int64(0)
+
+    def slow_decode(self, record):
+        wait = tf.numpy_function(dawdle, [tf.strings.length(record)], tf.int64)
+        with tf.control_dependencies([wait]):
+            return decode(self, tf.identity(record))
+
+    monkeypatch.setattr(datasets.StoredImages, "_decode", slow_decode)
+    expected = _elements(decoded, labels, 12)
+    for _ in range(2):
+        _assert_same_elements(_elements(stored, labels, 12), expected)
+    # Several at a time: the order is not kept by decoding one after the other.
+    assert np.cumsum(threads).max() > 1
+
+
+def test_each_share_waits_on_the_device_of_its_replica(both_paths, two_replicas):
+    decoded, stored, labels = both_paths
+    for images in (decoded, stored):
+        iterator = iter(
+            two_replicas.distribute_datasets_from_function(
+                lambda context, images=images: datasets.training_dataset(
+                    images, labels, batch_size=8, seed=0, input_context=context
+                )
+            )
+        )
+        for element in next(iterator):
+            shares = two_replicas.experimental_local_results(element)
+            assert [share.device[-5:] for share in shares] == ["CPU:0", "CPU:1"]
+
+
+_LARGE = """
+import resource
+import sys
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from ssgan_tf import datasets
+from ssgan_tf.datasets import loading, specs
+
+SIZE, COUNT = 512, 320
+
+
+class Plain(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        image = tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="png")
+        features = tfds.features.FeaturesDict({"image": image})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for key in range(COUNT):
+            yield key, {"image": np.full((SIZE, SIZE, 3), key % 256, np.uint8)}
+
+
+def peak():
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+specs.DATASETS["plain"] = datasets.DatasetSpec("plain", "1.0.0", (SIZE, SIZE, 3), 0)
+loading.MAX_DECODED_BYTES = COUNT * SIZE * SIZE * 3 - 1
+tfds.builder("plain", data_dir=sys.argv[1]).download_and_prepare()
+before = peak()
+images, labels = datasets.open_split("plain", "train", sys.argv[1])
+stream = datasets.training_dataset(images, labels, batch_size=8, seed=0)
+seen = {int(image[0, 0, 0]) for batch, _ in stream.take(COUNT // 8) for image in batch}
+assert seen == set(range(256)), seen
+print((peak() - before) / (COUNT * SIZE * SIZE * 3))
+"""
+
+
+def test_stored_images_are_never_in_memory_at_once(tmp_path):
+    # The peak of a process of its own, which has read each image once.
+    done = subprocess.run(
+        [sys.executable, "-c", _LARGE, str(tmp_path)],
+        cwd=_REPO,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # As a share of the decoded images, which are 252 MB.
+    assert float(done.stdout.split()[-1]) < 0.5
+
+
+@pytest.mark.parametrize(
+    "spoil, shape",
+    [
+        (lambda image: b"\xff\xd8\xff no picture", r"\[0 0 0\]"),
+        (lambda image: image[: len(image) // 2], r"\[0 0 0\]"),
+        (
+            lambda image: tf.io.encode_jpeg(np.zeros((16, 20, 3), np.uint8)).numpy(),
+            r"\[16 20 3\]",
+        ),
+    ],
+    ids=["no picture", "half a picture", "oblong"],
+)
+def test_a_spoilt_image_is_named(spoil, shape, photos, tmp_path):
+    whole = tf.io.encode_jpeg(np.full((16, 16, 3), 99, np.uint8)).numpy()
+    # Image 23 of the training split, which begins with image 7.
+    paths = photos(tmp_path, spoilt={30: spoil(whole)})
+    stored, labels = datasets.index_split("photos", "train", tmp_path)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"the train split of photos must decode to the shape \(16, 16, 3\)\. "
+        rf"Received: image 23, at byte \d+ of {paths[1]}, of shape {shape}",
+    ):
+        _elements(stored, labels, 6)
+
+
+def _overwrite(path, offset, data):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def test_a_damaged_file_is_refused_at_the_start(photos, tmp_path):
+    path = photos(tmp_path)[1]
+    _overwrite(path, 3000, b"rot")
+    with pytest.raises(ValueError, match=rf"whole\. Received: '{path}'.*corrupted"):
+        datasets.index_split("photos", "train", tmp_path)
+
+
+def test_a_file_that_was_cut_short_is_refused_at_the_start(photos, tmp_path):
+    path = photos(tmp_path)[1]
+    data = path.read_bytes()
+    path.write_bytes(data[:3000])
+    with pytest.raises(ValueError, match=rf"whole\. Received: '{path}'.*truncated"):
+        datasets.index_split("photos", "train", tmp_path)
+    path.write_bytes(data[: int.from_bytes(data[:8], "little") + 16])
+    with pytest.raises(ValueError, match=rf"\(20 or more\).*'{path}' with 1\."):
+        datasets.index_split("photos", "train", tmp_path)
+
+
+def test_a_file_that_is_damaged_while_it_is_in_use(photos, tmp_path):
+    path = photos(tmp_path)[1]
+    stored, labels = datasets.index_split("photos", "train", tmp_path)
+    _overwrite(path, 3000, b"rot")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image \d+, at byte"):
+        _elements(stored, labels, 6)
+
+
+def test_other_file_formats_are_refused(photos, tmp_path):
+    photos(tmp_path, file_format="array_record")
+    with pytest.raises(ValueError, match=r"TFRecord.*'photos', stored as array_record"):
+        datasets.index_split("photos", "train", tmp_path)
+
+
+def test_stored_images_of_another_type_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(OddImages, "dtype", np.uint16)
+    spec = datasets.DatasetSpec("odd_images", "1.0.0", (32, 32, 3), num_classes=2)
+    monkeypatch.setitem(specs.DATASETS, "odd", spec)
+    with pytest.raises(ValueError, match="uint8 .*Received: uint16 as the images of"):
+        datasets.index_split("odd", "train", tmp_path)
+
+
+def test_stored_labels_out_of_range_are_refused(digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1), num_classes=9)
+    monkeypatch.setitem(specs.DATASETS, "wrong", spec)
+    with pytest.raises(ValueError, match=r"\[0, 9\)\. Received: .* labels from 0 to 9"):
+        datasets.index_split("wrong", "test", digits_dir)
+
+
+def test_a_stored_set_without_labels(digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1), num_classes=0)
+    monkeypatch.setitem(specs.DATASETS, "unlabelled", spec)
+    stored, labels = datasets.index_split("unlabelled", "test", digits_dir)
+    assert stored.shape == (397, 32, 32, 1)
+    np.testing.assert_array_equal(labels, np.full(397, -1, np.int32))
+
+
+@pytest.mark.parametrize("spare_bytes, decoded", [(0, True), (-1, False)])
+def test_small_splits_are_decoded_once(
+    spare_bytes, decoded, digits_dir, digits_splits, monkeypatch, caplog
+):
+    size = 1400 * 32 * 32
+    monkeypatch.setattr(loading, "MAX_DECODED_BYTES", size + spare_bytes)
+    caplog.set_level(logging.INFO)
+    images, labels = datasets.open_split("digits32", "train", digits_dir)
+    expected_images, expected_labels = digits_splits["train"]
+    np.testing.assert_array_equal(labels, expected_labels)
+    assert isinstance(images, datasets.StoredImages) is not decoded
+    if decoded:
+        np.testing.assert_array_equal(images, expected_images)
+        assert "1400 images decoded once, 1.4 MiB in memory" in caplog.text
+    else:
+        assert "1400 images decoded on the fly from 1 files" in caplog.text

@@ -12,6 +12,8 @@ replicas: the last n / R rows of all the shares are the last n rows of the batch
 import numpy as np
 import tensorflow as tf
 
+from ssgan_tf.datasets.stored import StoredImages
+
 # Keeps the bits of the orders apart from noise drawn statelessly from (seed, step).
 _ORDER_STREAM = 0x6F72646572
 
@@ -45,7 +47,7 @@ def epoch_order(
 
 
 def training_dataset(
-    images: np.ndarray | tf.Tensor,
+    images: np.ndarray | tf.Tensor | StoredImages,
     labels: np.ndarray | tf.Tensor,
     *,
     batch_size: int,
@@ -61,7 +63,8 @@ def training_dataset(
 
     Args:
         images: uint8 `(N, height, width, channels)`. A NumPy array is copied once to
-            a tensor on the host, a tensor is used as it is.
+            a tensor on the host, a tensor is used as it is; `StoredImages` are decoded
+            by all cores as they are needed, a few batches ahead.
         labels: int32 `(N,)`.
         batch_size: int. The global batch: images per D step over all replicas.
         seed: int. The run's seed.
@@ -87,7 +90,8 @@ def training_dataset(
     _check_counts(batch_size, d_steps, start_step, context)
     # On the host: a GPU must not be filled with the data set.
     with tf.device("CPU:0"):
-        images = tf.convert_to_tensor(images)
+        if not isinstance(images, StoredImages):
+            images = tf.convert_to_tensor(images)
         labels = tf.convert_to_tensor(labels)
     _check_tensors(images, labels)
 
@@ -103,26 +107,46 @@ def training_dataset(
     def local_shares(indices: tf.Tensor) -> tf.Tensor:
         shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
         shares = shares[..., first_replica : first_replica + local_replicas]
-        return tf.reshape(
-            tf.transpose(shares, [2, 0, 1]), [local_replicas, d_steps * replica_batch]
-        )
+        return tf.reshape(tf.transpose(shares, [2, 0, 1]), [-1])
 
-    def look_up(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather(images, indices), tf.gather(labels, indices)
-
-    options = tf.data.Options()
-    options.deterministic = True
-    return (
+    indices = (
         tf.data.Dataset.counter(first_epoch)
         .map(remaining_order)
         .rebatch(samples_per_step, drop_remainder=True)
         .map(local_shares)
-        .unbatch()
-        .map(look_up, num_parallel_calls=tf.data.AUTOTUNE)
-        # `unbatch` forgets that the stream never ends.
+    )
+    options = tf.data.Options()
+    # Images decoded in parallel stay in line.
+    options.deterministic = True
+    return (
+        _look_up(indices, images, labels, d_steps * replica_batch)
+        # What takes batches apart forgets that the stream never ends.
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .prefetch(2 * local_replicas)
         .with_options(options)
+    )
+
+
+def _look_up(
+    indices: tf.data.Dataset,
+    images: tf.Tensor | StoredImages,
+    labels: tf.Tensor,
+    share: int,
+) -> tf.data.Dataset:
+    """Images and labels, `share` of them an element, for batches of their indices."""
+    if isinstance(images, StoredImages):
+        # One by one, so that the first batch too is decoded by all cores.
+        return (
+            indices.unbatch()
+            .map(
+                lambda index: (images.look_up(index), tf.gather(labels, index)),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            .batch(share, drop_remainder=True)
+        )
+    return indices.rebatch(share, drop_remainder=True).map(
+        lambda share: (tf.gather(images, share), tf.gather(labels, share)),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
@@ -160,16 +184,16 @@ def _check_counts(
         )
 
 
-def _check_tensors(images: tf.Tensor, labels: tf.Tensor) -> None:
+def _check_tensors(images: tf.Tensor | StoredImages, labels: tf.Tensor) -> None:
     if images.dtype != tf.uint8 or images.shape.rank != 4 or images.shape[0] == 0:
         raise ValueError(
             "`images` must be uint8 of shape (N, height, width, channels), N > 0. "
             f"Received: images of {images.dtype.name} and shape {images.shape}. "
-            "`load_split` returns them so."
+            "`open_split` returns them so."
         )
     if labels.dtype != tf.int32 or labels.shape != images.shape[:1]:
         raise ValueError(
             f"`labels` must be int32 of shape ({images.shape[0]},), one per image. "
             f"Received: labels of {labels.dtype.name} and shape {labels.shape}. "
-            "`load_split` returns them so."
+            "`open_split` returns them so."
         )

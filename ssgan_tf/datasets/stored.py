@@ -1,0 +1,183 @@
+"""Images that stay in their TFRecord files until they are asked for."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+# A TFRecord frames its data with their length (8 bytes) and two checksums (4 each).
+_FRAME_BYTES = 16
+# Records whose lengths and labels are read at a time.
+_CHUNK = 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredImages:
+    """The images of a split, each read and decoded when it is looked up.
+
+    In memory are 12 bytes per image: where its record lies. A look-up is one random
+    read of a file, so the files have to lie on a disk that is good at those, or be
+    small enough for the operating system to keep them in its page cache; a spinning
+    disk or a bucket across a network does some 100 reads per second and thread. Under
+    TensorFlow's op determinism images are decoded one at a time.
+
+    Attributes:
+        name: str. What errors call the images.
+        paths: string tensor `(files,)`. Uncompressed TFRecord files.
+        files: int32 tensor `(N,)`. Place in `paths` of the file of each image.
+        offsets: int64 tensor `(N,)`. The byte of its file at which its record starts.
+        feature: how TFDS stores an image.
+        image_shape: `(height, width, channels)` of every image.
+    """
+
+    name: str
+    paths: tf.Tensor
+    files: tf.Tensor
+    offsets: tf.Tensor
+    feature: tfds.features.Image
+    image_shape: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """`(N, height, width, channels)`, as if they were one tensor."""
+        return self.offsets.shape + self.image_shape
+
+    @property
+    def dtype(self) -> tf.DType:
+        """uint8, as if they were one tensor."""
+        return tf.uint8
+
+    @property
+    def index_bytes(self) -> int:
+        """What is held in memory."""
+        return self.files.numpy().nbytes + self.offsets.numpy().nbytes
+
+    def look_up(self, index: tf.Tensor) -> tf.Tensor:
+        """Reads and decodes one image, as TFDS does; for use in `tf.data` maps.
+
+        Args:
+            index: int64 scalar in `[0, N)`.
+
+        Returns:
+            uint8 `(height, width, channels)`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: when run, for an image that cannot be
+                decoded or has another shape; the message names it.
+        """
+        path = tf.gather(self.paths, tf.gather(self.files, index))
+        offset = tf.gather(self.offsets, index)
+        records = tf.data.experimental.from_variant(
+            tf.raw_ops.TFRecordDatasetV2(
+                filenames=[path],
+                compression_type="",
+                # Unbuffered: what follows the record in the file is not wanted.
+                buffer_size=0,
+                byte_offsets=[offset],
+            ),
+            tf.TensorSpec([], tf.string),
+        )
+        # A graph cannot catch an exception, a data set can: what fails becomes an
+        # image without pixels, and the error below can say which one it was.
+        nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 0], tf.uint8))
+        image = (
+            records.take(1)
+            .map(self._decode)
+            .ignore_errors()
+            .concatenate(nothing)
+            .take(1)
+            .get_single_element()
+        )
+        shape = tf.shape(image)
+        message = tf.strings.join(
+            [
+                tf.strings.format(
+                    f"Every image of {self.name} must decode to the shape "
+                    f"{self.image_shape}. Received: image {{}}, at byte {{}} of ",
+                    (index, offset),
+                ),
+                path,
+                tf.strings.format(
+                    ", of shape {} ([0 0 0] if it cannot be read or decoded). "
+                    "Prepare the data set again, or remove the image.",
+                    shape,
+                ),
+            ]
+        )
+        with tf.control_dependencies(
+            [tf.debugging.Assert(tf.reduce_all(shape == self.image_shape), [message])]
+        ):
+            return tf.ensure_shape(image, self.image_shape)
+
+    def _decode(self, record: tf.Tensor) -> tf.Tensor:
+        features = tfds.features.FeaturesDict({"image": self.feature})
+        return features.deserialize_example(record)["image"]
+
+
+def index_files(
+    instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
+    *,
+    labelled: bool,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, np.ndarray | None]:
+    """Finds where each record of a split lies. Reads every file once, decodes nothing.
+
+    Args:
+        instructions: what TFDS says which records of which files are the split.
+        labelled: bool. Whether the records have a `label`.
+
+    Returns:
+        `paths`, `files` and `offsets` as `StoredImages` takes them, in the order of
+        the files; int64 labels `(N,)`, or None.
+
+    Raises:
+        ValueError: a file is damaged or too short.
+    """
+    files, offsets, labels = [], [], []
+    for place, instruction in enumerate(instructions):
+        lengths, file_labels = _scan(instruction, labelled)
+        starts = np.cumsum(lengths + _FRAME_BYTES) - lengths - _FRAME_BYTES
+        files.append(np.full(instruction.take, place, np.int32))
+        offsets.append(starts[instruction.skip :])
+        labels.append(file_labels[instruction.skip :])
+    # On the host: looked up there.
+    with tf.device("CPU:0"):
+        return (
+            tf.constant([str(each.filename) for each in instructions]),
+            tf.constant(np.concatenate(files)),
+            tf.constant(np.concatenate(offsets)),
+            np.concatenate(labels) if labelled else None,
+        )
+
+
+def _scan(instruction, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes and labels (0 if there are none) of the records up to the last wanted."""
+    path, last = str(instruction.filename), instruction.skip + instruction.take
+
+    def measure(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        lengths = tf.cast(tf.strings.length(records), tf.int64)
+        if not labelled:
+            return lengths, tf.zeros_like(lengths)
+        # TFDS's own parser takes records one by one: that is four times as slow.
+        label = {"label": tf.io.FixedLenFeature([], tf.int64)}
+        return lengths, tf.io.parse_example(records, label)["label"]
+
+    records = tf.data.TFRecordDataset(path).take(last)
+    chunks = records.batch(_CHUNK).map(measure, num_parallel_calls=tf.data.AUTOTUNE)
+    try:
+        measured = list(chunks.as_numpy_iterator())
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"Every record of a prepared data set must be whole. Received: '{path}', "
+            f"where reading failed with: {error.message}. Delete the data set's folder "
+            "and prepare it again."
+        ) from error
+    lengths, labels = (np.concatenate(each) for each in zip(*measured, strict=True))
+    if len(lengths) < last:
+        raise ValueError(
+            "A file of a prepared data set must hold as many records as TFDS noted "
+            f"({last} or more). Received: '{path}' with {len(lengths)}. Delete the "
+            "data set's folder and prepare it again."
+        )
+    return lengths, labels
