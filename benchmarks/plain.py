@@ -11,6 +11,7 @@ import contextlib
 import tensorflow as tf
 
 from ssgan_tf import rotation
+from ssgan_tf.draws import Share
 from ssgan_tf.gan import GAN
 from ssgan_tf.layers import batch_norm, resampling
 
@@ -100,7 +101,7 @@ def step(gan: GAN, images: tf.Tensor) -> dict[str, tf.Tensor]:
     d_variables = gan.discriminator.trainable_variables
     g_variables = gan.generator.trainable_variables
     for d_step, real_images in enumerate(tf.split(real, gan.d_steps)):
-        latents = gan._draw_latents(batch_size, d_step)
+        latents = gan._draw_latents(batch_size, d_step, Share(0, 1))
         with tf.GradientTape(watch_accessed_variables=False) as g_tape:
             g_tape.watch([v.value for v in g_variables])
             fake_images = gan.generator(latents, training=True)

@@ -132,9 +132,7 @@ class Augmentation:
     Example:
 
         augmentation = Augmentation(("color", "cutout"))
-        noise = tf.random.stateless_uniform(
-            (batch, augmentation.noise_size), seed, alg="philox"
-        )
+        noise = latents.random_uniform((batch, augmentation.noise_size), seed)
         shown = augmentation(images, noise)
 
     Attributes:

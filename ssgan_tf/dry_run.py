@@ -83,12 +83,15 @@ def step_flops(plan: config.Experiment) -> int:
     return count_flops(step.get_concrete_function(*specs).graph)
 
 
-def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
+def dry_run(
+    plan: config.Experiment, strategy: tf.distribute.Strategy, jit_compile: str = "auto"
+) -> str:
     """Builds the run, takes two steps on fake data, writes nothing.
 
     Args:
         plan: what the config says.
         strategy: where it would run.
+        jit_compile: see `strategies.jit_compiles`.
 
     Returns:
         The parameter, FLOP and memory table and the run plan, ready to print.
@@ -97,7 +100,7 @@ def dry_run(plan: config.Experiment, strategy: tf.distribute.Strategy) -> str:
         ValueError: the config cannot be run.
     """
     options, settings, spec = plan.options, plan.run, plan.spec
-    gan = experiment.build(plan, strategy)
+    gan = experiment.build(plan, strategy, jit_compile)
     replicas = strategy.num_replicas_in_sync
     share = options.batch_size // replicas
     shape = (options.disc_iters * share, *spec.image_shape)

@@ -16,8 +16,17 @@ from ssgan_tf.scoring import ModuleScorer, ScoreTable
 POLL_SECONDS = 10.0
 
 
-def build(experiment: config.Experiment, strategy: tf.distribute.Strategy) -> GAN:
+def build(
+    experiment: config.Experiment,
+    strategy: tf.distribute.Strategy,
+    jit_compile: str = "auto",
+) -> GAN:
     """The GAN under a strategy, after checking that the batch can be shared out.
+
+    Args:
+        experiment: what the config says.
+        strategy: where the GAN lives.
+        jit_compile: see `strategies.jit_compiles`.
 
     Raises:
         ValueError: a value of the config cannot be used, or the replicas or the
@@ -26,17 +35,26 @@ def build(experiment: config.Experiment, strategy: tf.distribute.Strategy) -> GA
     if experiment.run.deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
-    batch_size = experiment.options.batch_size
+    batch_size, pieces = experiment.options.batch_size, experiment.options.accumulate
+    compiles = strategies.jit_compiles(jit_compile, strategy)
     if batch_size % replicas:
         raise config.ConfigError(
             "`options.batch_size` must be divisible by the number of replicas. "
             f"Received: batch_size={batch_size}, replicas={replicas}. Choose a "
             f"multiple of {replicas}, or --strategy=one_device."
         )
+    shares = replicas * pieces
+    if batch_size % shares:
+        raise config.ConfigError(
+            "`options.accumulate` must divide a replica's share of the batch. "
+            f"Received: accumulate={pieces}, batch_size={batch_size}, replicas="
+            f"{replicas}. Choose a divisor of {batch_size // replicas}."
+        )
     with strategy.scope():
         gan = experiment.build_gan()
     for task in gan.tasks:
-        task.check(batch_size // replicas, replicas)
+        task.check(batch_size // shares, shares)
+    gan.jit_compile = compiles
     return gan
 
 
@@ -68,7 +86,7 @@ def train(
     step = gan.step
     _check_step(step, experiment)
     if step < experiment.options.training_steps:
-        images, labels = datasets.load_split(experiment.dataset, "train", data_dir)
+        images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
         if experiment.label_fraction < 1:
             labels = datasets.keep_labels(
                 labels, experiment.label_fraction, experiment.run.seed
@@ -124,6 +142,9 @@ def _fit(gan, experiment, run, images, labels) -> None:
     writer = tf.summary.create_file_writer(str(run.tensorboard))
     with contextlib.closing(writer):
         gan.fit(
+            # By default a strategy copies the next element to each device while the
+            # step runs (`experimental_fetch_to_device`, one element per replica); the
+            # stream itself is some elements ahead of that on the host.
             strategy.distribute_datasets_from_function(stream),
             steps_per_epoch=options.training_steps - step,
             shuffle=False,
@@ -186,7 +207,8 @@ def export_checkpoint(
 
 def _export(experiment, prefix: str, step: int, path: pathlib.Path) -> None:
     exporting.check_target(path)
-    gan = experiment.build_gan()
+    # Whoever loads a module wants its numbers, not the speed of the training.
+    gan = experiment.build_gan(precision="float32")
     restore(gan, prefix)
     batch_norm = exporting.use_standing_moments(
         gan.sampler, gan.latents, experiment.standing_examples, experiment.run.seed
@@ -282,6 +304,7 @@ def train_and_evaluate(
     *,
     schedule: str,
     strategy_name: str,
+    jit_compile: str,
     data_dir: str | None,
     inception_path: str | None,
     num_eval_averaging_runs: int,
@@ -298,6 +321,7 @@ def train_and_evaluate(
             "continuous_eval": score the checkpoints of a training that another
             process runs, until it is done.
         strategy_name: as `strategies.get_strategy` takes it.
+        jit_compile: as `strategies.jit_compiles` takes it.
         data_dir: folder of prepared TFDS data sets, or None.
         inception_path: see `ModuleScorer`.
         num_eval_averaging_runs: int. Sets of fakes per checkpoint.
@@ -314,7 +338,8 @@ def train_and_evaluate(
     run.check_usable()
     table = ScoreTable(run.path / score_filename)
     table.rows()
-    gan = build(experiment, strategies.get_strategy(strategy_name))
+    strategy = strategies.get_strategy(strategy_name)
+    gan = build(experiment, strategy, jit_compile)
     if not allow_config_change:
         run.check_config(config.operative_config())
     scorer = None

@@ -1,13 +1,15 @@
 """The GAN: two networks, one train step, for one replica or many."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from ssgan_tf import ema
+from ssgan_tf.accumulation import accumulate
 from ssgan_tf.augmentation import Augmentation
-from ssgan_tf.draws import deal, uniform
+from ssgan_tf.draws import Share, deal, uniform
 from ssgan_tf.latents import (
     AUGMENTATION_STREAM,
     PENALTY_STREAM,
@@ -21,6 +23,21 @@ from ssgan_tf.latents import (
 from ssgan_tf.losses import AdversarialLoss
 from ssgan_tf.penalties import Penalty
 from ssgan_tf.tasks import Seen, Task, ask, show
+
+
+class Fakes(NamedTuple):
+    """What G makes for one update.
+
+    Attributes:
+        images: float32 in [0, 1], `(batch, size, size, channels)`.
+        labels: int32, `(batch,)`; None for an unconditional GAN.
+        tape: the recorded pass through G; of nothing where G's weights were not
+            watched.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor | None
+    tape: tf.GradientTape
 
 
 class GAN(keras.Model):
@@ -123,9 +140,11 @@ class GAN(keras.Model):
         penalty_interval: int = 1,
         augmentation: Augmentation | None = None,
         d_steps: int = 1,
+        accumulate: int = 1,
         ema_decay: float = 0.9999,
         ema_start_step: int = 0,
         steps_per_execution: int = 1,
+        jit_compile: bool = False,
     ):
         """Says how to train.
 
@@ -142,9 +161,15 @@ class GAN(keras.Model):
                 as strong (lazy regularization).
             augmentation: None, or what every image goes through before D.
             d_steps: int. Updates of D per update of G.
+            accumulate: int. Pieces that a replica cuts its share of a batch into, to
+                run them one after another in less memory: gradients are added up. Each
+                piece takes moments of its own where a batch has some (batch norm,
+                DRAGAN's deviation, the number of labelled images); without those the
+                update is that of the whole batch. The last fakes are made twice.
             ema_decay: float in [0, 1). Of the generator's average, if there is one.
             ema_start_step: int. Before it the average is the generator itself.
             steps_per_execution: int. Train steps per call from Python.
+            jit_compile: bool. Whether XLA compiles the step; on one replica only.
 
         Raises:
             ValueError: a count below 1; a task for a discriminator without the head
@@ -152,6 +177,7 @@ class GAN(keras.Model):
         """
         for name, value in (
             ("d_steps", d_steps),
+            ("accumulate", accumulate),
             ("penalty_interval", penalty_interval),
             ("steps_per_execution", steps_per_execution),
         ):
@@ -165,7 +191,10 @@ class GAN(keras.Model):
         self._check_heads(tasks)
         # Keras's own optimizer stays unset: it would be a third one, never used.
         super().compile(
-            optimizer=None, loss=None, steps_per_execution=steps_per_execution
+            optimizer=None,
+            loss=None,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
         )
         self.g_optimizer = g_optimizer
         self.d_optimizer = d_optimizer
@@ -176,6 +205,7 @@ class GAN(keras.Model):
         self.penalty_interval = penalty_interval
         self.augmentation = augmentation
         self.d_steps = d_steps
+        self.accumulate = accumulate
         self.ema_decay = ema_decay
         self.ema_start_step = ema_start_step
         # Variables cannot be made inside a replica's step.
@@ -248,29 +278,60 @@ class GAN(keras.Model):
         self._check_images(images)
         if images.dtype == tf.uint8:
             images = tf.cast(images, tf.float32) / 255.0
-        real_labels = self._split_labels(labels)
+        batches = zip(
+            tf.split(images, self.d_steps), self._split_labels(labels), strict=True
+        )
+        if self.accumulate == 1:
+            return self._step_at_once(batches)
+        return self._step_in_pieces(batches)
+
+    def _step_at_once(self, batches) -> dict[str, tf.Tensor]:
+        share = Share.of_replica()
         d_logs = []
-        for d_step, real_images in enumerate(tf.split(images, self.d_steps)):
-            batch_size = real_images.shape[0]
-            latents = self._draw_latents(batch_size, d_step)
-            fake_labels = self._draw_labels(batch_size, d_step)
-            with tf.GradientTape(watch_accessed_variables=False) as g_tape:
-                if d_step == self.d_steps - 1:
-                    g_tape.watch([v.value for v in self.generator.trainable_variables])
-                fake_images = self.generator(
-                    latents, *if_any(fake_labels), training=True
-                )
-            d_logs.append(
-                self._update_discriminator(
-                    real_images, fake_images, real_labels[d_step], fake_labels, d_step
-                )
+        for d_step, (real_images, real_labels) in enumerate(batches):
+            # One forward pass of G serves the last update of D and that of G.
+            last = d_step == self.d_steps - 1
+            fakes = self._make_fakes(real_images.shape[0], d_step, share, watched=last)
+            gradients, logs = self._d_gradients(
+                real_images, real_labels, fakes, d_step, share
             )
-        logs = {
-            name: tf.add_n([log[name] for log in d_logs]) / self.d_steps
-            for name in d_logs[0]
-        }
-        logs |= self._update_generator(fake_images, g_tape, fake_labels)
-        return logs
+            self._update_discriminator(gradients)
+            d_logs.append(logs)
+        gradients, g_logs = self._g_gradients(fakes, share)
+        self._update_generator(gradients)
+        return _mean(d_logs) | g_logs
+
+    def _step_in_pieces(self, batches) -> dict[str, tf.Tensor]:
+        share, pieces = Share.of_replica(), self.accumulate
+        g_state = self.generator.non_trainable_variables
+        state = [*g_state, *self.discriminator.non_trainable_variables]
+        d_logs = []
+        for d_step, (real_images, real_labels) in enumerate(batches):
+            g_start = [tf.identity(tf.convert_to_tensor(v)) for v in g_state]
+            size = real_images.shape[0] // pieces
+
+            def d_piece(i, reals=real_images, labels=real_labels, d_step=d_step):
+                piece = share.piece(i, pieces)
+                size = reals.shape[0] // pieces
+                fakes = self._make_fakes(size, d_step, piece, watched=False)
+                labels = None if labels is None else labels[i::pieces]
+                return self._d_gradients(reals[i::pieces], labels, fakes, d_step, piece)
+
+            gradients, logs = accumulate(d_piece, pieces, state)
+            self._update_discriminator(gradients)
+            d_logs.append(logs)
+        # The last fakes are made once more: G is where it was before.
+        for variable, value in zip(g_state, g_start, strict=True):
+            variable.assign(value)
+
+        def g_piece(i):
+            piece = share.piece(i, pieces)
+            fakes = self._make_fakes(size, self.d_steps - 1, piece, watched=True)
+            return self._g_gradients(fakes, piece)
+
+        gradients, g_logs = accumulate(g_piece, pieces, state)
+        self._update_generator(gradients)
+        return _mean(d_logs) | g_logs
 
     def _check_images(self, images: tf.Tensor) -> None:
         if images.dtype not in (tf.uint8, tf.float32):
@@ -284,10 +345,12 @@ class GAN(keras.Model):
                 f"channels). Received: images.shape={images.shape}. Batch them with "
                 "drop_remainder=True."
             )
-        if images.shape[0] % self.d_steps:
+        if images.shape[0] % (self.d_steps * self.accumulate):
             raise ValueError(
-                "A batch must hold the images of all `d_steps` updates of D. Received: "
-                f"{images.shape[0]} images, d_steps={self.d_steps}. Choose a multiple."
+                "A batch must hold the images of all `d_steps` updates of D, each in "
+                f"`accumulate` equal pieces. Received: {images.shape[0]} images, "
+                f"d_steps={self.d_steps}, accumulate={self.accumulate}. Choose a "
+                "multiple of both."
             )
 
     def _split_labels(self, labels) -> list[tf.Tensor | None]:
@@ -303,15 +366,16 @@ class GAN(keras.Model):
 
     # ------------------------------------------------------------------ randomness
 
-    def _deal(self, sample: Callable, rows: int, stream: int, draw: tf.Tensor):
-        return deal(sample, rows, seed=self.seed, stream=stream, draw=draw)
+    def _deal(
+        self, sample: Callable, rows: int, share: Share, stream: int, draw: tf.Tensor
+    ):
+        return deal(sample, rows, share, seed=self.seed, stream=stream, draw=draw)
 
-    def _draw_latents(self, batch_size: int, d_step: int) -> tf.Tensor:
-        return self._deal(
-            self.latents.sample, batch_size, TRAINING_STREAM, self._d_update(d_step)
-        )
+    def _draw_latents(self, rows: int, d_step: int, share: Share) -> tf.Tensor:
+        draw = self._d_update(d_step)
+        return self._deal(self.latents.sample, rows, share, TRAINING_STREAM, draw)
 
-    def _draw_labels(self, batch_size: int, d_step: int) -> tf.Tensor | None:
+    def _draw_labels(self, rows: int, d_step: int, share: Share) -> tf.Tensor | None:
         if not self.num_classes:
             return None
 
@@ -319,7 +383,7 @@ class GAN(keras.Model):
             return draw_labels(num, self.num_classes, seed)
 
         draw = self._d_update(d_step)
-        return self._deal(sample, batch_size, TRAINING_LABELS_STREAM, draw)
+        return self._deal(sample, rows, share, TRAINING_LABELS_STREAM, draw)
 
     def _d_update(self, d_step: int) -> tf.Tensor:
         """Updates of D before this one, as an int64 scalar."""
@@ -335,12 +399,23 @@ class GAN(keras.Model):
             tf.convert_to_tensor(self.g_optimizer.iterations.value), tf.int64
         )
 
-    def _num_replicas(self) -> int:
-        return tf.distribute.get_replica_context().num_replicas_in_sync
-
     # ------------------------------------------------------------------- the updates
 
-    def _ask(self, players: Sequence[list], d_step: int) -> list[list[Seen]]:
+    def _make_fakes(
+        self, rows: int, d_step: int, share: Share, *, watched: bool
+    ) -> Fakes:
+        """A share's fakes for an update of D, and of G if its weights are watched."""
+        latents = self._draw_latents(rows, d_step, share)
+        labels = self._draw_labels(rows, d_step, share)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            if watched:
+                tape.watch([v.value for v in self.generator.trainable_variables])
+            images = self.generator(latents, *if_any(labels), training=True)
+        return Fakes(images, labels, tape)
+
+    def _ask(
+        self, players: Sequence[list], d_step: int, share: Share
+    ) -> list[list[Seen]]:
         """What D says of what the players show, in one pass: one power iteration.
 
         G's update counts as one more update of D, number `d_steps`.
@@ -351,26 +426,25 @@ class GAN(keras.Model):
                 draw = self._step_tensor() * (self.d_steps + 1) + d_step
                 sample = uniform((self.augmentation.noise_size,))
                 rows = images.shape[0]
-                noise = self._deal(sample, rows, AUGMENTATION_STREAM, draw)
+                noise = self._deal(sample, rows, share, AUGMENTATION_STREAM, draw)
                 images = self.augmentation(images, noise)
             return self.discriminator(images, *if_any(labels), training=True)
 
         return ask(discriminate, players)
 
-    def _update_discriminator(
-        self, real_images, fake_images, real_labels=None, fake_labels=None, d_step=0
-    ) -> dict[str, tf.Tensor]:
-        replicas = self._num_replicas()
-        fake_images = tf.stop_gradient(fake_images)
+    def _d_gradients(
+        self, real_images, real_labels, fakes: Fakes, d_step: int, share: Share
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """A share's part of the gradient of D's loss, and its scalars."""
+        fake_images = tf.stop_gradient(fakes.images)
         tasks = [task for task in self.tasks if task.acts_on_d]
-        players = [show(real_images, real_labels, tasks, replicas)]
+        players = [show(real_images, real_labels, tasks, share.count)]
         if self._d_sees_fakes:
             # A plain rotation task has no use for turned fakes here.
             asking = [task if task.d_sees_fakes else None for task in tasks]
-            players.append(show(fake_images, fake_labels, asking, replicas))
-        variables = self.discriminator.trainable_variables
+            players.append(show(fake_images, fakes.labels, asking, share.count))
         with tf.GradientTape() as tape:
-            real, *others = self._ask(players, d_step)
+            real, *others = self._ask(players, d_step, share)
             fake = others[0] if others else [None] * len(real)
             real_logits = real[0].upright["logits"]
             loss = tf.zeros([])
@@ -386,27 +460,32 @@ class GAN(keras.Model):
                 loss += task_loss
                 logs |= task_logs
             if self.penalty is not None:
-                penalty = self._penalty(real_images, fake_images, real_labels, d_step)
+                penalty = self._penalty(
+                    real_images, fake_images, real_labels, d_step, share
+                )
                 loss += self.penalty_weight * penalty
                 logs["loss/penalty"] = penalty
-            # Optimizers add the gradients of the replicas up.
-            scaled_loss = loss / replicas
+            # The gradients of the shares are added up.
+            scaled_loss = self.d_optimizer.scale_loss(loss / share.count)
         # A head that no loss looks at has nothing to learn.
         gradients = tape.gradient(
             scaled_loss,
-            [v.value for v in variables],
+            [v.value for v in self.discriminator.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return logs | {"loss/d": loss}
+        return gradients, logs | {"loss/d": loss}
 
-    def _penalty(self, real_images, fake_images, labels, d_step) -> tf.Tensor:
+    def _penalty(
+        self, real_images, fake_images, labels, d_step: int, share: Share
+    ) -> tf.Tensor:
         """The penalty of this update, 0 between lazy ones, without its weight."""
         update = self._d_update(d_step)
         shape = self.penalty.noise_shape(real_images.shape)
         noise = None
         if shape is not None:
-            noise = self._deal(uniform(shape[1:]), shape[0], PENALTY_STREAM, update)
+            rows, *row_shape = shape
+            sample = uniform(tuple(row_shape))
+            noise = self._deal(sample, rows, share, PENALTY_STREAM, update)
         points = self.penalty.points(real_images, fake_images, noise)
 
         def value():
@@ -420,17 +499,21 @@ class GAN(keras.Model):
             lambda: tf.zeros([]),
         )
 
-    def _update_generator(
-        self, fake_images, g_tape, fake_labels=None
-    ) -> dict[str, tf.Tensor]:
+    def _update_discriminator(self, gradients: list[tf.Tensor]) -> None:
+        variables = self.discriminator.trainable_variables
+        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _g_gradients(
+        self, fakes: Fakes, share: Share
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """A share's part of the gradient of G's loss, and its scalars."""
         # The gradient stops at the images first: D's weights need none here.
         logs = {}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(fake_images)
-            replicas = self._num_replicas()
+            tape.watch(fakes.images)
             tasks = [task for task in self.tasks if task.acts_on_g]
-            shown = show(fake_images, fake_labels, tasks, replicas)
-            ((batch, *of_tasks),) = self._ask([shown], self.d_steps)
+            shown = show(fakes.images, fakes.labels, tasks, share.count)
+            ((batch, *of_tasks),) = self._ask([shown], self.d_steps, share)
             loss = tf.zeros([])
             if self.adversarial_loss is not None:
                 loss += self.adversarial_loss.g_loss(batch.upright["logits"])
@@ -439,23 +522,26 @@ class GAN(keras.Model):
                 task_loss, task_logs = task.g_loss(fake, step)
                 loss += task_loss
                 logs |= task_logs
-            scaled_loss = loss / replicas
-        variables = self.generator.trainable_variables
-        gradients = g_tape.gradient(
-            fake_images,
-            [v.value for v in variables],
+            scaled_loss = self.g_optimizer.scale_loss(loss / share.count)
+        gradients = fakes.tape.gradient(
+            fakes.images,
+            [v.value for v in self.generator.trainable_variables],
             # None, of a loss that does not see the fakes, would stand for ones.
             output_gradients=tape.gradient(
                 scaled_loss,
-                fake_images,
+                fakes.images,
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             ),
         )
+        return gradients, logs | {"loss/g": loss}
+
+    def _update_generator(self, gradients: list[tf.Tensor]) -> None:
+        step = self._step_tensor()
+        variables = self.generator.trainable_variables
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
             ema.update(self.average, self.generator, decay)
-        return logs | {"loss/g": loss}
 
     def make_train_function(self, force: bool = False):
         """Compiles `steps_per_execution` train steps on all replicas into one call.
@@ -469,12 +555,15 @@ class GAN(keras.Model):
             return
         strategy = self.distribute_strategy
         num_steps = self.steps_per_execution
+        step = self.train_step
+        if self.jit_compile:
+            step = tf.function(step, jit_compile=True)
 
         @tf.function
         def train_function(iterator):
             totals = {name: tf.zeros([]) for name in self.log_names}
             for _ in tf.range(num_steps):
-                logs = strategy.run(self.train_step, args=(next(iterator),))
+                logs = strategy.run(step, args=(next(iterator),))
                 # A new dict: the loop must see the name assigned to carry it.
                 totals = {
                     name: total + strategy.reduce("MEAN", logs[name], axis=None)
@@ -483,3 +572,8 @@ class GAN(keras.Model):
             return {name: total / num_steps for name, total in totals.items()}
 
         self.train_function = train_function
+
+
+def _mean(logs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+    """Means of scalars of the same names."""
+    return {name: tf.add_n([log[name] for log in logs]) / len(logs) for name in logs[0]}

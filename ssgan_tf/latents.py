@@ -1,6 +1,7 @@
 """The generator's noise and labels, as pure functions of a seed."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -53,13 +54,11 @@ class Latents:
         Returns:
             float32, `(num, dim)`.
         """
-        # Named, since the algorithm that TensorFlow would choose depends on the device
-        # and on whether XLA compiles.
         if self.distribution == "uniform":
-            return tf.random.stateless_uniform(
-                (num, self.dim), seed, -1.0, 1.0, alg="philox"
-            )
-        return tf.random.stateless_normal((num, self.dim), seed, alg="philox")
+            return 2.0 * random_uniform((num, self.dim), seed) - 1.0
+        # Box and Muller; 1 - u is never 0.
+        radius, turn = tf.unstack(random_uniform((2, num, self.dim), seed))
+        return tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * tf.cos(2.0 * math.pi * turn)
 
 
 def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
@@ -73,8 +72,30 @@ def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
     Returns:
         int32, `(num,)`, in [0, num_classes); the same for the same seed, everywhere.
     """
+    return tf.cast(_random_bits((num,), seed) % num_classes, tf.int32)
+
+
+def random_uniform(shape: tuple[int, ...], seed) -> tf.Tensor:
+    """Uniform numbers, the same on every device, compiled by XLA or not.
+
+    TensorFlow's own are not: XLA makes them of the same random bits in another way.
+
+    Args:
+        shape: of the result.
+        seed: two integers, or an integer tensor `(2,)`.
+
+    Returns:
+        float32, multiples of 2^-24 in [0, 1).
+    """
+    # As many bits as a float has: 24 of 32.
+    return tf.cast(_random_bits(shape, seed) // 2**8, tf.float32) * 2.0**-24
+
+
+def _random_bits(shape: tuple[int, ...], seed) -> tf.Tensor:
+    # The algorithm is named, since the one that TensorFlow would choose depends on the
+    # device and on whether XLA compiles.
     return tf.random.stateless_uniform(
-        (num,), seed, 0, num_classes, dtype=tf.int32, alg="philox"
+        shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )
 
 

@@ -49,3 +49,39 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+class LossScaled(keras.optimizers.LossScaleOptimizer):
+    """Keras's dynamic loss scale for float16, which counts the steps it skips.
+
+    The loss is multiplied by a scale that keeps its gradients above what float16
+    rounds to zero. Where a gradient overflows, on any replica, the weights stay as
+    they are and the scale is halved; after 2,000 steps without it is doubled. Keras
+    does not count such a step, and looks at the gradients of the first replica only:
+    but noise, data and checkpoints are functions of the step number.
+
+    Args:
+        optimizer: what takes the gradients, divided by the scale.
+
+    Reference:
+        - Micikevicius et al., 2018, section 3.2, https://arxiv.org/abs/1710.03740
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        super().__init__(optimizer)
+
+    @property
+    def iterations(self):
+        return self._iterations
+
+    def apply(self, grads, trainable_variables=None):
+        replica = tf.distribute.get_replica_context()
+        overflows = replica.all_reduce(
+            tf.distribute.ReduceOp.SUM,
+            tf.cast(tf.logical_not(self.check_finite(grads)), tf.float32),
+        )
+        # All replicas skip, or none does.
+        first, *others = grads
+        first = tf.where(overflows > 0, tf.constant(float("nan"), first.dtype), first)
+        super().apply([first, *others], trainable_variables)
+        self._iterations.assign_add(1)

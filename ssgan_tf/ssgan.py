@@ -16,16 +16,16 @@ class RotationTask(Task):
         L_G = adversarial + alpha * rotation_loss(fake images)
 
     `rotated_batch_size / 4` images of the batch are shown in each orientation: the last
-    ones in all four, or every one in a single orientation. (Under several replicas: of
-    each replica's share.) D never learns rotation from fakes, nor G from reals. In a
-    conditional GAN, rotated images keep the labels that they have upright.
+    ones in all four, or every one in a single orientation. (Of each share, where there
+    are several.) D never learns rotation from fakes, nor G from reals. In a conditional
+    GAN, rotated images keep the labels that they have upright.
 
     With alpha > 0 nothing says that G converges to the data; `g_anneal_steps` takes
     alpha to zero (section 3.2 of the paper).
 
     Attributes:
         rotated_batch_size: int. Images in the rotation loss per global batch, the
-            upright ones included; a multiple of 4 x replicas.
+            upright ones included; a multiple of 4 x shares.
         d_weight: float. beta; 1 in the paper.
         g_weight: float. alpha; 0.2 in the paper.
         each_in_one: bool. False: the last images of the batch in all four orientations
@@ -76,36 +76,37 @@ class RotationTask(Task):
         """Whether alpha is not zero from the start."""
         return self.g_weight != 0
 
-    def num_rotated(self, num_replicas: int) -> int:
-        """How many images of one replica's share are shown in each orientation."""
-        return self.rotated_batch_size // (rotation.NUM_ROTATIONS * num_replicas)
+    def num_rotated(self, num_shares: int) -> int:
+        """How many images of one share are shown in each orientation."""
+        return self.rotated_batch_size // (rotation.NUM_ROTATIONS * num_shares)
 
-    def check(self, batch_size, num_replicas):
+    def check(self, batch_size, num_shares):
         size = self.rotated_batch_size
-        divisor = rotation.NUM_ROTATIONS * num_replicas
+        divisor = rotation.NUM_ROTATIONS * num_shares
         if size % divisor:
             raise ValueError(
-                "`rotated_batch_size` must be divisible by 4 x the number of replicas. "
-                f"Received: rotated_batch_size={size}, replicas={num_replicas}. Choose "
-                f"a multiple of {divisor}."
+                "`rotated_batch_size` must be divisible by 4 x the number of shares, "
+                "which is replicas x `options.accumulate`. Received: "
+                f"rotated_batch_size={size}, shares={num_shares}. Choose a multiple of "
+                f"{divisor}."
             )
         most = batch_size * (1 if self.each_in_one else rotation.NUM_ROTATIONS)
-        if size > most * num_replicas:
+        if size > most * num_shares:
             factor = "" if self.each_in_one else "4 x "
             raise ValueError(
                 f"`rotated_batch_size` must not exceed {factor}the batch size. "
                 f"Received: rotated_batch_size={size}, "
-                f"batch_size={batch_size * num_replicas}."
+                f"batch_size={batch_size * num_shares}."
             )
 
-    def extra_images(self, images, num_replicas):
-        self.check(images.shape[0], num_replicas)
+    def extra_images(self, images, num_shares):
+        self.check(images.shape[0], num_shares)
         return rotation.rotated_views(
-            images, self.num_rotated(num_replicas), self.each_in_one
+            images, self.num_rotated(num_shares), self.each_in_one
         )
 
-    def extra_labels(self, labels, num_replicas):
-        num = self.num_rotated(num_replicas)
+    def extra_labels(self, labels, num_shares):
+        num = self.num_rotated(num_shares)
         return tf.concat(
             [rotation.chosen(labels, num, k, self.each_in_one) for k in (1, 2, 3)],
             axis=0,

@@ -28,3 +28,33 @@ def get_strategy(name: str = "auto") -> tf.distribute.Strategy:
         f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: "
         f"--strategy={name}."
     )
+
+
+def jit_compiles(setting: str, strategy: tf.distribute.Strategy) -> bool:
+    """Whether XLA compiles the train step under a strategy.
+
+    Args:
+        setting: "true" or "false"; "auto": on one accelerator. On a CPU oneDNN's
+            convolutions are faster than XLA's, and the exchanges between replicas
+            cannot be compiled.
+        strategy: where the step runs.
+
+    Raises:
+        ValueError: "true" on several replicas, or an unknown setting.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if setting == "auto":
+        device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
+        return replicas == 1 and device.device_type in ("GPU", "TPU")
+    if setting not in ("true", "false"):
+        raise ValueError(
+            "`--jit_compile` must be auto, true or false. Received: "
+            f"--jit_compile={setting}."
+        )
+    if setting == "true" and replicas > 1:
+        raise ValueError(
+            "`--jit_compile=true` takes a single replica: the exchanges between "
+            f"replicas are not compiled. Received: replicas={replicas}. Take "
+            "--strategy=one_device, or --jit_compile=auto."
+        )
+    return setting == "true"

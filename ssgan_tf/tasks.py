@@ -47,14 +47,20 @@ class Task(abc.ABC):
     d_log_names: tuple[str, ...] = ()
     g_log_names: tuple[str, ...] = ()
 
-    def check(self, batch_size: int, num_replicas: int) -> None:
-        """Raises ValueError where the task cannot do with one replica's share."""
+    def check(self, batch_size: int, num_shares: int) -> None:
+        """Raises ValueError where the task cannot do with one share of the batch.
 
-    def extra_images(self, images: tf.Tensor, num_replicas: int) -> tf.Tensor | None:
-        """What D is shown behind a batch, made of this replica's share of it."""
+        Args:
+            batch_size: int. Images in the share.
+            num_shares: int. Equal shares of the batch: replicas, times the pieces that
+                each of them cuts its own into.
+        """
+
+    def extra_images(self, images: tf.Tensor, num_shares: int) -> tf.Tensor | None:
+        """What D is shown behind a share of the batch, made of it."""
         return None
 
-    def extra_labels(self, labels: tf.Tensor, num_replicas: int) -> tf.Tensor | None:
+    def extra_labels(self, labels: tf.Tensor, num_shares: int) -> tf.Tensor | None:
         """Class labels of the extra images; called where there are such images."""
         return None
 
@@ -81,15 +87,15 @@ def show(
     images: tf.Tensor,
     labels: tf.Tensor | None,
     tasks: Sequence[Task | None],
-    num_replicas: int,
+    num_shares: int,
 ) -> list[tuple[tf.Tensor, tf.Tensor | None] | None]:
     """What D is shown of one player: the batch, then each task's extra images.
 
     Args:
-        images: this replica's share of the player's batch.
+        images: a share of the player's batch.
         labels: its class labels, or None.
         tasks: None for one whose extra images are not wanted here.
-        num_replicas: int.
+        num_shares: int. How many such shares there are.
 
     Returns:
         `(images, labels)` of the batch and of each task, None where there is nothing.
@@ -98,9 +104,9 @@ def show(
     for task in tasks:
         extra = extra_labels = None
         if task is not None:
-            extra = task.extra_images(images, num_replicas)
+            extra = task.extra_images(images, num_shares)
         if extra is not None and labels is not None:
-            extra_labels = task.extra_labels(labels, num_replicas)
+            extra_labels = task.extra_labels(labels, num_shares)
         shown.append(None if extra is None else (extra, extra_labels))
     return shown
 

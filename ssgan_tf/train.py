@@ -33,6 +33,13 @@ _STRATEGY = flags.DEFINE_enum(
     ["auto", "one_device", "mirrored"],
     "tf.distribute strategy. auto: mirrored where there are several GPUs.",
 )
+_JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "Whether XLA compiles the train step. auto: on one GPU or TPU; not on CPUs, whose "
+    "own convolutions are faster, nor on several replicas.",
+)
 _SCORE_FILENAME = flags.DEFINE_string(
     "score_filename", "scores.csv", "Table of scores in the run directory."
 )
@@ -84,7 +91,8 @@ def main(argv):
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
     if _DRY_RUN.value:
-        print(dry_run.dry_run(plan, strategies.get_strategy(_STRATEGY.value)))
+        strategy = strategies.get_strategy(_STRATEGY.value)
+        print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
     experiment.train_and_evaluate(
@@ -92,6 +100,7 @@ def main(argv):
         run,
         schedule=_SCHEDULE.value,
         strategy_name=_STRATEGY.value,
+        jit_compile=_JIT_COMPILE.value,
         data_dir=_TFDS_DATA_DIR.value,
         inception_path=_INCEPTION_PATH.value,
         num_eval_averaging_runs=_NUM_EVAL_AVERAGING_RUNS.value,

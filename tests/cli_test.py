@@ -104,7 +104,7 @@ def test_batch_and_replicas(run):
     errors = refused(
         run, *tiny.flags("SSGAN.rotated_batch_size = 4"), "--model_dir=run", mirrored
     )
-    assert "rotated_batch_size=4, replicas=2. Choose a multiple of 8" in errors
+    assert "rotated_batch_size=4, shares=2. Choose a multiple of 8" in errors
 
 
 def test_sizes_that_the_architecture_cannot_make(run, monkeypatch):

@@ -250,6 +250,7 @@ def start_again(plan, run, **changes):
     arguments = {
         "schedule": "eval_after_train",
         "strategy_name": "one_device",
+        "jit_compile": "auto",
         "data_dir": None,
         "inception_path": None,
         "num_eval_averaging_runs": 2,

@@ -11,7 +11,8 @@ from oracles import tiny_discriminator, tiny_generator, values
 
 from ssgan_tf import losses, networks, penalties
 from ssgan_tf.augmentation import Augmentation
-from ssgan_tf.gan import GAN
+from ssgan_tf.draws import Share
+from ssgan_tf.gan import GAN, Fakes
 from ssgan_tf.latents import (
     AUGMENTATION_STREAM,
     PENALTY_STREAM,
@@ -151,6 +152,25 @@ def assert_all_moved(model, before):
 # ------------------------------------------------------------------------ compare_gan
 
 
+WHOLE = Share(0, 1)
+
+
+def update_discriminator(gan, real_images, fakes, real_labels=None):
+    """The first update of D of a step, on the whole batch."""
+    gradients, logs = gan._d_gradients(
+        tf.convert_to_tensor(real_images), real_labels, fakes, 0, WHOLE
+    )
+    gan._update_discriminator(gradients)
+    return logs
+
+
+def update_generator(gan, fakes):
+    """The update of G, on the whole batch."""
+    gradients, logs = gan._g_gradients(fakes, WHOLE)
+    gan._update_generator(gradients)
+    return logs
+
+
 class Recorder(keras.optimizers.SGD):
     """Changes nothing and keeps the gradients that it is given."""
 
@@ -271,6 +291,7 @@ def test_losses_and_gradients_of_compare_gan(
     with tf.GradientTape(watch_accessed_variables=False) as g_tape:
         g_tape.watch([v.value for v in variables])
         fakes = gan.generator(tf.zeros((8, 2)), training=True)
+    fakes = Fakes(fakes, fake_labels, g_tape)
 
     def start():
         for path, variable in named.items():
@@ -280,7 +301,7 @@ def test_losses_and_gradients_of_compare_gan(
     # compare_gan's numbers are of one pass through D: both updates start from the
     # same weights and vectors.
     start()
-    d_logs = gan._update_discriminator(tf.constant(reals), fakes, labels, fake_labels)
+    d_logs = update_discriminator(gan, reals, fakes, labels)
     np.testing.assert_allclose(d_logs["loss/d"], settings["d_loss"], atol=1e-5)
     for path, expected in norms.items():
         gradient = gan.d_optimizer.gradients[named[path].path]
@@ -289,7 +310,7 @@ def test_losses_and_gradients_of_compare_gan(
     check_vectors(named, vectors)
 
     start()
-    g_logs = gan._update_generator(fakes, g_tape, fake_labels)
+    g_logs = update_generator(gan, fakes)
     np.testing.assert_allclose(g_logs["loss/g"], settings["g_loss"], atol=1e-5)
     (gradient,) = gan.g_optimizer.gradients.values()
     expected = numbers.get(f"{name}/grad_g_loss_wrt_generated")
@@ -433,9 +454,7 @@ def noise_seed(stream, draw):
 
 
 def slope_one_between(discriminator, reals, fakes, labels, update):
-    share = tf.random.stateless_uniform(
-        (BATCH, 1, 1, 1), noise_seed(PENALTY_STREAM, update)
-    )
+    share = oracles.uniform((BATCH, 1, 1, 1), noise_seed(PENALTY_STREAM, update))
     points = (1 - share) * reals + share * fakes
     slopes = tf.sqrt(1e-4 + squared_slopes(discriminator, points, labels))
     return tf.reduce_mean((slopes - 1) ** 2)
@@ -507,17 +526,14 @@ def straight_line_step(
         update = step * d_steps + j
         rows = slice(j * BATCH, (j + 1) * BATCH)
         reals, real_labels, fake_labels = images[rows], None, None
-        latents = tf.random.stateless_uniform(
-            (BATCH, LATENT_DIM), noise_seed(TRAINING_STREAM, update), -1, 1
-        )
+        seed = noise_seed(TRAINING_STREAM, update)
+        latents = 2 * oracles.uniform((BATCH, LATENT_DIM), seed) - 1
         if labels is not None:
             real_labels = labels[rows]
-            fake_labels = tf.random.stateless_uniform(
-                (BATCH,),
-                noise_seed(TRAINING_LABELS_STREAM, update),
-                maxval=CLASSES,
-                dtype=tf.int32,
-            ).numpy()
+            bits = oracles.random_bits(
+                (BATCH,), noise_seed(TRAINING_LABELS_STREAM, update)
+            )
+            fake_labels = (bits % CLASSES).astype(np.int32)
         with tf.GradientTape(persistent=True) as tape:
             fakes = generator(latents, fake_labels, training=True)
             real, fake = ask(reals, fakes, real_labels, fake_labels)
@@ -732,11 +748,12 @@ def test_an_update_touches_its_own_player_only():
     with tf.GradientTape() as g_tape:
         g_tape.watch([v.value for v in gan.generator.trainable_variables])
         fakes = gan.generator(latents, training=True)
+    fakes = Fakes(fakes, None, g_tape)
     players = gan.generator, gan.discriminator
     reals = tf.constant(real_images() / np.float32(255))
     updates = (
-        lambda: gan._update_generator(fakes, g_tape),
-        lambda: gan._update_discriminator(reals, fakes),
+        lambda: update_generator(gan, fakes),
+        lambda: update_discriminator(gan, reals, fakes),
     )
     for update, own, other in zip(updates, players, reversed(players), strict=True):
         own_before = values(own.trainable_variables)
@@ -905,7 +922,7 @@ def test_labels_of_fakes_are_drawn_uniformly():
     draws = []
     for step in range(100):
         gan.g_optimizer.iterations.assign(step)
-        draws += [gan._draw_labels(BATCH, d_step).numpy() for d_step in (0, 1)]
+        draws += [gan._draw_labels(BATCH, d_step, WHOLE).numpy() for d_step in (0, 1)]
     draws = np.array(draws)
     assert draws.dtype == np.int32
     counts = np.bincount(draws.ravel())
@@ -914,7 +931,7 @@ def test_labels_of_fakes_are_drawn_uniformly():
     # Chi square with two degrees of freedom: above 14 once in a thousand seeds.
     assert ((counts - expected) ** 2 / expected).sum() < 14
     assert len(np.unique(draws, axis=0)) > 190  # of 200 updates
-    other = tiny_gan(**CONDITIONAL, seed=6)._draw_labels(BATCH, 0).numpy()
+    other = tiny_gan(**CONDITIONAL, seed=6)._draw_labels(BATCH, 0, WHOLE).numpy()
     assert (other != draws[0]).any()
 
 
@@ -929,7 +946,8 @@ def test_ds_loss_has_no_gradient_for_g(options):
         tape.watch(variables)
         fakes = gan.generator(latents, training=True)
         reals = tf.constant(real_images() / np.float32(255))
-        logs = gan._update_discriminator(reals, fakes)
+        fakes = Fakes(fakes, None, tape)
+        logs = update_discriminator(gan, reals, fakes)
     assert tape.gradient(logs["loss/d"], variables) == [None] * len(variables)
 
 
@@ -972,9 +990,9 @@ def test_d_sees_augmented_images_only(d_steps):
             images, shown = (
                 record.calls[step * (d_steps + 1) + update][0] for record in records
             )
-            noise = tf.random.stateless_uniform(
-                (len(images), 5),
-                noise_seed(AUGMENTATION_STREAM, step * (d_steps + 1) + update),
+            draw = step * (d_steps + 1) + update
+            noise = tf.constant(
+                oracles.uniform((len(images), 5), noise_seed(AUGMENTATION_STREAM, draw))
             )
             noises.append(noise)
             if update == 0:  # D has not moved yet, and so has not G.
@@ -1000,11 +1018,11 @@ def test_the_gradient_of_g_passes_through_the_augmentation():
     with tf.GradientTape(watch_accessed_variables=False) as g_tape:
         g_tape.watch([v.value for v in pictures.trainable_variables])
         fakes = pictures(tf.zeros((BATCH, 2)))
-    gan._update_generator(fakes, g_tape)
+    update_generator(gan, Fakes(fakes, None, g_tape))
     (gradient,) = gan.g_optimizer.gradients.values()
     # Steps 0 to 3 had three updates each; in step 4 D had two.
-    noise = tf.random.stateless_uniform(
-        (BATCH, 4), noise_seed(AUGMENTATION_STREAM, 4 * 3 + 2)
+    noise = tf.constant(
+        oracles.uniform((BATCH, 4), noise_seed(AUGMENTATION_STREAM, 4 * 3 + 2))
     )
     discriminator = tiny_discriminator()
     with tf.GradientTape() as tape:
@@ -1032,7 +1050,9 @@ def test_noise_is_never_drawn_twice():
         gan = tiny_gan(seed=seed, d_steps=2)
         for step in range(3):
             gan.g_optimizer.iterations.assign(step)
-            draws += [gan._draw_latents(BATCH, d_step).numpy() for d_step in (0, 1)]
+            draws += [
+                gan._draw_latents(BATCH, d_step, WHOLE).numpy() for d_step in (0, 1)
+            ]
     assert len(np.unique(draws)) == np.size(draws)
 
 

@@ -1,12 +1,13 @@
 """The noise: its distribution, and what it is a function of."""
 
 import numpy as np
+import oracles
 import pytest
 import tensorflow as tf
 from scipy import stats
 
 from ssgan_tf import latents as latents_module
-from ssgan_tf.latents import TRAINING_STREAM, Latents, draw_labels
+from ssgan_tf.latents import TRAINING_STREAM, Latents, draw_labels, random_uniform
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,21 @@ def test_rejects_an_empty_latent(dim):
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_compiled_draws_equal_eager_ones(distribution):
     latents = Latents(16, distribution)
-    compiled = tf.function(lambda: latents.sample(32, [3, 1]), jit_compile=True)
-    np.testing.assert_allclose(compiled(), latents.sample(32, [3, 1]), rtol=1e-5)
+    # The seed is an argument: draws from a constant are made before XLA sees them.
+    compiled = tf.function(lambda seed: latents.sample(32, seed), jit_compile=True)
+    seed = tf.constant([3, 1], tf.int64)
+    np.testing.assert_allclose(compiled(seed), latents.sample(32, seed), atol=1e-5)
+
+
+def test_compiled_labels_equal_eager_ones():
+    compiled = tf.function(lambda seed: draw_labels(64, 7, seed), jit_compile=True)
+    seed = tf.constant([3, 1], tf.int64)
+    np.testing.assert_array_equal(compiled(seed), draw_labels(64, 7, seed))
+
+
+def test_uniform_numbers_are_the_upper_bits():
+    numbers = random_uniform((64, 3), [7, 1])
+    np.testing.assert_array_equal(numbers, oracles.uniform((64, 3), [7, 1]))
 
 
 def test_labels():

@@ -181,6 +181,18 @@ def finite_differences(function, point: np.ndarray, step: float = 1e-6) -> np.nd
     return gradient
 
 
+def random_bits(shape, seed) -> np.ndarray:
+    """uint32: Philox's numbers as TensorFlow counts them."""
+    return tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    ).numpy()
+
+
+def uniform(shape, seed) -> np.ndarray:
+    """float32 in [0, 1): their 24 upper bits, as a fraction."""
+    return ((random_bits(shape, seed) >> 8) / 2.0**24).astype(np.float32)
+
+
 class NumpyAdam:
     """Adam as Kingma and Ba have it just before section 2.1 (epsilon outside)."""
 

@@ -148,7 +148,7 @@ class TestRotationTask:
             assert task.num_rotated(replicas) == expected
 
     def test_rejects_shares_that_are_not_whole(self):
-        with pytest.raises(ValueError, match="replicas=2.*multiple of 8"):
+        with pytest.raises(ValueError, match="shares=2.*multiple of 8"):
             RotationTask(rotated_batch_size=12).check(64, 2)
 
     @pytest.mark.parametrize(("each_in_one", "most"), [(False, 32), (True, 8)])

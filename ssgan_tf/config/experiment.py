@@ -10,6 +10,7 @@ from ssgan_tf import datasets, networks
 from ssgan_tf.config import training as training  # noqa: F401  (registers names)
 from ssgan_tf.config.checks import (
     ConfigError,
+    check_choice,
     check_flag,
     check_integer,
     check_number,
@@ -20,6 +21,8 @@ from ssgan_tf.config.checks import (
 from ssgan_tf.config.networks import standardize_batch
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.gan import GAN
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 # --- What a config may bind ----------------------------------------------------
 
@@ -56,6 +59,11 @@ class Options:
         training_steps: int. Generator steps.
         disc_iters: int. Updates of D per generator step.
         z_dim: int. Size of z.
+        precision: str. "float32"; "mixed_bfloat16"; or "mixed_float16", with a loss
+            scale, where the device has no bfloat16. Weights, norms, moments, losses and
+            penalties stay float32.
+        accumulate: int. Pieces of a replica's batch that run one after another, for
+            batches that do not fit; see `GAN.compile`.
     """
 
     architecture: str
@@ -65,6 +73,8 @@ class Options:
     training_steps: int
     disc_iters: int
     z_dim: int
+    precision: str
+    accumulate: int
 
 
 @configurable("options")
@@ -76,6 +86,8 @@ def options(
     training_steps: int = gin.REQUIRED,
     disc_iters: int = 1,
     z_dim: int = 128,
+    precision: str = "float32",
+    accumulate: int = 1,
 ) -> Options:
     """The options of a run; see `Options`."""
     if not isinstance(architecture, str):
@@ -88,8 +100,18 @@ def options(
     check_integer("options.training_steps", training_steps, at_least=1)
     check_integer("options.disc_iters", disc_iters, at_least=1)
     check_integer("options.z_dim", z_dim, at_least=1)
+    check_choice("options.precision", precision, PRECISIONS)
+    check_integer("options.accumulate", accumulate, at_least=1)
     return Options(
-        architecture, gan_class, batch_size, lamba, training_steps, disc_iters, z_dim
+        architecture,
+        gan_class,
+        batch_size,
+        lamba,
+        training_steps,
+        disc_iters,
+        z_dim,
+        precision,
+        accumulate,
     )
 
 
@@ -194,18 +216,26 @@ class Experiment:
         """The data set's row in the table."""
         return datasets.get_spec(self.dataset)
 
-    def build_gan(self) -> GAN:
+    def build_gan(self, precision: str | None = None) -> GAN:
         """The GAN with freshly drawn weights, a function of the seed.
 
         Must run under the strategy's scope. Sets the global seeds of Python, NumPy
         and TensorFlow.
 
+        Args:
+            precision: of the networks; None is `options.precision`.
+
         Raises:
             ConfigError: a value cannot be used.
         """
         keras.utils.set_random_seed(self.run.seed % 2**32)
-        with config_errors():
-            return made_by("options.gan_class", self.options.gan_class, GAN, self)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision or self.options.precision)
+        try:
+            with config_errors():
+                return made_by("options.gan_class", self.options.gan_class, GAN, self)
+        finally:
+            keras.config.set_dtype_policy(before)
 
 
 def experiment() -> Experiment:

@@ -22,7 +22,7 @@ from ssgan_tf.config.networks import discriminator, generator
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
-from ssgan_tf.optimizers import Adam
+from ssgan_tf.optimizers import Adam, LossScaled
 from ssgan_tf.rotation import NUM_ROTATIONS
 from ssgan_tf.s3gan import ClassTask
 from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
@@ -188,18 +188,20 @@ def modular_gan(
         seed=plan.run.seed,
         average=build() if g_use_ema else None,
     )
+
+    def optimizer(parameter: str, make: Callable, rate: float, updates: int):
+        rate = _scheduled(rate, lr_schedule, updates)
+        made = made_by(parameter, make, keras.Optimizer, rate)
+        return LossScaled(made) if options.precision == "mixed_float16" else made
+
+    steps = options.training_steps
     gan.compile(
-        g_optimizer=made_by(
-            "ModularGAN.g_optimizer_fn",
-            g_optimizer_fn,
-            keras.Optimizer,
-            _scheduled(g_lr, lr_schedule, options.training_steps),
-        ),
-        d_optimizer=made_by(
+        g_optimizer=optimizer("ModularGAN.g_optimizer_fn", g_optimizer_fn, g_lr, steps),
+        d_optimizer=optimizer(
             "ModularGAN.d_optimizer_fn",
             d_optimizer_fn,
-            keras.Optimizer,
-            _scheduled(d_lr, lr_schedule, options.training_steps * options.disc_iters),
+            d_lr,
+            steps * options.disc_iters,
         ),
         adversarial_loss=loss() if adversarial else None,
         tasks=[*objective, *further],
@@ -208,6 +210,7 @@ def modular_gan(
         penalty_interval=interval,
         augmentation=augmentation(),
         d_steps=options.disc_iters,
+        accumulate=options.accumulate,
         ema_decay=ema_decay,
         ema_start_step=ema_start_step,
         steps_per_execution=plan.run.iterations_per_loop,

@@ -46,6 +46,7 @@ class SelfAttention(keras.layers.Layer):
             use_bias=False,
             spectral_norm=spectral_norm,
             kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape):
@@ -73,7 +74,10 @@ class SelfAttention(keras.layers.Layer):
         theta = _places(self.theta(inputs, training=training))
         phi = _places(_pool(self.phi(inputs, training=training)))
         g = _places(_pool(self.g(inputs, training=training)))
-        weights = tf.nn.softmax(tf.matmul(theta, phi, transpose_b=True))
+        scores = tf.matmul(theta, phi, transpose_b=True)
+        # Sums over all places: not in half precision.
+        weights = tf.nn.softmax(tf.cast(scores, self.variable_dtype))
+        weights = tf.cast(weights, scores.dtype)
         _, height, width, _ = inputs.shape
         mixed = tf.reshape(tf.matmul(weights, g), (-1, height, width, g.shape[-1]))
         return inputs + self.sigma * self.attn_g(mixed, training=training)

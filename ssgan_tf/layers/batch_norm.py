@@ -64,40 +64,45 @@ class _BatchNorm(keras.layers.Layer):
                 "The inputs must have rank 2 or 4. Received: "
                 f"inputs_shape={tuple(inputs_shape)}."
             )
-        channels = (inputs_shape[-1],)
+        per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
         self.moving_mean = self.add_weight(
-            shape=channels, initializer="zeros", trainable=False, name="moving_mean"
+            initializer="zeros", trainable=False, name="moving_mean", **per_channel
         )
         self.moving_variance = self.add_weight(
-            shape=channels, initializer="ones", trainable=False, name="moving_variance"
+            initializer="ones", trainable=False, name="moving_variance", **per_channel
         )
 
     def _normalize(self, inputs, gain, bias, training):
         """Standardizes and modulates.
 
         Gain and bias are `(channels,)`, for all alike, or `(batch, channels)`, row i
-        for example i.
+        for example i. Under mixed precision moments keep the precision of the
+        weights; the outputs have that of the inputs.
         """
         shared = gain.shape.rank == 1
         if not shared and inputs.shape.rank == 4:
             gain, bias = gain[:, None, None, :], bias[:, None, None, :]
-        if not training:
-            mean = tf.convert_to_tensor(self.moving_mean)
-            variance = tf.convert_to_tensor(self.moving_variance)
-        elif _num_replicas() == 1:
+        if training and _num_replicas() == 1:
             if shared:
                 return self._fused(inputs, gain, bias)
             # The kernel knows no gain per example: that comes after.
             channels = inputs.shape[-1]
             standard = self._fused(inputs, tf.ones(channels), tf.zeros(channels))
             return standard * gain + bias
-        else:
-            axes = list(range(inputs.shape.rank - 1))
-            mean, variance = cross_replica_moments(inputs, axes)
-            self._store(mean, variance)
-        return tf.nn.batch_normalization(
-            inputs, mean, variance, bias, gain, self.epsilon
+        wide, gain, bias = (
+            tf.cast(each, self.variable_dtype) for each in (inputs, gain, bias)
         )
+        if training:
+            axes = list(range(inputs.shape.rank - 1))
+            mean, variance = cross_replica_moments(wide, axes)
+            self._store(mean, variance)
+        else:
+            mean = tf.convert_to_tensor(self.moving_mean)
+            variance = tf.convert_to_tensor(self.moving_variance)
+        outputs = tf.nn.batch_normalization(
+            wide, mean, variance, bias, gain, self.epsilon
+        )
+        return tf.cast(outputs, inputs.dtype)
 
     def _fused(self, inputs, gain, bias):
         """Training on one replica: one kernel takes moments and standardizes."""
@@ -158,9 +163,9 @@ class BatchNorm(_BatchNorm):
 
     def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):
         self._build_moments(inputs_shape)
-        channels = (inputs_shape[-1],)
-        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta")
+        per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
+        self.gamma = self.add_weight(initializer="ones", name="gamma", **per_channel)
+        self.beta = self.add_weight(initializer="zeros", name="beta", **per_channel)
 
     def call(self, inputs, latents=None, label_vectors=None, training=False):
         return self._normalize(
@@ -212,7 +217,9 @@ class SelfModulatedBatchNorm(_BatchNorm):
     ):
         super().__init__(**kwargs)
         self._dense = dict(
-            spectral_norm=spectral_norm, kernel_initializer=kernel_initializer
+            spectral_norm=spectral_norm,
+            kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
         )
         self.hidden = Dense(hidden_units, name="hidden", **self._dense)
 
@@ -299,6 +306,7 @@ class ConditionalBatchNorm(_BatchNorm):
             use_bias=False,
             spectral_norm=spectral_norm,
             kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
         )
 
     def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):

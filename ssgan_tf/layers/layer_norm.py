@@ -42,18 +42,21 @@ class LayerNorm(keras.layers.Layer):
                 "The inputs must have rank 2 or more. Received: "
                 f"inputs_shape={tuple(inputs_shape)}."
             )
-        channels = (inputs_shape[-1],)
-        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta")
+        per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
+        self.gamma = self.add_weight(initializer="ones", name="gamma", **per_channel)
+        self.beta = self.add_weight(initializer="zeros", name="beta", **per_channel)
 
     def call(self, inputs, latents=None, label_vectors=None, training=False):
         axes = list(range(1, inputs.shape.rank))
-        mean, variance = tf.nn.moments(inputs, axes, keepdims=True)
-        return tf.nn.batch_normalization(
-            inputs,
+        # Moments keep the precision of the weights under mixed precision too.
+        wide = tf.cast(inputs, self.variable_dtype)
+        mean, variance = tf.nn.moments(wide, axes, keepdims=True)
+        outputs = tf.nn.batch_normalization(
+            wide,
             mean,
             variance,
             tf.convert_to_tensor(self.beta),
             tf.convert_to_tensor(self.gamma),
             self.epsilon,
         )
+        return tf.cast(outputs, inputs.dtype)

@@ -36,7 +36,11 @@ class _Linear(keras.layers.Layer):
 
     def _build_weights(self, kernel_shape):
         self.kernel = self.add_weight(
-            shape=kernel_shape, initializer=self.kernel_initializer, name="kernel"
+            shape=kernel_shape,
+            initializer=self.kernel_initializer,
+            # Under mixed precision the norm is taken of the kernel as it is stored.
+            autocast=False,
+            name="kernel",
         )
         self.bias = (
             self.add_weight(
@@ -50,9 +54,9 @@ class _Linear(keras.layers.Layer):
 
     def _effective_kernel(self, training):
         kernel = tf.convert_to_tensor(self.kernel)
-        if self.spectral_norm is None:
-            return kernel
-        return self.spectral_norm(kernel, training=training)
+        if self.spectral_norm is not None:
+            kernel = self.spectral_norm(kernel, training=training)
+        return tf.cast(kernel, self.compute_dtype)
 
     def _add_bias(self, outputs):
         return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)

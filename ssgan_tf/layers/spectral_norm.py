@@ -33,7 +33,8 @@ class SpectralNorm(keras.layers.Layer):
     `training=True` stores u'. `training=False` runs the same iteration from the
     stored vector and stores nothing, so inference is a pure function.
 
-    The vector is float32 whatever the kernel's dtype. Under several replicas every
+    The vector, and all that leads to sigma, is float32 whatever the kernel's dtype and
+    the policy of mixed precision. Under several replicas every
     replica computes the same update from the same kernel.
 
     Args:
@@ -53,7 +54,7 @@ class SpectralNorm(keras.layers.Layer):
     """
 
     def __init__(self, vector: str = "left", **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", autocast=False, **kwargs)
         if vector not in VECTORS:
             raise ValueError(
                 f"The singular vector to keep must be one of {list(VECTORS)}. "
@@ -75,7 +76,6 @@ class SpectralNorm(keras.layers.Layer):
         self.u = self.add_weight(
             shape=(rows, 1) if self.keeps_left else (1, columns),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
-            dtype="float32",
             trainable=False,
             name="u",
         )

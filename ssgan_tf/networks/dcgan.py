@@ -85,7 +85,7 @@ class ConvGenerator(Generator):
             if outputs.shape.rank == 2:
                 outputs = tf.reshape(outputs, (-1, *self.start_shape))
             outputs = convolution(outputs, training=training)
-        return 0.5 * tf.tanh(outputs) + 0.5
+        return 0.5 * tf.tanh(tf.cast(outputs, self.variable_dtype)) + 0.5
 
 
 class LeakyConv2D(Conv2D):

@@ -86,15 +86,17 @@ class Discriminator(Composite, keras.Model):
         self.to_features = to_features
         self.trunk = list(trunk)
         self.logit_head = self.rotation_head = self.class_head = self.embedding = None
+        # Losses are made of the heads: under mixed precision those stay exact.
+        kernels = spec.kernels | {"dtype": self.variable_dtype}
         if spec.rotation_classes != 2 * rotation.NUM_ROTATIONS:
-            self.logit_head = Dense(1, name=logit_name, **spec.kernels)
+            self.logit_head = Dense(1, name=logit_name, **kernels)
         if spec.rotation_classes:
             self.rotation_head = Dense(
-                spec.rotation_classes, name="score_classify", **spec.kernels
+                spec.rotation_classes, name="score_classify", **kernels
             )
         if spec.class_predictor:
             self.class_head = Dense(
-                spec.num_classes, name="predictor_linear", **spec.kernels
+                spec.num_classes, name="predictor_linear", **kernels
             )
         if spec.num_classes:
             self.embedding = Dense(
@@ -102,6 +104,7 @@ class Discriminator(Composite, keras.Model):
                 use_bias=False,
                 spectral_norm=spec.spectral_norm,
                 kernel_initializer=embedding_initializer or spec.kernel_initializer,
+                dtype=self.variable_dtype,
                 name="embedding_fc",
             )
         labels = keras.KerasTensor((None,), "int32") if spec.num_classes else None
@@ -111,7 +114,7 @@ class Discriminator(Composite, keras.Model):
         hidden = images
         for layer in self.trunk:
             hidden = layer(hidden, training=training)
-        features = self.to_features(hidden)
+        features = self.to_features(tf.cast(hidden, self.variable_dtype))
         outputs = {"features": features}
         if self.rotation_head is not None:
             outputs["rotation_logits"] = self.rotation_head(features, training=training)

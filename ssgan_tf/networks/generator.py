@@ -66,7 +66,11 @@ class Generator(Composite, keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def images(self, latents, label_vectors, training):
-        """The images, given labels as one-hot rows, or None without classes."""
+        """The images, given labels as one-hot rows, or None without classes.
+
+        Under mixed precision too they have the dtype of the weights: eight bits of
+        mantissa are fewer than an image's.
+        """
 
     def call(self, latents, labels=None, training=False):
         vectors = None
@@ -76,5 +80,5 @@ class Generator(Composite, keras.Model, abc.ABC):
                     "A conditional generator must be called with labels. Received: "
                     f"labels=None. Give integers in [0, {self.num_classes})."
                 )
-            vectors = tf.one_hot(labels, self.num_classes)
+            vectors = tf.one_hot(labels, self.num_classes, dtype=self.compute_dtype)
         return self.images(latents, vectors, training)

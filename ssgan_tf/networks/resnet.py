@@ -307,4 +307,5 @@ class ResNetGenerator(Generator):
             outputs = tf.nn.relu(
                 self.final_norm(outputs, latents, label_vectors, training=training)
             )
-        return self.to_images(self.final_conv(outputs, training=training))
+        outputs = self.final_conv(outputs, training=training)
+        return self.to_images(tf.cast(outputs, self.variable_dtype))

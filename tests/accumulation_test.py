@@ -1,0 +1,138 @@
+"""Batches in pieces against whole batches."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from objectives import (
+    BATCH,
+    PLAIN,
+    SHARE,
+    WITHOUT_MOMENTS,
+    assert_same_logs,
+    build,
+    on_one_device,
+    on_two_replicas,
+    variables,
+)
+
+from ssgan_tf.accumulation import accumulate
+from ssgan_tf.draws import Share
+
+
+def in_pieces(objective, count):
+    return objective._replace(options=objective.options | {"accumulate": count})
+
+
+def test_pieces_start_from_the_same_state_and_leave_its_mean():
+    state = keras.Variable(3.0)
+
+    @tf.function
+    def run():
+        def compute(piece):
+            state.assign(2.0 * state + piece)
+            return [state + 1.0, tf.constant([10.0**piece])], {"loss": state * 1.0}
+
+        return accumulate(compute, 3, [state])
+
+    gradients, logs = run()
+    # The pieces leave 6, 7 and 8.
+    np.testing.assert_array_equal(gradients[0], 7 + 8 + 9)
+    np.testing.assert_array_equal(gradients[1], [111.0])
+    np.testing.assert_array_equal(logs["loss"], 7.0)
+    np.testing.assert_array_equal(state.numpy(), 7.0)
+
+
+def test_pieces_run_one_after_another():
+    spans = []
+
+    def work(piece):
+        start = time.monotonic()
+        time.sleep(0.05)
+        spans.append((int(piece), start, time.monotonic()))
+        return np.float32(0.0)
+
+    @tf.function
+    def run():
+        def compute(piece):
+            return [tf.numpy_function(work, [piece], tf.float32)], {}
+
+        return accumulate(compute, 4, [])
+
+    run()
+    assert [piece for piece, _, _ in spans] == [0, 1, 2, 3]
+    for (_, _, end), (_, start, _) in zip(spans, spans[1:], strict=False):
+        assert start >= end
+
+
+def test_a_piece_is_a_share_of_a_share():
+    rows = np.arange(24)
+
+    def owned(share):
+        return rows[share.index :: share.count]
+
+    for replica in (0, 1):
+        share = Share(replica, 2)
+        for i in range(3):
+            ours = owned(share.piece(i, 3))
+            np.testing.assert_array_equal(ours, owned(share)[i::3])
+
+
+@pytest.mark.parametrize(("count", "d_steps"), [(2, 2), (4, 1)])
+def test_without_moments_pieces_equal_the_batch(count, d_steps):
+    options = dict(adam=True, d_steps=d_steps, steps_per_execution=1)
+    whole, expected_logs, _ = on_one_device(WITHOUT_MOMENTS, 3, 3, **options)
+    ours, logs, _ = on_one_device(in_pieces(WITHOUT_MOMENTS, count), 3, 3, **options)
+    assert_same_logs(logs, expected_logs)
+    for mine, other in zip(variables(ours), variables(whole), strict=True):
+        np.testing.assert_allclose(
+            np.array(mine), np.array(other), rtol=1e-4, atol=1e-5, err_msg=mine.path
+        )
+
+
+def test_pieces_of_replicas_equal_the_batch(two_replicas):
+    options = dict(adam=True, d_steps=1, steps_per_execution=2)
+    _, expected_logs, _ = on_one_device(WITHOUT_MOMENTS, 2, 1, **options)
+    pieces = in_pieces(WITHOUT_MOMENTS, 2)
+    _, logs = on_two_replicas(two_replicas, pieces, 2, 1, **options)
+    assert_same_logs(logs, expected_logs)
+
+
+def test_moving_moments_are_means_over_the_pieces():
+    options = dict(adam=False, d_steps=2, steps_per_execution=1)
+    gan = build(in_pieces(PLAIN, 2), **options)
+    before = build(PLAIN, **options)
+    norms = [v for v in gan.generator.non_trainable_variables if "moving" in v.path]
+    starts = [np.array(v) for v in norms]
+    images = np.random.default_rng(0).random((2 * BATCH, 8, 8, 3), np.float32)
+    gan.train_step(tf.constant(images))
+    # Two passes of G count: those for the two updates of D. The second's fakes are
+    # also G's.
+    expected = starts
+    for d_step in (0, 1):
+        left = []
+        for piece in (0, 1):
+            for variable, value in zip(_moving(before), expected, strict=True):
+                variable.assign(value)
+            share = Share(0, 1).piece(piece, 2)
+            latents = before._draw_latents(SHARE, d_step, share)
+            before.generator(latents, training=True)
+            left.append([np.array(v) for v in _moving(before)])
+        expected = [np.mean(pair, axis=0) for pair in zip(*left, strict=True)]
+    for variable, value in zip(norms, expected, strict=True):
+        np.testing.assert_allclose(np.array(variable), value, atol=1e-6)
+        assert np.abs(np.array(variable) - 0.0).max() > 1e-3
+
+
+def _moving(gan):
+    return [v for v in gan.generator.non_trainable_variables if "moving" in v.path]
+
+
+def test_refuses_pieces_that_are_not_equal():
+    gan = build(in_pieces(PLAIN, 3), adam=False, d_steps=1, steps_per_execution=1)
+    with pytest.raises(ValueError, match="16 images, d_steps=1, accumulate=3"):
+        gan.train_step(tf.zeros((BATCH, 8, 8, 3)))
+    with pytest.raises(ValueError, match="`accumulate` must be at least 1"):
+        build(in_pieces(PLAIN, 0), adam=False, d_steps=1, steps_per_execution=1)

@@ -1,0 +1,75 @@
+"""The train step compiled as a whole by XLA against the same step uncompiled."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from objectives import (
+    FEW_LABELS,
+    MINIMAX,
+    MODULATED,
+    WITHOUT_MOMENTS,
+    assert_same_logs,
+    on_one_device,
+    variables,
+)
+
+from ssgan_tf import strategies
+
+
+@pytest.mark.parametrize(
+    ("objective", "d_steps"),
+    [(MODULATED, 2), (FEW_LABELS, 1), (MINIMAX, 1), (WITHOUT_MOMENTS, 1)],
+    ids=["modulated", "few labels", "minimax", "in pieces"],
+)
+def test_the_compiled_step_is_the_same_step(objective, d_steps):
+    options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
+    if objective is WITHOUT_MOMENTS:
+        objective = objective._replace(options=objective.options | {"accumulate": 2})
+    results = []
+    for jit_compile in (False, True):
+        compiled = objective._replace(
+            options=objective.options | {"jit_compile": jit_compile}
+        )
+        gan, logs, _ = on_one_device(compiled, 4, 2, **options)
+        assert gan.jit_compile is jit_compile
+        results.append((gan, logs))
+    (plain, expected), (ours, logs) = results
+    assert_same_logs(logs, expected)
+    for mine, other in zip(variables(ours), variables(plain), strict=True):
+        np.testing.assert_allclose(
+            np.array(mine), np.array(other), rtol=1e-4, atol=1e-5, err_msg=mine.path
+        )
+
+
+def test_xla_is_what_compiles():
+    # A graph that XLA refuses: the compiled step must not run it some other way.
+    options = dict(adam=False, d_steps=1, steps_per_execution=1)
+    task = FEW_LABELS.options["tasks"][0]
+
+    class Host(type(task)):
+        def g_loss(self, fake, step):
+            loss, logs = super().g_loss(fake, step)
+            hosted = tf.numpy_function(lambda x: x, [loss], tf.float32)
+            return tf.reshape(hosted, ()), logs
+
+    objective = MODULATED._replace(options={"tasks": [Host(24)]})
+    on_one_device(objective, 1, 1, **options)
+    objective = objective._replace(options=objective.options | {"jit_compile": True})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="PyFunc"):
+        on_one_device(objective, 1, 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("auto", False), ("true", True), ("false", False)]
+)
+def test_cpus_are_left_to_onednn(setting, expected):
+    strategy = strategies.get_strategy("one_device")
+    assert strategies.jit_compiles(setting, strategy) is expected
+
+
+def test_replicas_are_not_compiled(two_replicas):
+    assert not strategies.jit_compiles("auto", two_replicas)
+    with pytest.raises(ValueError, match="single replica.*replicas=2"):
+        strategies.jit_compiles("true", two_replicas)
+    with pytest.raises(ValueError, match="--jit_compile=yes"):
+        strategies.jit_compiles("yes", two_replicas)
