@@ -15,6 +15,7 @@ from absl import logging
 
 from ssgan_tf import images as pictures
 from ssgan_tf.latents import SAMPLING_STREAM
+from ssgan_tf.resources import StartUp, peak_memory
 from ssgan_tf.run_dir import RunDir
 
 GRID_SIZE = 8
@@ -181,6 +182,30 @@ class SampleGrid(_EverySteps):
         with self.writer.as_default(step):
             tf.summary.image("fake_images", grid[None])
         self.writer.flush()
+
+
+class FirstStep(keras.callbacks.Callback):
+    """Logs what the time until the first step was spent on, and the memory it takes.
+
+    Args:
+        start_up: `StartUp`, whose last part is still running.
+        steps: int. Steps per call from Python, which are all in that part.
+    """
+
+    def __init__(self, start_up: StartUp, steps: int):
+        super().__init__()
+        self.start_up = start_up
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.start_up is not None:
+            self.start_up.done(f"compiling and {self.steps} step(s)")
+            logging.info("first steps after %s", self.start_up)
+            logging.info("peak resident memory %.0f MiB", peak_memory() / 2**20)
+            self.start_up = None
+
+    def on_train_end(self, logs=None):
+        logging.info("peak resident memory %.0f MiB", peak_memory() / 2**20)
 
 
 class Progress(keras.callbacks.Callback):

@@ -1,13 +1,12 @@
 """What a run would be, before it is one: sizes, work, memory and the plan."""
 
-import resource
-import sys
 import time
 
 import numpy as np
 import tensorflow as tf
 
 from ssgan_tf import config, experiment
+from ssgan_tf.resources import peak_memory
 
 _CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
 # Matrix products, and what says that the first factor is to be transposed.
@@ -52,13 +51,6 @@ def count_flops(graph: tf.Graph) -> int:
                 inner = rows
             flops += 2 * int(inner * np.prod(op.outputs[0].shape.as_list()))
     return flops
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts kilobytes, macOS bytes.
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _bytes(variables) -> int:

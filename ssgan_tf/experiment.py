@@ -10,6 +10,7 @@ from absl import logging
 
 from ssgan_tf import callbacks, config, datasets, exporting, files, strategies
 from ssgan_tf.gan import GAN
+from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir, checkpoint_of, restore
 from ssgan_tf.scoring import ModuleScorer, ScoreTable
 
@@ -63,6 +64,7 @@ def train(
     experiment: config.Experiment,
     run: RunDir,
     *,
+    start_up: StartUp,
     data_dir: str | None = None,
 ) -> None:
     """Trains to `options.training_steps`, from the last checkpoint if there is one.
@@ -74,6 +76,7 @@ def train(
         gan: made by `build`.
         experiment: what to train.
         run: where to keep it.
+        start_up: the parts of this start so far.
         data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
 
     Raises:
@@ -93,7 +96,8 @@ def train(
             )
         run.write_config(config.operative_config(), step)
         run.train_done.unlink(missing_ok=True)
-        _fit(gan, experiment, run, images, labels)
+        start_up.done("data")
+        _fit(gan, experiment, run, images, labels, start_up)
     export_checkpoint(experiment, run, gan.step)
     run.train_done.touch()
 
@@ -110,7 +114,7 @@ def _check_step(step: int, experiment: config.Experiment) -> None:
         )
 
 
-def _fit(gan, experiment, run, images, labels) -> None:
+def _fit(gan, experiment, run, images, labels, start_up) -> None:
     settings, options = experiment.run, experiment.options
     strategy = gan.distribute_strategy
     step = gan.step
@@ -151,6 +155,7 @@ def _fit(gan, experiment, run, images, labels) -> None:
             verbose=0,
             callbacks=[
                 callbacks.Progress(options.training_steps),
+                callbacks.FirstStep(start_up, settings.iterations_per_loop),
                 callbacks.Scalars(writer, settings.save_summary_steps),
                 callbacks.SampleGrid(
                     run, writer, settings.seed, settings.save_checkpoints_steps
@@ -302,6 +307,7 @@ def train_and_evaluate(
     experiment: config.Experiment,
     run: RunDir,
     *,
+    start_up: StartUp,
     schedule: str,
     strategy_name: str,
     jit_compile: str,
@@ -317,6 +323,7 @@ def train_and_evaluate(
     Args:
         experiment: what the config says.
         run: the run directory.
+        start_up: the parts of this start so far.
         schedule: "train"; "eval_after_train": train, then score the checkpoints;
             "continuous_eval": score the checkpoints of a training that another
             process runs, until it is done.
@@ -340,6 +347,7 @@ def train_and_evaluate(
     table.rows()
     strategy = strategies.get_strategy(strategy_name)
     gan = build(experiment, strategy, jit_compile)
+    start_up.done("networks")
     if not allow_config_change:
         run.check_config(config.operative_config())
     scorer = None
@@ -360,6 +368,6 @@ def train_and_evaluate(
             allow_config_change=allow_config_change,
         )
         return
-    train(gan, experiment, run, data_dir=data_dir)
+    train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
     if scorer is not None:
         evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)

@@ -8,7 +8,7 @@ Everything that moves a number is in the gin file; these flags say where and whe
 
 from absl import app, flags
 
-from ssgan_tf import cli
+from ssgan_tf import cli, resources
 
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -85,9 +85,11 @@ def main(argv):
             "--inception_path scores, and --schedule=train does not. Add "
             "--schedule=eval_after_train."
         )
+    start_up = resources.StartUp()
     # TensorFlow takes seconds to import: only now.
     from ssgan_tf import config, dry_run, experiment, run_dir, scoring, strategies
 
+    start_up.done("imports")
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
     if _DRY_RUN.value:
@@ -98,6 +100,7 @@ def main(argv):
     experiment.train_and_evaluate(
         plan,
         run,
+        start_up=start_up,
         schedule=_SCHEDULE.value,
         strategy_name=_STRATEGY.value,
         jit_compile=_JIT_COMPILE.value,

@@ -24,6 +24,7 @@ from ssgan_tf import (
     scoring,
     strategies,
 )
+from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -248,6 +249,7 @@ def undo_determinism():
 
 def start_again(plan, run, **changes):
     arguments = {
+        "start_up": StartUp(),
         "schedule": "eval_after_train",
         "strategy_name": "one_device",
         "jit_compile": "auto",
@@ -343,7 +345,8 @@ def test_exports_of_what_is_not_there(runs, tmp_path):
 
 def train(plan, run, strategy=None) -> None:
     strategy = strategy or strategies.get_strategy("one_device")
-    experiment.train(experiment.build(plan, strategy), plan, run)
+    gan = experiment.build(plan, strategy)
+    experiment.train(gan, plan, run, start_up=StartUp())
 
 
 def test_four_steps_equal_one_and_three(tmp_path, monkeypatch, undo_determinism):

@@ -1,0 +1,63 @@
+"""Start-up time and peak memory."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ssgan_tf.resources import StartUp, peak_memory
+
+
+def test_peak_memory_is_that_of_the_process():
+    # In a process of its own: this one may have had its peak already.
+    script = (
+        "import numpy as np\n"
+        "from ssgan_tf.resources import peak_memory\n"
+        "before = peak_memory()\n"
+        "held = np.ones(2**28, np.uint8)\n"
+        "during = peak_memory()\n"
+        "del held\n"
+        "print(during - before, peak_memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    during, after = map(int, done.stdout.split())
+    assert 2**27 < during < 2**29
+    # A peak does not go down.
+    assert after >= during
+
+
+def test_parts_of_a_start():
+    start_up, begin = StartUp(), time.perf_counter()
+    time.sleep(0.05)
+    start_up.done("imports")
+    time.sleep(0.1)
+    start_up.done("data")
+    assert list(start_up.parts) == ["imports", "data"]
+    assert 0.05 <= start_up.parts["imports"]
+    assert 0.1 <= start_up.parts["data"]
+    total = sum(start_up.parts.values())
+    assert total == pytest.approx(time.perf_counter() - begin, abs=0.05)
+    assert str(start_up).startswith(f"{total:.1f} s: imports ")
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "ssgan_tf.train"], ["-m", "ssgan_tf.summary"]]
+)
+def test_help_comes_at_once_and_without_tensorflow(command):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['ssgan', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module({command[1]!r}, run_name='__main__', alter_sys=True)\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print('tensorflow' in sys.modules)\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    seconds = time.perf_counter() - start
+    assert "--model_dir" in done.stdout and done.stdout.endswith("False\n")
+    assert seconds < 2
