@@ -1,32 +1,47 @@
 """Times the train step of a config against the same mathematics written plainly.
 
     python benchmarks/train_step.py
-    python benchmarks/train_step.py --gin_config=quickstart.gin
+    python benchmarks/train_step.py --gin_config=quickstart.gin --profile
+    python benchmarks/train_step.py --noplain --gin_bindings="options.batch_size=256"
 
 Both steps run in this process by turns, on fake data, and between them the product of
-two 2,048 x 2,048 matrices in float32: medians, after the calls that compile. Prints a
+two 2,048 x 2,048 matrices in float32: medians, after the calls that compile. The plain
+step is float32 and not compiled, and there is none for several replicas. Prints a
 table and, as the last line, the same as one JSON object.
 
 `fraction_of_matmul_peak` is the work of the step, over its time, over the rate of that
 product. The full-size step (SS-GAN on CIFAR-10, batch 64, one update of D) is counted
 as 693 GFLOP, forward and backward, however few operations it takes; others as many as
-their own graph has.
+their own graph has. `peak_memory_mib` is that of the process after its first steps.
+`--profile` adds where the time of the step goes: an instant belongs to the first line
+of the table of which an op runs.
 """
 
+import glob
 import json
+import os
 import statistics
+import tempfile
 import time
 
 from absl import app, flags
 
-from ssgan_tf import cli
+from ssgan_tf import cli, resources
 
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config", ["ssgan_cifar10.gin"], "Gin file."
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", ["options.disc_iters = 1"], "Gin binding."
+    "gin_bindings", [], "Gin binding, over options.disc_iters = 1."
 )
+_JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile", "auto", ["auto", "true", "false"], "As of `ssgan train`."
+)
+_REPLICAS = flags.DEFINE_integer(
+    "replicas", 1, "Logical CPU devices that share the batch.", lower_bound=1
+)
+_PLAIN = flags.DEFINE_bool("plain", True, "Whether to time the plain step too.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Whether to say where the time goes.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=1)
 _MATRIX_SIZE = 2048
 _FULL_SIZE = (
@@ -36,85 +51,183 @@ _FULL_SIZE = (
     ("SSGAN.rotated_batch_size", 64),
 )
 _FULL_SIZE_GFLOP = 693.0
+# Parts of names of ops.
+_KINDS = {
+    "convolutions": ("Conv2D",),
+    "batch norms, biases": ("BatchNorm", "BiasAdd"),
+    "pooling": ("Pool",),
+    "ReLU": ("Relu",),
+    "copies": ("Pad", "Slice", "Concat", "Reverse", "Transpose", "Split", "Tile"),
+    "optimizers, average": ("ResourceApply", "Assign"),
+}
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    if _PLAIN.value and _REPLICAS.value > 1:
+        raise app.UsageError("The plain step is of one replica: add --noplain.")
     # TensorFlow takes seconds to import: only now.
     import gin
     import numpy as np
-    import plain
     import tensorflow as tf
 
     from ssgan_tf import config, dry_run, experiment, strategies
 
-    config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
+    if _REPLICAS.value > 1:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * _REPLICAS.value,
+        )
+    config.parse(_GIN_CONFIG.value, ["options.disc_iters = 1", *_GIN_BINDINGS.value])
     plan = config.experiment()
-    strategy = strategies.get_strategy("one_device")
+    strategy = strategies.get_strategy(
+        "mirrored" if _REPLICAS.value > 1 else "one_device"
+    )
     images_per_step = plan.options.disc_iters * plan.options.batch_size
     images = tf.constant(
         np.random.default_rng(0).integers(
             0, 256, (images_per_step, *plan.spec.image_shape), np.uint8
         )
     )
-    dataset = tf.data.Dataset.from_tensors(
-        (images, tf.zeros(images_per_step, tf.int32))
-    )
-    gan = experiment.build(plan, strategy)
+    share = images_per_step // strategy.num_replicas_in_sync
+    dataset = tf.data.Dataset.from_tensors((images[:share], tf.zeros(share, tf.int32)))
+    gan = experiment.build(plan, strategy, _JIT_COMPILE.value)
     gan.steps_per_execution = 1
     gan.make_train_function()
-    iterator = iter(dataset.repeat())
-    plain_gan = experiment.build(plan, strategy)
-    plain_gan.average = None
-    plain_step = tf.function(lambda: plain.step(plain_gan, images), autograph=False)
+    iterator = iter(
+        strategy.distribute_datasets_from_function(lambda _: dataset.repeat())
+    )
     matrix = tf.random.stateless_normal((_MATRIX_SIZE, _MATRIX_SIZE), (0, 0))
     product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
 
     def our_step():
         float(gan.train_function(iterator)["loss/g"])
 
-    def written_plainly():
-        with plain.forms():
-            float(plain_step()["loss/g"])
-
     def multiply():
         float(product())
 
-    def seconds(function) -> float:
-        start = time.perf_counter()
+    first_step = _seconds(our_step)
+    our_step()
+    memory = resources.peak_memory()
+    timed = {"ours": our_step, "product": multiply}
+    if _PLAIN.value:
+        timed["plain"] = _plain_step(plan, strategy, images)
+    for function in timed.values():
         function()
-        return time.perf_counter() - start
-
-    timed = (our_step, written_plainly, multiply)
-    first_step, *_ = (seconds(function) for function in timed)
-    times = [[seconds(function) for function in timed] for _ in range(_REPEATS.value)]
-    ours, plains, products = (
-        statistics.median(each) for each in zip(*times, strict=True)
-    )
+    times = {name: [] for name in timed}
+    for _ in range(_REPEATS.value):
+        for name, function in timed.items():
+            times[name].append(_seconds(function))
+    medians = {name: statistics.median(each) for name, each in times.items()}
     gflop = dry_run.step_flops(plan) / 1e9
-    full_size = _FULL_SIZE_GFLOP if _is_full_size(gin, plan) else gflop
-    peak = 2 * _MATRIX_SIZE**3 / products / 1e9
-    result = {
-        "ms_per_step": round(1e3 * ours, 2),
-        "ms_per_plain_step": round(1e3 * plains, 2),
-        "speedup_over_plain": round(plains / ours, 3),
-        "images_per_second": round(images_per_step / ours, 1),
+    counted = _FULL_SIZE_GFLOP if _is_full_size(gin, plan) else gflop
+    peak = 2 * _MATRIX_SIZE**3 / medians["product"] / 1e9
+    result = {"ms_per_step": round(1e3 * medians["ours"], 2)}
+    if _PLAIN.value:
+        result |= {
+            "ms_per_plain_step": round(1e3 * medians["plain"], 2),
+            "speedup_over_plain": round(medians["plain"] / medians["ours"], 3),
+        }
+    result |= {
+        "images_per_second": round(images_per_step / medians["ours"], 1),
         "first_step_s": round(first_step, 2),
+        "peak_memory_mib": round(memory / 2**20),
         "gflop_per_step": round(gflop, 2),
-        "gflop_counted": round(full_size, 2),
+        "gflop_counted": round(counted, 2),
         "matmul_gflop_per_second": round(peak, 1),
-        "fraction_of_matmul_peak": round(full_size / ours / peak, 3),
+        "fraction_of_matmul_peak": round(counted / medians["ours"] / peak, 3),
     }
     for name, value in result.items():
         print(f"{name:<26}{value:>12,}")
     facts = {
         "config": _GIN_CONFIG.value,
-        "device": tf.config.list_logical_devices()[-1].device_type,
-        "precision": "float32",
-        "compiled": False,
+        "bindings": _GIN_BINDINGS.value,
+        "device": tf.DeviceSpec.from_string(
+            strategy.extended.worker_devices[0]
+        ).device_type,
+        "replicas": strategy.num_replicas_in_sync,
+        "cores": len(os.sched_getaffinity(0)),
+        "precision": plan.options.precision,
+        "compiled": gan.jit_compile,
     }
+    if _PROFILE.value:
+        facts["profile_ms"] = _profile(our_step)
+        print("\nms per step while, and no line above,")
+        for kind, milliseconds in facts["profile_ms"].items():
+            print(f"{kind:<26}{milliseconds:>12,}")
     print(json.dumps(facts | result))
+
+
+def _seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _plain_step(plan, strategy, images):
+    """The plain step of a GAN of the plan, float32 and uncompiled, on these images."""
+    import plain
+    import tensorflow as tf
+
+    with strategy.scope():
+        gan = plan.build_gan(precision="float32")
+    gan.average = None
+    step = tf.function(lambda: plain.step(gan, images), autograph=False)
+
+    def run():
+        with plain.forms():
+            float(step()["loss/g"])
+
+    return run
+
+
+def _profile(step, num_steps: int = 5) -> dict[str, float]:
+    """Milliseconds of a step by kind of op, from TensorFlow's own trace."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(num_steps):
+                step()
+        (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+        space = xplane_pb2.XSpace()
+        with open(path, "rb") as file:
+            space.ParseFromString(file.read())
+    kinds = [*_KINDS, "other ops", "no op"]
+    events = []
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                # Ops are traced as `name:type`; what runs them, as `Runner::Run`, or
+                # under the name of the whole function.
+                name = plane.event_metadata[event.metadata_id].name
+                _, colon, op = name.partition(":")
+                if not colon or op.startswith((":", "__inference", " ")):
+                    continue
+                start = 1000 * line.timestamp_ns + event.offset_ps
+                rank = _rank(op)
+                events += [(start, rank, 1), (start + event.duration_ps, rank, -1)]
+    events.sort()
+    running, spent = [0] * len(kinds), [0] * len(kinds)
+    # Something of rank `no op` always runs.
+    running[-1] = 1
+    for (time_ps, rank, change), following in zip(events, events[1:], strict=False):
+        running[rank] += change
+        first = next(i for i, count in enumerate(running) if count)
+        spent[first] += following[0] - time_ps
+    return {
+        kind: round(ps / 1e9 / num_steps, 2)
+        for kind, ps in zip(kinds, spent, strict=True)
+    }
+
+
+def _rank(op: str) -> int:
+    for rank, names in enumerate(_KINDS.values()):
+        if any(name in op for name in names):
+            return rank
+    return len(_KINDS)
 
 
 def _is_full_size(gin, plan) -> bool:
