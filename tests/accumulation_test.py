@@ -80,7 +80,9 @@ def test_a_piece_is_a_share_of_a_share():
             np.testing.assert_array_equal(ours, owned(share)[i::3])
 
 
-@pytest.mark.parametrize(("count", "d_steps"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("count", "d_steps"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)]
+)
 def test_without_moments_pieces_equal_the_batch(count, d_steps):
     options = dict(adam=True, d_steps=d_steps, steps_per_execution=1)
     whole, expected_logs, _ = on_one_device(WITHOUT_MOMENTS, 3, 3, **options)

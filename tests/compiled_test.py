@@ -18,8 +18,12 @@ from ssgan_tf import strategies
 
 @pytest.mark.parametrize(
     ("objective", "d_steps"),
-    [(MODULATED, 2), (FEW_LABELS, 1), (MINIMAX, 1), (WITHOUT_MOMENTS, 1)],
-    ids=["modulated", "few labels", "minimax", "in pieces"],
+    [
+        pytest.param(MODULATED, 2, id="modulated"),
+        pytest.param(FEW_LABELS, 1, id="few labels"),
+        pytest.param(MINIMAX, 1, id="minimax", marks=pytest.mark.slow),
+        pytest.param(WITHOUT_MOMENTS, 1, id="in pieces", marks=pytest.mark.slow),
+    ],
 )
 def test_the_compiled_step_is_the_same_step(objective, d_steps):
     options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
