@@ -28,6 +28,7 @@ import os
 import pathlib
 import reprlib
 import sys
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -287,6 +288,19 @@ class LoadedModule:
     def sample(
         self, num: int, seed: int = 0, labels=None, batch_size: int = 64
     ) -> np.ndarray:
+        """The batches of `sample_batches` as one array.
+
+        Returns:
+            float32, `(num, size, size, channels)`, in [0, 1].
+
+        Raises:
+            ValueError: see `sample_batches`.
+        """
+        return np.concatenate([*self.sample_batches(num, seed, labels, batch_size)])
+
+    def sample_batches(
+        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
         """Draws images; image i depends on `seed`, `num` and its label alone.
 
         Args:
@@ -299,7 +313,9 @@ class LoadedModule:
                 beyond rounding.
 
         Returns:
-            float32, `(num, size, size, channels)`, in [0, 1].
+            The images batch by batch, each made when it is asked for: float32,
+            `(batch_size, size, size, channels)`, in [0, 1]; the last one may be
+            smaller.
 
         Raises:
             ValueError: the labels are no such integers, or the GAN is unconditional
@@ -313,12 +329,14 @@ class LoadedModule:
                 num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
             )
         generate = self._module.signatures["generator"]
-        batches = []
-        for start in range(0, num, batch_size):
+
+        def images_from(start):
             rows = slice(start, start + batch_size)
             batch = {name: tf.constant(value[rows]) for name, value in inputs.items()}
-            batches.append(generate(**batch)["generated"].numpy())
-        return np.concatenate(batches)
+            return generate(**batch)["generated"].numpy()
+
+        # Not a generator function: that would look at the labels too late.
+        return map(images_from, range(0, num, batch_size))
 
     def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
         """What D says of a batch.

@@ -107,9 +107,10 @@ class ModuleScorer:
         """
         values: dict[str, list[float]] = {}
         for seed in range(self._num_runs):
-            fake_images = module.sample(len(self._test_images), seed)
             logging.info("scoring %s, seed %d", module.path, seed)
-            for name, value in self._scorer.score(scores.to_uint8(fake_images)).items():
+            fake_batches = module.sample_batches(len(self._test_images), seed)
+            found = self._scorer.score(map(scores.to_uint8, fake_batches))
+            for name, value in found.items():
                 values.setdefault(name, []).append(value)
         if module.has_rotation_head:
             # Whatever the labels, the rotation head says the same.

@@ -196,6 +196,11 @@ def test_samples_depend_on_the_seed_and_not_on_the_batch(gan, module):
     np.testing.assert_allclose(
         images, module.sample(10, seed=3, batch_size=4), atol=1e-6
     )
+    batches = module.sample_batches(10, seed=3, batch_size=4)
+    assert iter(batches) is batches  # Nothing is made before it is asked for.
+    batches = [*batches]
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    np.testing.assert_allclose(np.concatenate(batches), images, atol=1e-6)
     assert np.abs(images - module.sample(10, seed=4)).max() > 0.01
     latents = gan.latents.sample(10, [3, SAMPLING_STREAM])
     np.testing.assert_allclose(images, gan.sampler(latents, training=False), atol=1e-6)
@@ -279,7 +284,7 @@ class TestLabels:
     )
     def test_rejects(self, conditional_module, labels, words):
         with pytest.raises(ValueError, match=words) as caught:
-            conditional_module.sample(4, labels=labels)
+            conditional_module.sample_batches(4, labels=labels)
         assert f"Received: labels={labels!r}" in str(caught.value)
 
     @pytest.mark.parametrize("labels", [None, [0, 1], [0, 0, 0, -2], 3, [0.0] * 4])
@@ -580,7 +585,7 @@ class TestStandingMoments:
     def test_export_of_a_checkpoint(self, monkeypatch, tmp_path, examples):
         monkeypatch.setattr(config, "operative_config", lambda: "")
 
-        def build_gan():
+        def build_gan(precision="float32"):
             gan = random_gan()
             optimizers = {
                 f"{side}_optimizer": keras.optimizers.SGD(0.1) for side in "gd"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ssgan_tf.resources import StartUp, peak_memory
+from ssgan_tf.resources import StartUp
 
 
 def test_peak_memory_is_that_of_the_process():

@@ -1,6 +1,10 @@
 """Scores against formulas written a second time, in NumPy and SciPy."""
 
+import dataclasses
 import gc
+import itertools
+import re
+import weakref
 
 import numpy as np
 import pytest
@@ -51,7 +55,7 @@ def feature_scores(real_features, fake_features, fake_logits=None, seed=0):
         logits = np.concatenate([filler, fake_logits]).astype(np.float32)
     extractor = table_extractor(features, logits)
     scorer = scores.Scorer(table_images(0, count), extractor, seed)
-    return scorer.score(table_images(count, 2 * count))
+    return scorer.score([table_images(count, 2 * count)])
 
 
 @pytest.fixture
@@ -327,7 +331,7 @@ class TestScorer:
         features = np.random.default_rng(0).normal(size=(20, 4))
         extractor = table_extractor(features, features, name="inception")
         scorer = scores.Scorer(table_images(0, 10), extractor)
-        found = scorer.score(table_images(10, 20))
+        found = scorer.score([table_images(10, 20)])
         assert list(found) == ["fid", "inception_score", "kid", "sliced_wasserstein"]
         assert all(type(value) is float for value in found.values())
 
@@ -338,7 +342,7 @@ class TestScorer:
             "sliced_wasserstein",
         ]
         images = table_images(0, 10)
-        found = scores.Scorer(images, None).score(images)
+        found = scores.Scorer(images, None).score([images])
         assert list(found) == ["sliced_wasserstein"]
 
     def test_extracts_the_reals_once_and_keeps_no_graphs(self):
@@ -350,11 +354,11 @@ class TestScorer:
             extractor, "forward", lambda b: (calls.append(len(b)), forward(b))[1]
         )
         scorer = scores.Scorer(table_images(0, 20), extractor)
-        results = [scorer.score(table_images(20, 40)) for _ in range(2)]
+        results = [scorer.score([table_images(20, 40)]) for _ in range(2)]
         assert results[0] == results[1]
         assert calls == [20] * 3
         graphs = self.count_graphs()
-        scorer.score(table_images(20, 40))
+        scorer.score([table_images(20, 40)])
         assert self.count_graphs() == graphs
 
     def count_graphs(self):
@@ -419,7 +423,90 @@ class TestScorer:
     def test_rejects_another_shape(self, fake_images):
         scorer = scores.Scorer(table_images(0, 4), None)
         with pytest.raises(ValueError, match="must agree in number and size"):
-            scorer.score(fake_images)
+            scorer.score([fake_images])
+
+    @pytest.mark.parametrize("sizes", [(3,), (2, 1), (2, 3), (4, 1), ()])
+    def test_rejects_another_number_in_batches(self, sizes):
+        scorer = scores.Scorer(table_images(0, 4), None)
+        shape = f"({sum(sizes)}, 16, 16, 3)"
+        with pytest.raises(ValueError, match=re.escape(f"fake_images.shape={shape}")):
+            scorer.score(table_images(0, size) for size in sizes)
+
+    def test_stops_asking_for_fakes_that_are_too_many(self):
+        scorer = scores.Scorer(table_images(0, 4), None)
+        with pytest.raises(ValueError, match="must agree in number"):
+            scorer.score(itertools.repeat(table_images(0, 3)))
+
+    @pytest.mark.parametrize(
+        "batch",
+        [
+            table_images(0, 2).astype(np.float32),
+            table_images(0, 2)[:0],
+            # The images of an array, one by one.
+            table_images(0, 1)[0],
+        ],
+    )
+    def test_rejects_batches(self, batch):
+        scorer = scores.Scorer(table_images(0, 4), None)
+        with pytest.raises(ValueError, match="Received: fake_images.shape="):
+            scorer.score([table_images(0, 2), batch])
+
+    def test_batches_move_nothing(self):
+        features = np.random.default_rng(0).normal(size=(80, 4))
+        extractor = table_extractor(features, features[:, ::-1])
+        scorer = scores.Scorer(table_images(0, 40), extractor)
+        fakes = table_images(40, 80)
+        whole = scorer.score([fakes])
+        for sections in ([1], [7, 20, 21], range(1, 40)):
+            # Images are looked up by what is written in them: rows must stay rows.
+            assert scorer.score(np.split(fakes, sections)) == whole
+
+    def test_sliced_wasserstein_is_that_of_the_images_dealt_first(self, monkeypatch):
+        monkeypatch.setattr(scores, "_SWD_MAX_IMAGES", 16)
+        real, fake = table_images(0, 40), table_images(40, 80)
+        dealt = np.random.default_rng(5).permutation(40)[:16]
+        expected = scores.sliced_wasserstein(real[dealt], fake[dealt], 5)
+        found = scores.Scorer(real, None, seed=5).score(np.split(fake, [3, 30]))
+        assert found["sliced_wasserstein"] == expected
+
+    def test_images_are_not_kept(self, monkeypatch):
+        monkeypatch.setattr(scores, "_SWD_MAX_IMAGES", 16)
+        features = np.zeros((200, 4)) + np.arange(200)[:, np.newaxis]
+        extractor = table_extractor(features, features)
+        scorer = scores.Scorer(table_images(0, 100), extractor)
+        batches, most = weakref.WeakSet(), 0
+
+        class Batch(np.ndarray):
+            """Arrays have no weak references and no hash; these have."""
+
+            __hash__ = object.__hash__
+
+        def draw():
+            nonlocal most
+            for start in range(100, 200, 4):
+                batch = table_images(start, start + 4).view(Batch)
+                batches.add(batch)
+                most = max(most, len(batches))
+                yield batch
+                del batch
+
+        scorer.score(draw())
+        # The next one is drawn while the last one still has its name.
+        assert 1 <= most <= 2
+
+    def test_traces_nothing_after_the_first_call(self, no_sliced_wasserstein):
+        features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+        table = table_extractor(features, features)
+        lookup = table.forward
+        traced = tf.function(
+            lambda images: tf.numpy_function(lookup, [images], [tf.float32] * 2),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+        )
+        extractor = dataclasses.replace(table, forward=traced)
+        scorer = scores.Scorer(table_images(0, 20), extractor)
+        for sections in ([], [5], [1, 2, 19], []):
+            scorer.score(np.split(table_images(20, 40), sections))
+        assert traced.experimental_get_tracing_count() == 1
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_rejects_non_finite_features(self, value):
@@ -432,9 +519,9 @@ class TestScorer:
         monkeypatch.setattr(scores, "sliced_wasserstein", lambda *args: np.nan)
         images = table_images(0, 4)
         with pytest.raises(ValueError, match="sliced_wasserstein"):
-            scores.Scorer(images, None).score(images)
+            scores.Scorer(images, None).score([images])
 
-    def test_all_is_left_to_tfgan(self, monkeypatch):
+    def test_all_but_the_frechet_distance_is_left_to_tfgan(self, monkeypatch):
         called = []
 
         class Spy:
@@ -447,7 +534,6 @@ class TestScorer:
         features = np.random.default_rng(0).normal(size=(10, 4))
         feature_scores(features, features)
         assert called == [
-            "frechet_classifier_distance_from_activations",
             "classifier_score_from_logits",
             "kernel_classifier_distance_from_activations",
             "sliced_wasserstein_distance",

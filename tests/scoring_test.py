@@ -142,7 +142,7 @@ def test_scores_are_those_of_the_module(module):
     reference = scores.Scorer(test_images, scorer.extractor)
     for seed in range(2):
         fakes = scores.to_uint8(module.sample(len(test_images), seed))
-        expected = reference.score(fakes)
+        expected = reference.score([fakes])
         assert set(values) == {*expected, "rotation_accuracy_test"}
         for name, value in expected.items():
             np.testing.assert_allclose(values[name][seed], value, rtol=1e-5)
@@ -167,7 +167,9 @@ def test_conditional_module(tmp_path, monkeypatch):
     # The metrics have tests of their own, and time.
     seen = []
     monkeypatch.setattr(
-        scores.Scorer, "score", lambda self, fakes: seen.append(fakes) or {"m": 0.0}
+        scores.Scorer,
+        "score",
+        lambda self, fakes: seen.append(np.concatenate([*fakes])) or {"m": 0.0},
     )
     scorer = scoring.ModuleScorer("digits32", num_runs=2)
     values = scorer.score(module)

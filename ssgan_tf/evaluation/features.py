@@ -94,21 +94,10 @@ class FeatureExtractor:
             )
         features = np.empty((len(images), self.feature_dim), np.float32)
         logits = np.empty((len(images), self.num_classes), np.float32)
-        start_time = time.monotonic()
         for start in range(0, len(images), self.batch_size):
             stop = min(start + self.batch_size, len(images))
             batch = np.repeat(images[start:stop], tile, axis=-1)
             features[start:stop], logits[start:stop] = self.forward(batch)
-            rate = stop / max(time.monotonic() - start_time, 1e-9)
-            logging.log_every_n_seconds(
-                logging.INFO,
-                "%s features: %d of %d images, %.0f s left",
-                30,
-                self.name,
-                stop,
-                len(images),
-                (len(images) - stop) / rate,
-            )
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise ValueError(
                 "Features and logits must be finite. Received: NaN or infinity from "
@@ -240,20 +229,7 @@ def dataset_classifier(
         logging.info("%s_cnn: trained in %.0f s", name, time.monotonic() - start_time)
         _save_weights(model, cache_file)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
-    def forward(images):
-        return tuple(model(images, training=False))
-
-    extractor = FeatureExtractor(
-        name=f"{name}_cnn",
-        feature_dim=model.outputs[0].shape[-1],
-        num_classes=num_classes,
-        image_shape=image_shape,
-        resize="none",
-        fingerprint=_hash_arrays(model.get_weights()),
-        forward=forward,
-        batch_size=256,
-    )
+    extractor = _classifier_extractor(f"{name}_cnn", model)
     # Measured even when the weights come from the cache: it is cheap, and a stored
     # number would outlive a change of the test images.
     _, logits = extractor.extract(test_images)
@@ -387,6 +363,26 @@ def _build_classifier(
         dtype="float32",
     )(features)
     return keras.Model(images, [features, logits])
+
+
+def _classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
+    features, logits = model.outputs
+    image_shape = model.input_shape[1:]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
+    def forward(images):
+        return tuple(model(images, training=False))
+
+    return FeatureExtractor(
+        name=name,
+        feature_dim=features.shape[-1],
+        num_classes=logits.shape[-1],
+        image_shape=image_shape,
+        resize="none",
+        fingerprint=_hash_arrays(model.get_weights()),
+        forward=forward,
+        batch_size=256,
+    )
 
 
 def _train_classifier(

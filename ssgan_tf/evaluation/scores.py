@@ -1,4 +1,6 @@
-"""Scores of generated images against real ones, all computed by TFGAN.
+"""Scores of generated images against real ones, in one pass over the images.
+
+The Frechet distance is that of `frechet`; all else is computed by TFGAN.
 
 With the Inception extractor the names are `fid`, `inception_score` and `kid`; with
 another extractor, called NAME, they are `frechet_NAME`, `classifier_score_NAME` and
@@ -12,19 +14,21 @@ Reference:
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import rotation
-from ssgan_tf.evaluation import tfgan
+from ssgan_tf.evaluation import frechet, tfgan
 from ssgan_tf.evaluation.features import FeatureExtractor
 
 _RANGE_TOLERANCE = 1e-3
 _FEW_IMAGES = 2048
 _KID_BLOCK_SIZE = 1024
+_BATCH_SIZE = 1024
 _SWD_MAX_IMAGES = 8192
 _SWD_PATCH_SIZE = 7
 _SWD_DITHER = 1e-2
@@ -53,10 +57,29 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
+class _Observed(NamedTuple):
+    """What is kept of a set of images, which are seen once, batch by batch.
+
+    Blocks and subsets assume a random order, and data sets come sorted: all that is
+    here is in the order in which the images were dealt.
+
+    Attributes:
+        features: float32, (N, d); None without an extractor.
+        logits: float32, (N, k); None without an extractor.
+        subset: uint8, (min(N, 8192), H, H, C). The first images.
+    """
+
+    features: np.ndarray | None
+    logits: np.ndarray | None
+    subset: np.ndarray
+
+
 class Scorer:
     """Scores any number of sets of fakes against one set of reals.
 
-    The features of the real images are extracted once, at construction.
+    The features of the real images are extracted once, at construction, and so are
+    their moments. Of either set the features are kept, and no images but the subset
+    of at most 8,192 that the sliced Wasserstein distance looks at.
 
     Args:
         real_images: uint8, (N, H, H, C), N >= 2, H >= 7, C 1 or 3.
@@ -75,10 +98,16 @@ class Scorer:
         extractor: FeatureExtractor | None,
         seed: int = 0,
     ):
-        self._real_images = _check_images(real_images, "real_images")
+        real_images = _check_images(real_images, "real_images")
+        count = len(real_images)
+        if count < 2:
+            raise ValueError(
+                "Scores take two images or more. Received: real_images.shape="
+                f"{real_images.shape}. Use a larger split."
+            )
+        self._shape = real_images.shape
         self._extractor = extractor
         self._seed = seed
-        count = len(self._real_images)
         if count < _FEW_IMAGES:
             logging.warning(
                 "Scores of %d images are biased, and comparable only with scores of "
@@ -86,14 +115,13 @@ class Scorer:
                 count,
                 _FEW_IMAGES,
             )
-        # Blocks and subsets assume a random order, and data sets come sorted.
-        self._order = np.random.default_rng(seed).permutation(count)
-        self._real_features = None
+        # Image i is the places[i]-th to be dealt.
+        self._places = np.argsort(np.random.default_rng(seed).permutation(count))
+        self._real = self._observe(_batches_of(real_images))
         if extractor is not None:
-            features, _ = extractor.extract(self._real_images)
-            self._real_features = features[self._order]
+            self._real_moments = frechet.moments(_batches_of(self._real.features))
 
-    def score(self, fake_images: np.ndarray) -> dict[str, float]:
+    def score(self, fake_batches: Iterable[np.ndarray]) -> dict[str, float]:
         """Returns the metrics, by name.
 
         - Frechet distance, float64, covariances divided by N - 1:
@@ -107,28 +135,21 @@ class Scorer:
         - Sliced Wasserstein distance times 1,000: see `sliced_wasserstein`.
 
         Args:
-            fake_images: uint8, of the shape of the real images: as many, as large.
+            fake_batches: uint8, (b, H, H, C), any b >= 1: in all as many images as
+                there are reals, as large. They are asked for one by one and not
+                kept. One array of all of them goes in as `[fake_images]`.
 
         Raises:
-            ValueError: the shapes differ, or a score is not finite.
+            ValueError: the images are not as described, or a feature or a score is
+                not finite.
         """
-        fake_images = _check_images(fake_images, "fake_images")
-        if fake_images.shape != self._real_images.shape:
-            raise ValueError(
-                "Real and fake images must agree in number and size. Received: "
-                f"fake_images.shape={fake_images.shape}, real_images.shape="
-                f"{self._real_images.shape}. Scores of unequal counts differ in bias: "
-                "sample as many fakes as there are reals."
-            )
+        fake = self._observe(self._check_batches(fake_batches))
         scores = {}
         if self._extractor is not None:
-            scores.update(self._feature_scores(fake_images))
-        subset = self._order[:_SWD_MAX_IMAGES]
+            scores.update(self._feature_scores(fake))
         scores["sliced_wasserstein"] = _timed(
             "sliced_wasserstein",
-            lambda: sliced_wasserstein(
-                self._real_images[subset], fake_images[subset], self._seed
-            ),
+            lambda: sliced_wasserstein(self._real.subset, fake.subset, self._seed),
         )
         bad = {name: value for name, value in scores.items() if not np.isfinite(value)}
         if bad:
@@ -143,11 +164,11 @@ class Scorer:
 
         Two rows of scores are comparable only if their protocols are equal.
         """
-        count = len(self._real_images)
+        count = self._shape[0]
         protocol = {
             "real_count": str(count),
             "fake_count": str(count),
-            "resolution": "x".join(map(str, self._real_images.shape[1:])),
+            "resolution": "x".join(map(str, self._shape[1:])),
             "rounding": "8 bit",
             "swd_count": str(min(count, _SWD_MAX_IMAGES)),
             "seed": str(self._seed),
@@ -164,29 +185,75 @@ class Scorer:
             }
         return protocol
 
-    def _feature_scores(self, fake_images: np.ndarray) -> dict[str, float]:
+    def _check_batches(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The batches as they come; at the end they were as many images as reals."""
+        size, seen = self._shape[1:], 0
+        for batch in batches:
+            batch = _check_images(batch, "fake_images")
+            seen += len(batch)
+            if batch.shape[1:] != size or seen > self._shape[0]:
+                raise self._disagreement((seen, *batch.shape[1:]))
+            yield batch
+        if seen < self._shape[0]:
+            raise self._disagreement((seen, *size))
+
+    def _disagreement(self, shape: tuple[int, ...]) -> ValueError:
+        return ValueError(
+            "Real and fake images must agree in number and size. Received: "
+            f"fake_images.shape={shape} up to the last batch drawn, real_images.shape="
+            f"{self._shape}. Scores of unequal counts differ in bias: sample as many "
+            "fakes as there are reals."
+        )
+
+    def _observe(self, batches: Iterable[np.ndarray]) -> _Observed:
+        """Passes over the images once; what is kept does not grow with their size."""
+        count, extractor = self._shape[0], self._extractor
+        features = logits = None
+        if extractor is not None:
+            features = np.empty((count, extractor.feature_dim), np.float32)
+            logits = np.empty((count, extractor.num_classes), np.float32)
+        subset = np.empty((min(count, _SWD_MAX_IMAGES), *self._shape[1:]), np.uint8)
+        start_time = time.monotonic()
+        seen = 0
+        for batch in batches:
+            places = self._places[seen : seen + len(batch)]
+            seen += len(batch)
+            if extractor is not None:
+                features[places], logits[places] = extractor.extract(batch)
+            chosen = places < len(subset)
+            subset[places[chosen]] = batch[chosen]
+            logging.log_every_n_seconds(
+                logging.INFO,
+                "%d of %d images seen, %.0f s left",
+                30,
+                seen,
+                count,
+                (count - seen) * (time.monotonic() - start_time) / seen,
+            )
+        return _Observed(features, logits, subset)
+
+    def _feature_scores(self, fake: _Observed) -> dict[str, float]:
         evaluation = tfgan.import_eval()
-        features, logits = self._extractor.extract(fake_images)
-        real = tf.constant(self._real_features, tf.float64)
-        fake = tf.constant(features[self._order], tf.float64)
-        frechet, classifier, kernel = _metric_names(self._extractor.name)
+        distance, classifier, kernel = _metric_names(self._extractor.name)
         return {
-            frechet: _timed(
-                frechet,
-                lambda: evaluation.frechet_classifier_distance_from_activations(
-                    real, fake
+            distance: _timed(
+                distance,
+                lambda: frechet.distance(
+                    self._real_moments, frechet.moments(_batches_of(fake.features))
                 ),
             ),
             classifier: _timed(
                 classifier,
                 lambda: evaluation.classifier_score_from_logits(
-                    tf.constant(logits, tf.float64)
+                    tf.constant(fake.logits, tf.float64)
                 ),
             ),
             kernel: _timed(
                 kernel,
                 lambda: evaluation.kernel_classifier_distance_from_activations(
-                    real, fake, max_block_size=_KID_BLOCK_SIZE
+                    tf.constant(self._real.features, tf.float64),
+                    tf.constant(fake.features, tf.float64),
+                    max_block_size=_KID_BLOCK_SIZE,
                 ),
             ),
         }
@@ -310,17 +377,22 @@ def _check_images(images: np.ndarray, name: str) -> np.ndarray:
     if (
         images.dtype != np.uint8
         or images.ndim != 4
-        or len(images) < 2
+        or not len(images)
         or images.shape[1] != images.shape[2]
         or images.shape[1] < _SWD_PATCH_SIZE
         or images.shape[3] not in (1, 3)
     ):
         raise ValueError(
-            "Scores take uint8 images (N, H, H, C), N >= 2, H >= 7, C 1 or 3. "
+            "Scores take uint8 images (N, H, H, C), N >= 1, H >= 7, C 1 or 3. "
             f"Received: {name}.shape={images.shape}, {name}.dtype={images.dtype}. "
             "Float images in [0, 1] go through to_uint8 first."
         )
     return images
+
+
+def _batches_of(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _BATCH_SIZE):
+        yield rows[start : start + _BATCH_SIZE]
 
 
 def _metric_names(extractor_name: str) -> tuple[str, str, str]:

@@ -1,0 +1,236 @@
+"""The Frechet distance against TFGAN, SciPy and closed forms; moments against NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.linalg
+import tensorflow as tf
+
+from ssgan_tf.evaluation import frechet, tfgan
+
+
+def features(count, dim, seed):
+    """Correlated, with deviations from 100 to 1.
+
+    So large because TFGAN takes no root of what is below 1e-10.
+    """
+    rng = np.random.default_rng([seed, 0])
+    mixing = np.random.default_rng([seed, 1]).normal(size=(dim, dim)) / np.sqrt(dim)
+    scales = np.geomspace(100, 1, dim)
+    mean = np.random.default_rng([seed, 2]).normal(scale=30, size=dim)
+    return rng.normal(size=(count, dim)) @ (scales[:, np.newaxis] * mixing) + mean
+
+
+def distance(real, fake):
+    return frechet.distance(frechet.moments([real]), frechet.moments([fake]))
+
+
+def tfgan_distance(real, fake):
+    evaluation = tfgan.import_eval()
+    return float(
+        evaluation.frechet_classifier_distance_from_activations(
+            tf.constant(real, tf.float64), tf.constant(fake, tf.float64)
+        )
+    )
+
+
+def random_moments(dim, seed):
+    return frechet.moments([features(3 * dim, dim, seed)])
+
+
+@pytest.mark.parametrize(
+    ("count", "dim"),
+    [
+        (100, 16),
+        (2000, 64),
+        (700, 256),
+        # Singular covariances, of rank N - 1.
+        (257, 256),
+        (256, 256),
+        (100, 256),
+        (16, 64),
+        (2, 16),
+        (2, 256),
+    ],
+)
+def test_equals_tfgan(count, dim):
+    real, fake = (features(count, dim, seed) for seed in (0, 1))
+    expected = tfgan_distance(real, fake)
+    # Where the means are equal the trace is all there is.
+    assert distance(real, fake) == pytest.approx(expected, rel=1e-6, abs=0)
+    real, fake = (each - each.mean(axis=0) for each in (real, fake))
+    expected = tfgan_distance(real, fake)
+    assert distance(real, fake) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def test_equals_tfgan_where_features_are_dead():
+    """One set lives in five dimensions, the other has features that are always zero."""
+    real, fake = (features(400, 64, seed) for seed in (0, 1))
+    real[:, ::3] = 0
+    fake[:, 5:] = 0.25
+    for pair in ((real, fake), (fake, real), (real, real * 2), (fake, 3 * fake)):
+        expected = tfgan_distance(*pair)
+        assert distance(*pair) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 16, 100])
+def test_equals_scipy(dim):
+    real, fake = (features(4 * dim + 2, dim, seed) for seed in (0, 1))
+    covariances = [
+        np.cov(each, rowvar=False).reshape(dim, dim) for each in (real, fake)
+    ]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    assert np.abs(np.imag(root)).max() < 1e-9
+    shift = real.mean(axis=0) - fake.mean(axis=0)
+    expected = shift @ shift + np.trace(sum(covariances) - 2 * np.real(root))
+    assert distance(real, fake) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_of_independent_features():
+    """|m - m'|^2 + sum (s - s')^2, deviations over twelve orders of magnitude."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(2, 50))
+    deviations = 10 ** rng.uniform(-6, 6, size=(2, 50))
+    found = frechet.distance(
+        *(
+            frechet.Moments(mean, np.diag(deviation**2))
+            for mean, deviation in zip(means, deviations, strict=True)
+        )
+    )
+    expected = sum(np.sum((a - b) ** 2) for a, b in (means, deviations))
+    assert found == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_of_a_shift_and_a_scale():
+    """Of x and k x + v: |v|^2 + (k - 1)^2 Tr C around a mean of zero."""
+    real = features(300, 32, 0)
+    real -= real.mean(axis=0)
+    trace = np.trace(np.cov(real, rowvar=False))
+    shift = np.linspace(-1, 2, 32)
+    expected = shift @ shift + 4 * trace
+    assert distance(real, 3 * real + shift) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(300, 32), (20, 32), (2, 32)])
+def test_of_a_set_with_itself_is_zero(count, dim):
+    moments = frechet.moments([features(count, dim, 0)])
+    scale = np.trace(moments.covariance)
+    assert abs(frechet.distance(moments, moments)) < 1e-13 * scale
+
+
+def test_is_symmetric():
+    # The whole spectrum counts, whichever covariance is factored first.
+    for counts in ((300, 300), (20, 300), (20, 10)):
+        real, fake = (features(n, 32, seed) for seed, n in enumerate(counts))
+        assert distance(real, fake) == pytest.approx(distance(fake, real), rel=1e-12)
+
+
+def test_does_not_depend_on_the_axes():
+    # Factors in place of roots are right up to a rotation: it must drop out.
+    real, fake = (features(200, 24, seed) for seed in (0, 1))
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(24, 24)))[0]
+    expected = distance(real, fake)
+    assert distance(real @ rotation, fake @ rotation) == pytest.approx(
+        expected, rel=1e-12
+    )
+    # Turned against each other they are no longer the same distance apart.
+    assert distance(real @ rotation, fake) != pytest.approx(expected, rel=1e-2)
+
+
+def test_constant_features():
+    # No covariance at all: the squared shift, and the trace of the other.
+    constant = np.full((9, 4), 2.0)
+    assert distance(constant, constant + 3) == 4 * 9.0
+    other = features(50, 4, 0)
+    moments = frechet.moments([other])
+    expected = np.sum((moments.mean - 2) ** 2) + np.trace(moments.covariance)
+    assert distance(constant, other) == pytest.approx(expected, rel=1e-12)
+
+
+class TestMoments:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+    def test_are_those_of_numpy(self, dtype):
+        rows = (features(99, 7, 0) + 120).clip(0, 255).astype(dtype)
+        found = frechet.moments([rows])
+        assert found.mean.dtype == found.covariance.dtype == np.float64
+        expected = rows.astype(np.float64)
+        np.testing.assert_allclose(found.mean, expected.mean(axis=0), rtol=1e-14)
+        np.testing.assert_allclose(
+            found.covariance, np.cov(expected, rowvar=False), rtol=1e-12, atol=1e-12
+        )
+        np.testing.assert_array_equal(found.covariance, found.covariance.T)
+
+    @pytest.mark.parametrize("sizes", [[1] * 60, [59, 1], [1, 59], [7, 20, 3, 30]])
+    def test_do_not_depend_on_the_batches(self, sizes):
+        # Sorted, so that batches have means of their own.
+        rows = np.sort(features(60, 5, 0), axis=0)
+        expected = frechet.moments([rows])
+        found = frechet.moments(np.split(rows, np.cumsum(sizes)[:-1]))
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-13)
+        np.testing.assert_allclose(
+            found.covariance, expected.covariance, rtol=1e-12, atol=1e-14
+        )
+
+    @pytest.mark.parametrize("size", [1, 8, 64])
+    def test_a_large_mean_costs_no_digits(self, size):
+        rows = features(64, 5, 0)
+        # So that adding the offset rounds nothing: multiples of 2^-20.
+        rows = np.round(rows * 2**20) / 2**20
+        expected = np.cov(rows, rowvar=False)
+        batches = np.split(rows + 1e6, range(size, 64, size))
+        found = frechet.moments(batches)
+        np.testing.assert_allclose(found.covariance, expected, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(found.mean - 1e6, rows.mean(axis=0), atol=1e-9)
+
+    def test_leave_the_batches_alone(self):
+        rows = features(10, 3, 0)
+        kept = rows.copy()
+        frechet.moments([rows[:4], rows[4:]])
+        np.testing.assert_array_equal(rows, kept)
+
+    @pytest.mark.parametrize(
+        "batches",
+        [
+            [np.zeros(4)],
+            [np.zeros((4, 3, 1))],
+            [np.zeros((0, 3))],
+            [np.zeros((4, 0))],
+            [np.zeros((4, 3)), np.zeros((4, 2))],
+        ],
+    )
+    def test_reject_other_shapes(self, batches):
+        with pytest.raises(ValueError, match="of shape .* Received: batch.shape="):
+            frechet.moments(batches)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_reject_what_is_not_finite(self, value):
+        rows = np.zeros((4, 3))
+        rows[2, 1] = value
+        with pytest.raises(ValueError, match="must be finite .* finite=False"):
+            frechet.moments([np.ones((4, 3)), rows])
+
+    @pytest.mark.parametrize("batches", [[], [np.zeros((1, 3))]])
+    def test_reject_fewer_than_two_rows(self, batches):
+        with pytest.raises(ValueError, match=f"Received: count={len(batches)}"):
+            frechet.moments(batches)
+
+    def test_ask_for_one_batch_at_a_time(self):
+        # An endless stream is fit for it as long as it ends in an error.
+        stream = itertools.chain([np.zeros((4, 3))] * 5, itertools.repeat(np.zeros(3)))
+        with pytest.raises(ValueError, match="of shape"):
+            frechet.moments(stream)
+
+
+def test_rejects_moments_that_do_not_fit():
+    real = random_moments(4, 0)
+    for fake in (
+        random_moments(5, 1),
+        real._replace(mean=real.mean[:3]),
+        real._replace(covariance=real.covariance[:3]),
+        real._replace(mean=real.mean * np.nan),
+        real._replace(covariance=np.full((4, 4), np.inf)),
+    ):
+        for pair in ((real, fake), (fake, real)):
+            with pytest.raises(ValueError, match="finite moments of one width. Rec"):
+                frechet.distance(*pair)
