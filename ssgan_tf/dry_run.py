@@ -138,7 +138,10 @@ def dry_run(
         f"{memory / 2**20:,.0f} MiB peak resident memory of this process",
         "",
         f"data set      {plan.dataset}, images {spec.image_shape}",
-        f"batch         {options.batch_size} on {replicas} replica(s), {share} each",
+        f"batch         {options.batch_size} on {replicas} replica(s), {share} each"
+        + (f", in {options.accumulate} pieces" if options.accumulate > 1 else ""),
+        f"precision     {options.precision}"
+        + (", compiled by XLA" if gan.jit_compile else ""),
         f"steps         {options.training_steps:,} of G, {d_updates:,} of D",
         f"real images   {d_updates * options.batch_size:,}",
         f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "

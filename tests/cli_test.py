@@ -105,6 +105,13 @@ def test_batch_and_replicas(run):
         run, *tiny.flags("SSGAN.rotated_batch_size = 4"), "--model_dir=run", mirrored
     )
     assert "rotated_batch_size=4, shares=2. Choose a multiple of 8" in errors
+    three = tiny.flags("options.accumulate = 3")
+    errors = refused(run, *three, "--model_dir=run")
+    assert "accumulate=3, batch_size=8, replicas=1. Choose a divisor of 8" in errors
+    errors = refused(
+        run, *tiny.flags(), "--model_dir=run", mirrored, "--jit_compile=true"
+    )
+    assert "replicas=2. Take --strategy=one_device" in errors
 
 
 def test_sizes_that_the_architecture_cannot_make(run, monkeypatch):
@@ -187,6 +194,14 @@ def test_dry_run_writes_nothing(run):
     assert tree(".") == before
     data_after = sorted(tree(data_dir)) if os.path.isdir(data_dir) else None
     assert data_after == data_before
+
+
+def test_dry_run_says_how_the_step_would_run(run):
+    bindings = "options.precision = 'mixed_bfloat16'", "options.accumulate = 2"
+    code, output, _ = run(*tiny.flags(*bindings), "--dry_run")
+    assert code == 0
+    for words in ("8 on 1 replica(s), 8 each, in 2 pieces", "  mixed_bfloat16\n"):
+        assert words in output
 
 
 def ssgan(*arguments: str, prologue: str = "") -> subprocess.CompletedProcess:
