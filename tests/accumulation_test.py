@@ -94,6 +94,7 @@ def test_without_moments_pieces_equal_the_batch(count, d_steps):
         )
 
 
+@pytest.mark.slow
 def test_pieces_of_replicas_equal_the_batch(two_replicas):
     options = dict(adam=True, d_steps=1, steps_per_execution=2)
     _, expected_logs, _ = on_one_device(WITHOUT_MOMENTS, 2, 1, **options)

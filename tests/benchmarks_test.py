@@ -97,6 +97,7 @@ def run_benchmark(script, *flags):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_train_step_runs():
     result = run_benchmark("train_step.py", *TINY, "--repeats=2", "--profile")
     assert result["device"] == "CPU" and result["precision"] == "float32"

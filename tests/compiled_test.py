@@ -20,7 +20,7 @@ from ssgan_tf import strategies
     ("objective", "d_steps"),
     [
         pytest.param(MODULATED, 2, id="modulated"),
-        pytest.param(FEW_LABELS, 1, id="few labels"),
+        pytest.param(FEW_LABELS, 1, id="few labels", marks=pytest.mark.slow),
         pytest.param(MINIMAX, 1, id="minimax", marks=pytest.mark.slow),
         pytest.param(WITHOUT_MOMENTS, 1, id="in pieces", marks=pytest.mark.slow),
     ],
