@@ -13,7 +13,6 @@ one JSON object.
 
 import dataclasses
 import json
-import os
 import pathlib
 import statistics
 import tempfile
@@ -21,7 +20,7 @@ import time
 
 from absl import app, flags
 
-from ssgan_tf import cli
+from ssgan_tf import cli, resources
 
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config", ["ssgan_cifar10.gin"], "Gin file."
@@ -98,7 +97,7 @@ def main(argv):
         "extractor": extractor.name,
         "num_images": _NUM_IMAGES.value,
         "device": tf.config.list_logical_devices()[-1].device_type,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": resources.num_cores(),
         "precision": "float32",
     }
     print(json.dumps(facts | {"rates": rows}))

@@ -14,12 +14,11 @@ object.
 """
 
 import json
-import os
 import time
 
 from absl import app, flags
 
-from ssgan_tf import cli
+from ssgan_tf import cli, resources
 
 _SAMPLES = flags.DEFINE_integer(
     "samples", 50_000, "Rows of each set of features.", lower_bound=2
@@ -38,7 +37,6 @@ def main(argv):
     import numpy as np
     import tensorflow as tf
 
-    from ssgan_tf import resources
     from ssgan_tf.evaluation import frechet, tfgan
 
     def draw(count: int, seed: int):
@@ -104,7 +102,7 @@ def main(argv):
         "dim": _DIM.value,
         "tfgan_samples": _TFGAN_SAMPLES.value,
         "device": "CPU",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": resources.num_cores(),
         "precision": "float64",
     }
     print(json.dumps(facts | result))

@@ -19,7 +19,6 @@ of the table of which an op runs.
 
 import glob
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -147,7 +146,7 @@ def main(argv):
             strategy.extended.worker_devices[0]
         ).device_type,
         "replicas": strategy.num_replicas_in_sync,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": resources.num_cores(),
         "precision": plan.options.precision,
         "compiled": gan.jit_compile,
     }

@@ -1,5 +1,6 @@
 """What a process takes: memory, and time until it trains. Imports no TensorFlow."""
 
+import os
 import pathlib
 import re
 import resource
@@ -14,6 +15,13 @@ def peak_memory() -> int:
         status = pathlib.Path("/proc/self/status").read_text()
         return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 class StartUp:
