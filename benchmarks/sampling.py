@@ -49,7 +49,8 @@ def main(argv):
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
-    gan = plan.build_gan()
+    # As modules are exported, whatever the precision of the training.
+    gan = plan.build_gan(precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "module"
         exporting.export(gan.generator, gan.discriminator, gan.latents, path, {})

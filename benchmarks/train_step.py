@@ -148,6 +148,7 @@ def main(argv):
         "replicas": strategy.num_replicas_in_sync,
         "cores": resources.num_cores(),
         "precision": plan.options.precision,
+        "accumulate": plan.options.accumulate,
         "compiled": gan.jit_compile,
     }
     if _PROFILE.value:

@@ -11,7 +11,7 @@ def accumulate(
     num_pieces: int,
     state: Sequence[keras.Variable],
 ) -> tuple:
-    """Runs `compute` on every piece of a batch, with the memory of one.
+    """Runs `compute` on every piece of a batch, with the memory of one (not under XLA).
 
     Every piece starts from the same state: spectral-norm vectors, which a piece moves
     as the whole batch would, and moving moments. What stays is the mean of the states
@@ -21,7 +21,7 @@ def accumulate(
         compute: takes the number of the piece, returns `(gradients, logs)`: a list of
             tensors and a dict of scalars.
         num_pieces: int.
-        state: variables that `compute` changes.
+        state: float variables that `compute` changes.
 
     Returns:
         `(gradients, logs)`: sums of the gradients, means of the scalars.

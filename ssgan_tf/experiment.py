@@ -37,7 +37,7 @@ def build(
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
     batch_size, pieces = experiment.options.batch_size, experiment.options.accumulate
-    compiles = strategies.jit_compiles(jit_compile, strategy)
+    compiles = strategies.jit_compiles(jit_compile, strategy, pieces)
     if batch_size % replicas:
         raise config.ConfigError(
             "`options.batch_size` must be divisible by the number of replicas. "

@@ -165,11 +165,13 @@ class GAN(keras.Model):
                 run them one after another in less memory: gradients are added up. Each
                 piece takes moments of its own where a batch has some (batch norm,
                 DRAGAN's deviation, the number of labelled images); without those the
-                update is that of the whole batch. The last fakes are made twice.
+                update is that of the whole batch. The last fakes are made twice, and
+                the graph, with the time to compile it, grows with the pieces.
             ema_decay: float in [0, 1). Of the generator's average, if there is one.
             ema_start_step: int. Before it the average is the generator itself.
             steps_per_execution: int. Train steps per call from Python.
-            jit_compile: bool. Whether XLA compiles the step; on one replica only.
+            jit_compile: bool. Whether XLA compiles the step; for one replica, and one
+                piece: XLA would run pieces side by side.
 
         Raises:
             ValueError: a count below 1; a task for a discriminator without the head
@@ -303,8 +305,12 @@ class GAN(keras.Model):
 
     def _step_in_pieces(self, batches) -> dict[str, tf.Tensor]:
         share, pieces = Share.of_replica(), self.accumulate
-        g_state = self.generator.non_trainable_variables
-        state = [*g_state, *self.discriminator.non_trainable_variables]
+        g_state, d_state = (
+            # Not the integers: states of random generators, which go on.
+            [v for v in network.non_trainable_variables if "float" in v.dtype]
+            for network in (self.generator, self.discriminator)
+        )
+        state = [*g_state, *d_state]
         d_logs = []
         for d_step, (real_images, real_labels) in enumerate(batches):
             g_start = [tf.identity(tf.convert_to_tensor(v)) for v in g_state]

@@ -30,31 +30,37 @@ def get_strategy(name: str = "auto") -> tf.distribute.Strategy:
     )
 
 
-def jit_compiles(setting: str, strategy: tf.distribute.Strategy) -> bool:
+def jit_compiles(
+    setting: str, strategy: tf.distribute.Strategy, accumulate: int = 1
+) -> bool:
     """Whether XLA compiles the train step under a strategy.
 
     Args:
-        setting: "true" or "false"; "auto": on one accelerator. On a CPU oneDNN's
-            convolutions are faster than XLA's, and the exchanges between replicas
-            cannot be compiled.
+        setting: "true" or "false"; "auto": on one accelerator, of a batch in one piece.
+            On a CPU oneDNN's convolutions are faster than XLA's; the exchanges between
+            replicas cannot be compiled; and XLA runs the pieces of a batch side by
+            side, which takes the memory that they are to save.
         strategy: where the step runs.
+        accumulate: int. Pieces of a replica's batch.
 
     Raises:
-        ValueError: "true" on several replicas, or an unknown setting.
+        ValueError: "true" on several replicas or for several pieces, or an unknown
+            setting.
     """
     replicas = strategy.num_replicas_in_sync
     if setting == "auto":
         device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
-        return replicas == 1 and device.device_type in ("GPU", "TPU")
+        return replicas == accumulate == 1 and device.device_type in ("GPU", "TPU")
     if setting not in ("true", "false"):
         raise ValueError(
             "`--jit_compile` must be auto, true or false. Received: "
             f"--jit_compile={setting}."
         )
-    if setting == "true" and replicas > 1:
+    if setting == "true" and (replicas > 1 or accumulate > 1):
         raise ValueError(
-            "`--jit_compile=true` takes a single replica: the exchanges between "
-            f"replicas are not compiled. Received: replicas={replicas}. Take "
-            "--strategy=one_device, or --jit_compile=auto."
+            "`--jit_compile=true` takes a single replica and a batch in one piece: "
+            "exchanges between replicas are not compiled, and compiled pieces save no "
+            f"memory. Received: replicas={replicas}, accumulate={accumulate}. Take "
+            "--jit_compile=auto."
         )
     return setting == "true"

@@ -38,7 +38,7 @@ _JIT_COMPILE = flags.DEFINE_enum(
     "auto",
     ["auto", "true", "false"],
     "Whether XLA compiles the train step. auto: on one GPU or TPU; not on CPUs, whose "
-    "own convolutions are faster, nor on several replicas.",
+    "own convolutions are faster, nor on several replicas or for accumulated batches.",
 )
 _SCORE_FILENAME = flags.DEFINE_string(
     "score_filename", "scores.csv", "Table of scores in the run directory."

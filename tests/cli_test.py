@@ -111,7 +111,7 @@ def test_batch_and_replicas(run):
     errors = refused(
         run, *tiny.flags(), "--model_dir=run", mirrored, "--jit_compile=true"
     )
-    assert "replicas=2. Take --strategy=one_device" in errors
+    assert "replicas=2, accumulate=1. Take --jit_compile=auto" in errors
 
 
 def test_sizes_that_the_architecture_cannot_make(run, monkeypatch):

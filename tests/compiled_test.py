@@ -7,7 +7,6 @@ from objectives import (
     FEW_LABELS,
     MINIMAX,
     MODULATED,
-    WITHOUT_MOMENTS,
     assert_same_logs,
     on_one_device,
     variables,
@@ -22,13 +21,10 @@ from ssgan_tf import strategies
         pytest.param(MODULATED, 2, id="modulated"),
         pytest.param(FEW_LABELS, 1, id="few labels", marks=pytest.mark.slow),
         pytest.param(MINIMAX, 1, id="minimax", marks=pytest.mark.slow),
-        pytest.param(WITHOUT_MOMENTS, 1, id="in pieces", marks=pytest.mark.slow),
     ],
 )
 def test_the_compiled_step_is_the_same_step(objective, d_steps):
     options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
-    if objective is WITHOUT_MOMENTS:
-        objective = objective._replace(options=objective.options | {"accumulate": 2})
     results = []
     for jit_compile in (False, True):
         compiled = objective._replace(
@@ -71,9 +67,13 @@ def test_cpus_are_left_to_onednn(setting, expected):
     assert strategies.jit_compiles(setting, strategy) is expected
 
 
-def test_replicas_are_not_compiled(two_replicas):
+def test_neither_replicas_nor_pieces_are_compiled(two_replicas):
     assert not strategies.jit_compiles("auto", two_replicas)
-    with pytest.raises(ValueError, match="single replica.*replicas=2"):
+    with pytest.raises(ValueError, match="single replica.*replicas=2, accumulate=1"):
         strategies.jit_compiles("true", two_replicas)
+    strategy = strategies.get_strategy("one_device")
+    assert not strategies.jit_compiles("auto", strategy, accumulate=2)
+    with pytest.raises(ValueError, match="one piece.*replicas=1, accumulate=2"):
+        strategies.jit_compiles("true", strategy, accumulate=2)
     with pytest.raises(ValueError, match="--jit_compile=yes"):
         strategies.jit_compiles("yes", two_replicas)

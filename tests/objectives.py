@@ -14,6 +14,7 @@ from ssgan_tf.latents import Latents
 from ssgan_tf.layers import (
     BatchNorm,
     ConditionalBatchNorm,
+    Dense,
     LayerNorm,
     SelfModulatedBatchNorm,
 )
@@ -64,10 +65,23 @@ MINIMAX = Objective(
     },
 )
 
-# No moment is taken over a batch; both networks have spectral norms.
+
+class LabelledLayerNorm(LayerNorm):
+    """Layer norm and a bias that is linear in the label: no example sees another."""
+
+    def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):
+        super().build(inputs_shape)
+        self.shift = Dense(inputs_shape[-1], use_bias=False, name="shift")
+        self.shift.build(label_vectors_shape)
+
+    def call(self, inputs, latents=None, label_vectors=None, training=False):
+        return super().call(inputs) + self.shift(label_vectors)[:, None, None, :]
+
+
+# No moment is taken over a batch; both networks have spectral norms and read labels.
 WITHOUT_MOMENTS = Objective(
-    LayerNorm,
-    {"spectral_norm": "left"},
+    LabelledLayerNorm,
+    {"spectral_norm": "left", "num_classes": CLASSES},
     {
         "tasks": [RotationTask(32)],
         "augmentation": Augmentation(),

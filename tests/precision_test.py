@@ -200,14 +200,14 @@ def test_rejects_another_precision():
 
 
 def take_steps(strategy, overflows):
-    """The weight, steps counted, and scale after every step of LossScaled SGD.
+    """The weights (all alike), steps counted and scale after every step.
 
-    `overflows[i]` is the replica whose gradient is infinite in step i, or None.
+    `overflows[i]` is the replica whose last gradient is infinite in step i, or None.
     """
     with strategy.scope():
-        weight = keras.Variable([1.0])
+        weights = [keras.Variable([1.0]) for _ in range(2)]
         optimizer = LossScaled(Adam(0.25, beta_1=0.0, beta_2=0.0))
-        optimizer.build([weight])
+        optimizer.build(weights)
 
     @tf.function
     def step(bad):
@@ -215,16 +215,20 @@ def take_steps(strategy, overflows):
             replica = tf.distribute.get_replica_context()
             gradient = optimizer.scale_loss(tf.ones([1]))
             mine = tf.equal(bad, replica.replica_id_in_sync_group)
-            gradient = tf.where(mine, float("inf"), gradient)
-            optimizer.apply_gradients([(gradient, weight)])
+            # In the last of the gradients.
+            gradients = gradient, tf.where(mine, float("inf"), gradient)
+            optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
         strategy.run(on_replica)
 
     seen = []
     for bad in overflows:
         step(tf.constant(-1 if bad is None else bad))
-        copies = strategy.experimental_local_results(weight.value)
-        values = {float(copy.numpy()[0]) for copy in copies}
+        values = {
+            float(copy.numpy()[0])
+            for weight in weights
+            for copy in strategy.experimental_local_results(weight.value)
+        }
         assert len(values) == 1
         scale = float(optimizer.dynamic_scale.numpy())
         seen.append((*values, int(optimizer.iterations.numpy()), scale))
