@@ -1,5 +1,6 @@
 """The GAN: two networks, one train step, for one replica or many."""
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -183,8 +184,10 @@ class GAN(keras.Model):
             ("penalty_interval", penalty_interval),
             ("steps_per_execution", steps_per_execution),
         ):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+            if not (isinstance(value, numbers.Integral) and value >= 1):
+                raise ValueError(
+                    f"`{name}` must be an integer of at least 1. Received: {value}."
+                )
         if adversarial_loss is None and not tasks:
             raise ValueError(
                 "A GAN needs something to learn. Received: adversarial_loss=None and "

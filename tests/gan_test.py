@@ -1312,9 +1312,9 @@ def test_a_task_of_the_users_own_trains(beside):
 
 class TestErrors:
     @pytest.mark.parametrize(
-        "name", ["d_steps", "penalty_interval", "steps_per_execution"]
+        "name", ["d_steps", "accumulate", "penalty_interval", "steps_per_execution"]
     )
-    @pytest.mark.parametrize("value", [0, -1])
+    @pytest.mark.parametrize("value", [0, -1, 2.5])
     def test_counts_below_1(self, name, value):
         with pytest.raises(ValueError, match=f"`{name}`.*at least 1.*{value}"):
             tiny_gan(**{name: value})
