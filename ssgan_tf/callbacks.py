@@ -3,10 +3,12 @@
 All of them act on generator steps, `gan.step`, so a resumed run goes on in phase.
 """
 
+import contextlib
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -14,9 +16,12 @@ import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import images as pictures
+from ssgan_tf.checkpoints import Checkpoints
+from ssgan_tf.config import RunConfig
 from ssgan_tf.latents import SAMPLING_STREAM
 from ssgan_tf.resources import StartUp, peak_memory
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.strategies import Workers
 
 GRID_SIZE = 8
 
@@ -42,20 +47,30 @@ class _EverySteps(keras.callbacks.Callback):
         raise NotImplementedError
 
 
-class Checkpoints(_EverySteps):
-    """Saves all state of the run.
+class SaveCheckpoints(_EverySteps):
+    """Saves all state of the run, if it is finite; the chief writes it.
 
     Args:
-        manager: `tf.train.CheckpointManager`.
-        interval: int. Steps between checkpoints.
+        checkpoints: `Checkpoints`. Where they go.
+        workers: `Workers`. All of them must have this callback.
+        settings: `config.RunConfig`. How often they are saved and how many are kept.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager, interval: int):
-        super().__init__(interval)
-        self.manager = manager
+    def __init__(self, checkpoints: Checkpoints, workers: Workers, settings: RunConfig):
+        super().__init__(settings.save_checkpoints_steps)
+        self.checkpoints = checkpoints
+        self.workers = workers
+        self.settings = settings
 
     def act(self, step, logs):
-        self.manager.save(checkpoint_number=step)
+        # All workers hold the same numbers, so that all or none of them go on.
+        self.model.check_finite()
+        if self.workers.is_chief:
+            self.checkpoints.save(self.model)
+            self.checkpoints.keep(
+                self.settings.keep_checkpoint_max,
+                self.settings.keep_checkpoint_every_steps,
+            )
 
     def on_train_end(self, logs=None):
         step = self.model.step
@@ -66,46 +81,62 @@ class Checkpoints(_EverySteps):
 class SaveOnSignal(keras.callbacks.Callback):
     """Ends the process on SIGTERM or SIGINT, after the running steps and a checkpoint.
 
-    The exit code is 128 + the signal: 143 or 130. A second signal acts at once.
+    The exit code is 128 + the signal: 143 or 130. A second signal acts at once. A
+    signal to one of several workers ends all of them, after the same step.
+
+    Example:
+
+        on_signal = SaveOnSignal(save, workers)
+        with on_signal.listening():
+            gan.fit(..., callbacks=[save, on_signal])
 
     Args:
-        manager: `tf.train.CheckpointManager`.
+        save: `SaveCheckpoints`. How to save.
+        workers: `Workers`. All of them must have this callback.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager):
+    def __init__(self, save: SaveCheckpoints, workers: Workers):
         super().__init__()
-        self.manager = manager
-        self._received = None
-        self._handlers = {}
+        self.save = save
+        self.workers = workers
+        self._received = dict.fromkeys((signal.SIGTERM, signal.SIGINT), False)
 
-    def on_train_begin(self, logs=None):
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catches the signals, for a block in which the callback is asked."""
         # Python hands signals to the main thread only.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[number] = signal.signal(number, self._receive)
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in self._received}
+
+        def restore():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        def receive(number, frame):
+            self._received[number] = True
+            restore()
+
+        for number in before:
+            signal.signal(number, receive)
+        try:
+            yield
+        finally:
+            restore()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._received is not None:
-            step = self.model.step
-            self.manager.save(checkpoint_number=step)
-            logging.info(
-                "%s: step %d saved; the same command continues from there",
-                signal.Signals(self._received).name,
-                step,
-            )
-            raise SystemExit(128 + self._received)
-
-    def on_train_end(self, logs=None):
-        self._restore_handlers()
-
-    def _receive(self, number, frame):
-        self._received = number
-        self._restore_handlers()
-
-    def _restore_handlers(self):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        received = self.workers.add([*self._received.values()])
+        if not received.any():
+            return
+        number = [*self._received][received.argmax()]
+        self.save.act(self.model.step, logs)
+        logging.info(
+            "%s: step %d saved; the same command continues from there",
+            number.name,
+            self.model.step,
+        )
+        raise SystemExit(128 + number)
 
 
 class Scalars(_EverySteps):

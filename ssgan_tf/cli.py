@@ -4,6 +4,7 @@ import logging as standard_logging
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import traceback
 
@@ -11,6 +12,7 @@ from absl import app, flags, logging
 
 COMMANDS = {
     "train": ("ssgan_tf.train", "train, export and score"),
+    "launch": ("ssgan_tf.launch", "start several workers on this machine"),
     "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
 }
 
@@ -18,13 +20,18 @@ COMMANDS = {
 def run(main) -> None:
     """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
-    A ValueError or OSError ends the program with exit code 1 and its message. Of
-    TensorFlow and the other libraries only errors are logged. `--verbosity=1` adds
-    the traceback, and `--verbosity` of any value their messages.
+    A ValueError, OSError or MemoryError ends the program with exit code 1 and its
+    message, SIGTERM with 143 and SIGINT with 130, after what is half-written is
+    removed. Of TensorFlow and the other libraries only errors are logged.
+    `--verbosity=1` adds the traceback, and `--verbosity` of any value their messages.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+    def terminate(number, frame):
+        raise SystemExit(128 + number)
+
     def guarded(argv):
+        signal.signal(signal.SIGTERM, terminate)
         logging.use_absl_handler()
         if not flags.FLAGS["verbosity"].present:
             logging.get_absl_handler().python_handler.addFilter(_is_ours_or_error)
@@ -32,7 +39,7 @@ def run(main) -> None:
             return main(argv)
         except KeyboardInterrupt:
             return 130
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 traceback.print_exc()
             print(f"error: {error}", file=sys.stderr)

@@ -38,7 +38,7 @@ def deal(
     rows: int,
     share: Share,
     *,
-    seed: int,
+    seed: int | tf.Tensor,
     stream: int,
     draw: tf.Tensor
 ) -> tf.Tensor:

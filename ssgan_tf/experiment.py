@@ -3,18 +3,37 @@
 import contextlib
 import os
 import pathlib
+import textwrap
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import callbacks, config, datasets, exporting, files, strategies
-from ssgan_tf.gan import GAN
+from ssgan_tf.checkpoints import DamagedCheckpoint
+from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.resources import StartUp
-from ssgan_tf.run_dir import RunDir, checkpoint_of, restore
+from ssgan_tf.run_dir import RunDir
 from ssgan_tf.scoring import ModuleScorer, ScoreTable
 
 POLL_SECONDS = 10.0
+_MAX_ROLLBACKS = 3
+# What TensorFlow raises where another process or its connection has ended.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+# And where a file ends too early, or holds something else.
+_UNREADABLE = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
 
 
 def build(
@@ -70,7 +89,8 @@ def train(
     """Trains to `options.training_steps`, from the last checkpoint if there is one.
 
     Writes checkpoints, the operative config, summaries and sample grids into the run
-    directory, exports the last checkpoint and marks the run as done.
+    directory, exports the last checkpoint and marks the run as done. All workers call
+    this; the chief writes.
 
     Args:
         gan: made by `build`.
@@ -81,25 +101,58 @@ def train(
 
     Raises:
         ValueError: the last checkpoint does not fit the GAN or the configuration.
+        Diverged: a loss or weight is not finite, and `run_config.on_nan` says stop.
+        OSError: another process trains in the run directory, or it cannot be written.
     """
-    steps = run.checkpoint_steps()
-    if steps:
-        restore(gan, run.checkpoint(steps[-1]))
-        logging.info("continuing from %s", run.checkpoint(steps[-1]))
-    step = gan.step
-    _check_step(step, experiment)
-    if step < experiment.options.training_steps:
-        images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
-        if experiment.label_fraction < 1:
-            labels = datasets.keep_labels(
-                labels, experiment.label_fraction, experiment.run.seed
+    workers = strategies.Workers(gan.distribute_strategy)
+    last_step, data = experiment.options.training_steps, None
+    if max(run.checkpoints.steps(), default=0) < last_step:
+        # What is missing must show before the run directory is made.
+        data = _open_data(experiment, data_dir)
+    with run.claimed() if workers.is_chief else contextlib.nullcontext():
+        step = _resume(gan, run, workers)
+        if step is not None:
+            logging.info("continuing from %s", run.checkpoints.prefix(step))
+        _check_step(gan.step, experiment)
+        if gan.step < last_step:
+            data = data or _open_data(experiment, data_dir)
+            if workers.is_chief:
+                run.write_config(config.operative_config(), gan.step)
+                run.train_done.unlink(missing_ok=True)
+            start_up.done("data")
+            _fit(gan, experiment, run, workers, data, start_up)
+        if workers.is_chief:
+            export_checkpoint(experiment, run, gan.step)
+            run.train_done.touch()
+        # What the others ask for next is there.
+        workers.wait()
+
+
+def _open_data(experiment: config.Experiment, data_dir: str | None):
+    """Images and labels of the training split, as `datasets.open_split` gives them."""
+    images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
+    if experiment.label_fraction < 1:
+        labels = datasets.keep_labels(
+            labels, experiment.label_fraction, experiment.run.seed
+        )
+    return images, labels
+
+
+def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
+    """Gives all workers the state of the checkpoint that the chief chooses."""
+    step = run.checkpoints.restore_latest(gan) if workers.is_chief else None
+    (step,) = workers.from_chief([-1 if step is None else step])
+    if step < 0:
+        return None
+    if not workers.is_chief:
+        if step not in run.checkpoints.steps():
+            raise FileNotFoundError(
+                "All workers must see the same `--model_dir`, on a file system that "
+                f"they share. Received: model_dir={run.path}, where the chief has a "
+                f"checkpoint of step {step} and this worker has none."
             )
-        run.write_config(config.operative_config(), step)
-        run.train_done.unlink(missing_ok=True)
-        start_up.done("data")
-        _fit(gan, experiment, run, images, labels, start_up)
-    export_checkpoint(experiment, run, gan.step)
-    run.train_done.touch()
+        run.checkpoints.restore(gan, step)
+    return step
 
 
 def _check_step(step: int, experiment: config.Experiment) -> None:
@@ -114,56 +167,81 @@ def _check_step(step: int, experiment: config.Experiment) -> None:
         )
 
 
-def _fit(gan, experiment, run, images, labels, start_up) -> None:
-    settings, options = experiment.run, experiment.options
-    strategy = gan.distribute_strategy
-    step = gan.step
+def _fit(gan, experiment, run, workers, data, start_up) -> None:
+    """Trains to the last step, going back to a checkpoint where the config says so."""
+    settings = experiment.run
+    last_step = experiment.options.training_steps
+    with contextlib.ExitStack() as stack:
+        save = callbacks.SaveCheckpoints(run.checkpoints, workers, settings)
+        on_signal = callbacks.SaveOnSignal(save, workers)
+        everyone = [save, on_signal]
+        if workers.is_chief:
+            writer = tf.summary.create_file_writer(str(run.tensorboard))
+            stack.enter_context(contextlib.closing(writer))
+            grids = callbacks.SampleGrid(
+                run, writer, settings.seed, settings.save_checkpoints_steps
+            )
+            everyone = [
+                callbacks.Progress(last_step),
+                callbacks.FirstStep(start_up, settings.iterations_per_loop),
+                callbacks.Scalars(writer, settings.save_summary_steps),
+                grids,
+                *everyone,
+            ]
+        stack.enter_context(on_signal.listening())
+        last_good, tries = None, 0
+        while gan.step < last_step:
+            stream = _stream(gan, experiment, *data)
+            logging.info(
+                "training %s: steps %d to %d, %d replicas",
+                run.path,
+                gan.step,
+                last_step,
+                gan.distribute_strategy.num_replicas_in_sync,
+            )
+            try:
+                gan.fit(
+                    stream,
+                    steps_per_epoch=last_step - gan.step,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=everyone,
+                )
+            except Diverged as error:
+                if settings.on_nan == "stop":
+                    raise
+                step = _resume(gan, run, workers)
+                tries = tries + 1 if step == last_good else 1
+                if step is None or tries > _MAX_ROLLBACKS:
+                    raise
+                last_good = step
+                # What the checkpoint holds is the same whenever it is restored.
+                gan.rollbacks.assign(gan.rollbacks.numpy() + tries)
+                logging.warning("%s Back to step %d.", error, step)
+
+
+def _stream(gan, experiment, images, labels):
+    """The batches from the GAN's step on, dealt out to the replicas.
+
+    By default a strategy copies the next element to each device while the step runs
+    (`experimental_fetch_to_device`, one element per replica); the stream itself is some
+    elements ahead of that on the host.
+    """
+    options, step = experiment.options, gan.step
+    seed = experiment.run.seed + int(gan.rollbacks.numpy())
 
     def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
         return datasets.training_dataset(
             images,
             labels,
             batch_size=options.batch_size,
-            seed=settings.seed,
+            seed=seed,
             d_steps=options.disc_iters,
             start_step=step,
             input_context=input_context,
         )
 
-    manager = tf.train.CheckpointManager(
-        checkpoint_of(gan),
-        str(run.checkpoints),
-        max_to_keep=settings.keep_checkpoint_max,
-        checkpoint_name="ckpt",
-    )
-    logging.info(
-        "training %s: steps %d to %d, %d replicas",
-        run.path,
-        step,
-        options.training_steps,
-        strategy.num_replicas_in_sync,
-    )
-    writer = tf.summary.create_file_writer(str(run.tensorboard))
-    with contextlib.closing(writer):
-        gan.fit(
-            # By default a strategy copies the next element to each device while the
-            # step runs (`experimental_fetch_to_device`, one element per replica); the
-            # stream itself is some elements ahead of that on the host.
-            strategy.distribute_datasets_from_function(stream),
-            steps_per_epoch=options.training_steps - step,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                callbacks.Progress(options.training_steps),
-                callbacks.FirstStep(start_up, settings.iterations_per_loop),
-                callbacks.Scalars(writer, settings.save_summary_steps),
-                callbacks.SampleGrid(
-                    run, writer, settings.seed, settings.save_checkpoints_steps
-                ),
-                callbacks.Checkpoints(manager, settings.save_checkpoints_steps),
-                callbacks.SaveOnSignal(manager),
-            ],
-        )
+    return gan.distribute_strategy.distribute_datasets_from_function(stream)
 
 
 def load_run(model_dir: str) -> tuple[config.Experiment, RunDir]:
@@ -199,22 +277,22 @@ def export_checkpoint(
         FileNotFoundError: there is no such checkpoint.
         OSError: the module cannot be written there.
     """
-    prefix = run.checkpoint(step)
+    run.check_step(step)
     if path is not None:
-        _export(experiment, prefix, step, pathlib.Path(path))
+        _export(experiment, run, step, pathlib.Path(path))
         return pathlib.Path(path)
     # A training and its evaluation may want the same module at the same time.
     with files.locked(run.path):
         if not run.has_module(step):
-            _export(experiment, prefix, step, run.module(step))
+            _export(experiment, run, step, run.module(step))
     return run.module(step)
 
 
-def _export(experiment, prefix: str, step: int, path: pathlib.Path) -> None:
+def _export(experiment, run: RunDir, step: int, path: pathlib.Path) -> None:
     exporting.check_target(path)
     # Whoever loads a module wants its numbers, not the speed of the training.
     gan = experiment.build_gan(precision="float32")
-    restore(gan, prefix)
+    run.checkpoints.restore(gan, step)
     batch_norm = exporting.use_standing_moments(
         gan.sampler, gan.latents, experiment.standing_examples, experiment.run.seed
     )
@@ -243,6 +321,9 @@ def evaluate(
 ) -> None:
     """Scores every checkpoint that has no score yet, through its exported module.
 
+    All workers call this: each makes its part of the fakes and of the features. The
+    chief decides what is scored, exports and writes.
+
     Args:
         experiment: what was trained.
         run: where its checkpoints lie.
@@ -251,27 +332,54 @@ def evaluate(
         every_steps: int. Score checkpoints whose step it divides, and the one at the
             end of training; 0 scores all.
     """
-    for step in run.checkpoint_steps():
-        last = step == experiment.options.training_steps
-        if every_steps and step % every_steps and not last:
-            continue
-        try:
-            path = export_checkpoint(experiment, run, step)
-        except (OSError, ValueError):
-            if step in run.checkpoint_steps():
-                raise
-            logging.warning("step %d was deleted by the training before scoring", step)
-            continue
-        metadata = exporting.read_metadata(path)
-        protocol = scorer.protocol(metadata)
-        weights = metadata["weights_sha256"]
-        if table.has(step, protocol, weights):
+    workers = strategies.Workers(scorer.strategy)
+    steps = [
+        step
+        for step in run.checkpoints.steps()
+        if not every_steps
+        or step % every_steps == 0
+        or step == experiment.options.training_steps
+    ]
+    (count,) = workers.from_chief([len(steps)])
+    # Of a folder that others see later than the chief, the others' list may be shorter.
+    for step in workers.from_chief((steps + count * [0])[:count]):
+        wanted = workers.is_chief and _wants_score(experiment, run, scorer, table, step)
+        (wanted,) = workers.from_chief([wanted])
+        if not wanted:
             continue
         start = time.monotonic()
-        values = scorer.score(exporting.load(path))
-        checkpoint = str(run.checkpoints / f"ckpt-{step}")
-        table.add(step, checkpoint, values, protocol, metadata["config"], weights)
-        logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
+        path = run.module(step)
+        values = scorer.score(exporting.load(path, scorer.strategy))
+        if workers.is_chief:
+            metadata = exporting.read_metadata(path)
+            table.add(
+                step,
+                run.checkpoints.prefix(step),
+                values,
+                scorer.protocol(metadata),
+                metadata["config"],
+                metadata["weights_sha256"],
+            )
+            logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
+    # Whoever reads the table next finds all of it.
+    workers.wait()
+
+
+def _wants_score(experiment, run: RunDir, scorer, table: ScoreTable, step: int) -> bool:
+    """Exports a checkpoint, and says whether its scores are missing."""
+    try:
+        path = export_checkpoint(experiment, run, step)
+    except (DamagedCheckpoint, FileNotFoundError) as error:
+        if step not in run.checkpoints.steps():
+            logging.warning("step %d was deleted by the training before scoring", step)
+        elif isinstance(error, DamagedCheckpoint):
+            logging.warning("step %d is not scored: %s", step, error)
+        else:
+            raise
+        return False
+    metadata = exporting.read_metadata(path)
+    protocol = scorer.protocol(metadata)
+    return not table.has(step, protocol, metadata["weights_sha256"])
 
 
 def evaluate_continuously(
@@ -310,6 +418,7 @@ def train_and_evaluate(
     start_up: StartUp,
     schedule: str,
     strategy_name: str,
+    tpu: str | None,
     jit_compile: str,
     data_dir: str | None,
     inception_path: str | None,
@@ -327,7 +436,7 @@ def train_and_evaluate(
         schedule: "train"; "eval_after_train": train, then score the checkpoints;
             "continuous_eval": score the checkpoints of a training that another
             process runs, until it is done.
-        strategy_name: as `strategies.get_strategy` takes it.
+        strategy_name, tpu: as `strategies.get_strategy` takes them.
         jit_compile: as `strategies.jit_compiles` takes it.
         data_dir: folder of prepared TFDS data sets, or None.
         inception_path: see `ModuleScorer`.
@@ -339,13 +448,22 @@ def train_and_evaluate(
 
     Raises:
         ValueError: something cannot be used; nothing has been written.
-        OSError: something is missing or cannot be written.
+        Diverged: a loss or weight is not finite.
+        ConnectionError: another worker is gone.
+        MemoryError: a device's memory does not do.
+        OSError: something is missing or cannot be read or written.
     """
     # Whatever is wrong must show here, not after days of training.
     run.check_usable()
     table = ScoreTable(run.path / score_filename)
     table.rows()
-    strategy = strategies.get_strategy(strategy_name)
+    strategy = strategies.get_strategy(strategy_name, tpu)
+    workers = strategies.Workers(strategy)
+    if schedule == "continuous_eval" and workers.count > 1:
+        raise ValueError(
+            "--schedule=continuous_eval is a process of its own, beside the workers. "
+            f"Received: {workers.count} workers. Start it without TF_CONFIG."
+        )
     gan = build(experiment, strategy, jit_compile)
     start_up.done("networks")
     if not allow_config_change:
@@ -357,6 +475,7 @@ def train_and_evaluate(
             num_runs=num_eval_averaging_runs,
             data_dir=data_dir,
             inception_path=inception_path,
+            strategy=strategy,
         )
     if schedule == "continuous_eval":
         evaluate_continuously(
@@ -368,6 +487,45 @@ def train_and_evaluate(
             allow_config_change=allow_config_change,
         )
         return
-    train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
-    if scorer is not None:
-        evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
+    with _explained(run, workers):
+        train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
+        if scorer is not None:
+            evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
+
+
+@contextlib.contextmanager
+def _explained(run: RunDir, workers: strategies.Workers) -> Iterator[None]:
+    """Says of what TensorFlow raises in the middle of a run what there is to do."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        steps = run.checkpoints.steps()
+        again = f"The same command then continues from step {steps[-1] if steps else 0}"
+        received = f"Received: {_reason(error)}"
+        if workers.count > 1 and isinstance(error, _LOST):
+            raise ConnectionError(
+                f"All {workers.count} workers must stay up. {received} See the logs of "
+                f"the others, and start all of them again. {again}."
+            ) from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise MemoryError(
+                f"A step must fit into the memory of its device. {received} Set "
+                "options.accumulate = 2 or more, a smaller options.batch_size, or "
+                f'options.precision = "mixed_bfloat16". {again}.'
+            ) from error
+        if isinstance(error, _UNREADABLE):
+            raise OSError(
+                f"The data must be readable. {received} Prepare the data set again. "
+                f"{again}."
+            ) from error
+        raise
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The message without the Python lines that the op was made by."""
+    lines = [
+        line
+        for line in error.message.splitlines()
+        if not line.startswith((" ", "Graph execution error", "Detected at node"))
+    ]
+    return textwrap.shorten(" ".join(lines), 400)

@@ -17,13 +17,14 @@ heads. `labels` are there when the GAN is conditional: int32, in [0, classes), f
 discriminator also -1, unknown. The module itself is callable, z [, labels] -> images,
 and has `variables` and `trainable_variables`. Batch normalization uses stored moments;
 they are inside. `saved_model.json` beside the weights says where the module comes from,
-how z is distributed and how many classes there are.
+how z is distributed and how many classes there are; and the size and SHA-256 of every
+file, itself included, so that a damaged module is never taken for a whole one.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
-import operator
 import os
 import pathlib
 import reprlib
@@ -46,6 +47,7 @@ from ssgan_tf.latents import (
     num_classes_of,
 )
 from ssgan_tf.layers import standing_statistics
+from ssgan_tf.replicas import on_all_replicas
 
 METADATA = "saved_model.json"
 MOVING_MOMENTS = "moving moments"
@@ -143,6 +145,11 @@ def export(
                 "discriminator": module.discriminate,
             },
         )
+        written = sorted(file for file in partial.rglob("*") if file.is_file())
+        facts["files"] = {
+            file.relative_to(partial).as_posix(): _fingerprint(file) for file in written
+        }
+        facts["sha256"] = _seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -244,6 +251,20 @@ def _hash(variables) -> str:
     return digest.hexdigest()
 
 
+def _fingerprint(path: pathlib.Path) -> dict:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _seal(facts: dict) -> str:
+    """The SHA-256 of the facts but for `sha256`, however they are laid out as JSON."""
+    sealed = {name: value for name, value in facts.items() if name != "sha256"}
+    # Read back, as keys and tuples are others there; sorted, as order says nothing.
+    sealed = json.loads(json.dumps(sealed))
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+
+
 def check_target(path: str | os.PathLike) -> None:
     """Refuses to write a module over anything but a module or an empty folder.
 
@@ -262,7 +283,7 @@ def check_target(path: str | os.PathLike) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModule:
-    """A module, ready to sample from.
+    """A module, ready to sample from, on all replicas of a strategy.
 
     Attributes:
         path: str. Where it lies.
@@ -278,6 +299,15 @@ class LoadedModule:
     num_classes: int
     metadata: dict
     _module: object = dataclasses.field(repr=False)
+    _strategy: tf.distribute.Strategy = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def _generate(self):
+        return on_all_replicas(self._module.signatures["generator"], self._strategy)
+
+    @functools.cached_property
+    def _discriminate(self):
+        return on_all_replicas(self._module.signatures["discriminator"], self._strategy)
 
     @property
     def has_rotation_head(self) -> bool:
@@ -309,13 +339,14 @@ class LoadedModule:
             labels: of a conditional GAN: integers in [0, num_classes), one for each
                 image, or one for all; None draws them, every class as likely as
                 another, from the seed.
-            batch_size: int. Images per call of the network; changes no number
-                beyond rounding.
+            batch_size: int. Images per replica and call of the network. Neither it
+                nor the number of replicas changes a number beyond rounding.
 
         Returns:
             The images batch by batch, each made when it is asked for: float32,
-            `(batch_size, size, size, channels)`, in [0, 1]; the last one may be
-            smaller.
+            `(batch_size * replicas, size, size, channels)`, in [0, 1]; the last one
+            may be smaller. Several workers ask for each in step with one another,
+            and all get it whole.
 
         Raises:
             ValueError: the labels are no such integers, or the GAN is unconditional
@@ -328,21 +359,22 @@ class LoadedModule:
             inputs["labels"] = draw_labels(
                 num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
             )
-        generate = self._module.signatures["generator"]
+        step = batch_size * self._strategy.num_replicas_in_sync
 
         def images_from(start):
-            rows = slice(start, start + batch_size)
-            batch = {name: tf.constant(value[rows]) for name, value in inputs.items()}
-            return generate(**batch)["generated"].numpy()
+            rows = slice(start, start + step)
+            batch = {name: value[rows] for name, value in inputs.items()}
+            return self._generate(**batch)["generated"]
 
         # Not a generator function: that would look at the labels too late.
-        return map(images_from, range(0, num, batch_size))
+        return map(images_from, range(0, num, step))
 
     def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
         """What D says of a batch.
 
         Args:
-            images: float32, `(batch, size, size, channels)`, in [0, 1].
+            images: float32, `(batch, size, size, channels)`, in [0, 1], batch >= 1;
+                dealt out to the replicas.
             labels: of a conditional GAN: integers in [-1, num_classes), one for each
                 image, or one for all; -1 is unknown.
 
@@ -352,14 +384,12 @@ class LoadedModule:
 
         Raises:
             ValueError: a conditional GAN gets no such labels, or an unconditional one
-                gets some.
+                gets some; or there are no images.
         """
-        inputs = {"images": tf.constant(images, tf.float32)}
+        inputs = {"images": np.asarray(images, np.float32)}
         if self.num_classes or labels is not None:
-            checked = self._check_labels(labels, len(images), lowest=-1)
-            inputs["labels"] = tf.constant(checked)
-        outputs = self._module.signatures["discriminator"](**inputs)
-        return {name: value.numpy() for name, value in outputs.items()}
+            inputs["labels"] = self._check_labels(labels, len(images), lowest=-1)
+        return self._discriminate(**inputs)
 
     def _check_labels(self, labels, num: int, lowest: int = 0) -> np.ndarray:
         """The labels as int32, `(num,)`."""
@@ -383,11 +413,12 @@ class LoadedModule:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """The facts of a module's `saved_model.json`, without loading the module.
+    """The facts of a module's `saved_model.json`, without reading its other files.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: the folder holds no module of ours.
+        ValueError: the folder holds no module of ours, or the facts are not as they
+            were written.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -403,58 +434,80 @@ def read_metadata(path: str | os.PathLike) -> dict:
             )
     try:
         metadata = json.loads((path / METADATA).read_text())
-        Latents(**metadata["latents"])
-        tuple(metadata["image_shape"])
-        operator.index(metadata.get("num_classes", 0))
+        whole = metadata["sha256"] == _seal(metadata)
+    # No JSON; or JSON of something else.
     except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(path, error) from error
+        reason = f"{METADATA} fails with {type(error).__name__}: {error}"
+        raise _damaged(path, reason) from error
+    if not whole:
+        raise _damaged(path, f"{METADATA} is not as it was written")
     return metadata
 
 
-def load(path: str | os.PathLike) -> LoadedModule:
+def check_files(path: str | os.PathLike) -> dict:
+    """Compares every file of a module with what `export` wrote, bit by bit.
+
+    Files that were added since are none of its business.
+
+    Returns:
+        What `read_metadata` does.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder holds no module of ours, or a damaged one; the message
+            names the file.
+    """
+    path = pathlib.Path(path)
+    metadata = read_metadata(path)
+    for name, expected in metadata["files"].items():
+        try:
+            found = _fingerprint(path / name)
+        except OSError as error:
+            raise _damaged(path, f"{name} cannot be read: {error}") from error
+        if found != expected:
+            raise _damaged(path, f"{name} has {found}, and was written with {expected}")
+    return metadata
+
+
+def load(
+    path: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+) -> LoadedModule:
     """Loads a module that `export` wrote.
 
     Args:
         path: the SavedModel's folder.
+        strategy: on whose replicas the module runs, each with weights of its own;
+            None: the strategy in scope, one device by default. Every worker loads
+            the module.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: the folder holds no module of ours, or a damaged one.
     """
     path = pathlib.Path(path)
-    metadata = read_metadata(path)
-    image_shape = tuple(metadata["image_shape"])
-    # Modules of earlier versions know no classes.
-    num_classes = metadata.get("num_classes", 0)
+    # TensorFlow's own checksums are of the weights alone.
+    metadata = check_files(path)
+    strategy = strategy or tf.distribute.get_strategy()
     try:
-        module = tf.saved_model.load(str(path))
-        generator, discriminator = (
-            module.signatures[name] for name in ("generator", "discriminator")
-        )
-        generated = generator.structured_outputs["generated"]
-        logits = discriminator.structured_outputs["logits"]
-        if generated.shape[1:] != image_shape or logits.shape[1:] != (1,):
-            raise ValueError("its signatures make something else")
-        for signature in (generator, discriminator):
-            inputs = signature.structured_input_signature[1]
-            if ("labels" in inputs) != (num_classes > 0):
-                raise ValueError("its signatures take something else")
-    # What damaged files raise is up to TensorFlow.
+        with strategy.scope():
+            module = tf.saved_model.load(str(path))
+    # What files of another version of it raise is up to TensorFlow.
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
     return LoadedModule(
         path=str(path),
         latents=Latents(**metadata["latents"]),
-        image_shape=image_shape,
-        num_classes=num_classes,
+        image_shape=tuple(metadata["image_shape"]),
+        num_classes=metadata["num_classes"],
         metadata=metadata,
         _module=module,
+        _strategy=strategy,
     )
 
 
-def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+def _damaged(path: pathlib.Path, reason: str) -> ValueError:
     return ValueError(
         "A module must be as this package exported it. Received: "
-        f"module={path}, which cannot be used: {type(error).__name__}: {error}. "
-        "Export it again from its checkpoint."
+        f"module={path}, which cannot be used: {reason}. Export it again from its "
+        "checkpoint."
     )

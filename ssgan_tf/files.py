@@ -4,8 +4,11 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import platform
 import shutil
 from collections.abc import Iterator
+
+from absl import logging
 
 
 @contextlib.contextmanager
@@ -63,6 +66,35 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def claimed(path: str | os.PathLike) -> Iterator[str | None]:
+    """Claims a file for a block, if no other process has.
+
+    The file stays, but the claim ends with the process, however that ends.
+
+    Yields:
+        None if the claim holds; else who has it, as "process <number> on <host>".
+    """
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            yield file.read().strip() or "another process"
+            return
+        except OSError as error:
+            # Some network file systems have no locks.
+            logging.warning(
+                "%s cannot be locked (%s): nothing keeps a second training away",
+                path,
+                error.strerror,
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield None
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ssgan_tf import ema
@@ -41,6 +42,17 @@ class Fakes(NamedTuple):
     tape: tf.GradientTape
 
 
+class Diverged(ValueError):
+    """A loss or a weight is no longer a finite number."""
+
+
+_CURE = (
+    "Lower the learning rates or look at the data; with "
+    'run_config.on_nan = "rollback" a run goes back to its last checkpoint and takes '
+    "other noise from there."
+)
+
+
 class GAN(keras.Model):
     """A generator and a discriminator trained against each other, through `fit`.
 
@@ -50,6 +62,8 @@ class GAN(keras.Model):
     All that is random is a function of (seed, step), drawn for the global batch and
     sliced by replica: a step number is all that a resumed run needs, and the numbers
     do not depend on how many replicas share the work.
+
+    `fit` raises `Diverged` as soon as one of the scalars that it logs is not finite.
 
     Example:
 
@@ -69,7 +83,8 @@ class GAN(keras.Model):
         discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and what
             the tasks need; called with images and labels if G is conditional.
         latents: `Latents`. Distribution of z.
-        seed: int. Of the noise.
+        seed: int. Of the noise. `rollbacks`, a variable, is added to it: a run that
+            goes back to a checkpoint would otherwise meet what it fled from.
         average: None, or a second generator that follows the moving average of the
             first one's weights.
 
@@ -111,6 +126,7 @@ class GAN(keras.Model):
         self.latents = latents
         self.seed = seed
         self.average = average
+        self.rollbacks = keras.Variable(0, dtype="int64", trainable=False)
         self._d_columns = self._pass_shapes()
         if average is not None:
             ema.update(average, generator, decay=0.0)
@@ -378,7 +394,8 @@ class GAN(keras.Model):
     def _deal(
         self, sample: Callable, rows: int, share: Share, stream: int, draw: tf.Tensor
     ):
-        return deal(sample, rows, share, seed=self.seed, stream=stream, draw=draw)
+        seed = self.seed + tf.convert_to_tensor(self.rollbacks.value)
+        return deal(sample, rows, share, seed=seed, stream=stream, draw=draw)
 
     def _draw_latents(self, rows: int, d_step: int, share: Share) -> tf.Tensor:
         draw = self._d_update(d_step)
@@ -552,13 +569,19 @@ class GAN(keras.Model):
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
             ema.update(self.average, self.generator, decay)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: all is built by now.
+
+        Keras would take a batch from the data and exchange it between the replicas for
+        that, which fails under several workers.
+        """
+
     def make_train_function(self, force: bool = False):
         """Compiles `steps_per_execution` train steps on all replicas into one call.
 
         Keras's own loop works neither with several steps per execution under
         MirroredStrategy nor with scalar logs under MultiWorkerMirroredStrategy.
-        The logs are means over the replicas and over the steps of one call, so a
-        NaN in any step shows.
+        The logs are means over the replicas and over the steps of one call.
         """
         if self.train_function is not None and not force:
             return
@@ -569,8 +592,9 @@ class GAN(keras.Model):
             step = tf.function(step, jit_compile=True)
 
         @tf.function
-        def train_function(iterator):
+        def take_steps(iterator):
             totals = {name: tf.zeros([]) for name in self.log_names}
+            finite_steps = tf.zeros([], tf.int32)
             for _ in tf.range(num_steps):
                 logs = strategy.run(step, args=(next(iterator),))
                 # A new dict: the loop must see the name assigned to carry it.
@@ -578,9 +602,56 @@ class GAN(keras.Model):
                     name: total + strategy.reduce("MEAN", logs[name], axis=None)
                     for name, total in totals.items()
                 }
-            return {name: total / num_steps for name, total in totals.items()}
+                # What is not finite stays so in the totals.
+                finite = tf.math.is_finite([*totals.values()])
+                finite_steps += tf.cast(tf.reduce_all(finite), tf.int32)
+            logs = {name: total / num_steps for name, total in totals.items()}
+            return logs, finite_steps
+
+        def train_function(iterator):
+            logs, finite_steps = take_steps(iterator)
+            if finite_steps < num_steps:
+                self._refuse(logs, self.step - num_steps + int(finite_steps) + 1)
+            return logs
 
         self.train_function = train_function
+
+    def _refuse(self, logs: dict[str, tf.Tensor], step: int) -> None:
+        values = {name: float(value) for name, value in logs.items()}
+        bad = ", ".join(f"{k}={v}" for k, v in values.items() if not np.isfinite(v))
+        raise Diverged(
+            f"Losses must be finite. Received: {bad} at step {step}. {_CURE}"
+        )
+
+    def check_finite(self) -> None:
+        """Refuses weights, moments and averages that are not finite.
+
+        They may be before a loss shows it: some kernels take NaN for 0.
+
+        Raises:
+            Diverged: a variable is not; the message names it.
+        """
+        owners = [self.generator, self.discriminator, self.average]
+        owners += [self.g_optimizer, self.d_optimizer]
+        variables = [
+            variable
+            for owner in owners
+            if owner is not None
+            for variable in owner.variables
+            if "float" in variable.dtype
+        ]
+        finite = _are_finite([variable.value for variable in variables])
+        bad = [v.path for v, good in zip(variables, finite, strict=True) if not good]
+        if bad:
+            raise Diverged(
+                f"Weights must be finite. Received: {len(bad)} of {len(variables)} "
+                f"variables with NaN or infinity, such as {bad[0]}, at step "
+                f"{self.step}. {_CURE}"
+            )
+
+
+def _are_finite(variables: list[tf.Variable]) -> list[bool]:
+    return [bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in variables]
 
 
 def _mean(logs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:

@@ -99,20 +99,19 @@ def _random_bits(shape: tuple[int, ...], seed) -> tf.Tensor:
     )
 
 
-def fold(seed: int, stream: int, draw: tf.Tensor) -> tf.Tensor:
+def fold(seed: int | tf.Tensor, stream: int, draw: tf.Tensor) -> tf.Tensor:
     """The seed of one draw.
 
     Args:
-        seed: int. Of the run.
+        seed: int, or an int64 scalar. Of the run.
         stream: int. What the numbers are for; one of the streams above.
         draw: int64 scalar. How often such numbers have been drawn before.
 
     Returns:
         int64, `(2,)`.
     """
-    return tf.random.experimental.stateless_fold_in(
-        tf.constant([seed, stream], tf.int64), draw, alg="philox"
-    )
+    key = tf.stack([tf.convert_to_tensor(each, tf.int64) for each in (seed, stream)])
+    return tf.random.experimental.stateless_fold_in(key, draw, alg="philox")
 
 
 def num_classes_of(network) -> int:

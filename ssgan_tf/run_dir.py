@@ -1,6 +1,6 @@
 """A run directory: what lies where, and which configuration it belongs to.
 
-checkpoints/ckpt-<step>         both nets, both optimizers, the average
+checkpoints/ckpt-<step>.*       both nets, both optimizers, the average
 operative_config-<step>.gin     every parameter in force from that step on
 samples/<step>.png              64 samples from the same noise
 tensorboard/                    scalars and sample grids
@@ -9,16 +9,15 @@ scores.csv                      one row per scored checkpoint
 TRAIN_DONE                      training is over
 """
 
+import contextlib
 import difflib
 import os
 import pathlib
 import re
-import textwrap
-
-import tensorflow as tf
+from collections.abc import Iterator
 
 from ssgan_tf import config, exporting, files
-from ssgan_tf.gan import GAN
+from ssgan_tf.checkpoints import Checkpoints
 
 
 class RunDir:
@@ -30,7 +29,7 @@ class RunDir:
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
         self.train_done = self.path / "TRAIN_DONE"
@@ -42,36 +41,22 @@ class RunDir:
     def has_module(self, step: int) -> bool:
         """Whether there is a module of `step`, newer than its checkpoint."""
         metadata = self.module(step) / exporting.METADATA
-        index = pathlib.Path(self.checkpoint(step) + ".index")
+        index = pathlib.Path(self.checkpoints.prefix(step) + ".index")
         # Older: a run that was deleted but for its modules, and trained anew.
         return metadata.is_file() and metadata.stat().st_mtime >= index.stat().st_mtime
 
-    def checkpoint_steps(self) -> list[int]:
-        """Steps that have a complete checkpoint, ascending."""
-        state = tf.train.get_checkpoint_state(str(self.checkpoints))
-        if state is None:
-            return []
-        names = (os.path.basename(path) for path in state.all_model_checkpoint_paths)
-        return sorted(
-            int(match[1])
-            for name in names
-            if (match := re.fullmatch(r"ckpt-(\d+)", name))
-            and (self.checkpoints / f"{name}.index").is_file()
-        )
-
-    def checkpoint(self, step: int) -> str:
-        """Prefix of the checkpoint at `step`.
+    def check_step(self, step: int) -> None:
+        """Refuses a step without a checkpoint.
 
         Raises:
             FileNotFoundError: there is none; the message lists those that are.
         """
-        steps = self.checkpoint_steps()
+        steps = self.checkpoints.steps()
         if step not in steps:
             raise FileNotFoundError(
                 f"{self.path} must hold a checkpoint of step {step}. Received: "
                 f"step={step}; there are checkpoints of steps {steps}."
             )
-        return str(self.checkpoints / f"ckpt-{step}")
 
     def latest_step(self) -> int:
         """Step of the newest checkpoint.
@@ -79,13 +64,33 @@ class RunDir:
         Raises:
             FileNotFoundError: there is none.
         """
-        steps = self.checkpoint_steps()
+        steps = self.checkpoints.steps()
         if not steps:
             raise FileNotFoundError(
                 f"A run must hold a checkpoint. Received: model_dir={self.path}, "
                 "which has none. Train it first."
             )
         return steps[-1]
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from training here, for a block.
+
+        The claim ends with the process, however that ends.
+
+        Raises:
+            OSError: another process trains here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with files.claimed(self.path / ".training") as others:
+            if others is not None:
+                raise OSError(
+                    "One process at a time may train in a `--model_dir`. Received: "
+                    f"model_dir={self.path}, where {others} is training. Stop that "
+                    "one, wait for it, or name another folder. (--schedule="
+                    "continuous_eval may run beside it.)"
+                )
+            yield
 
     def configs(self) -> list[pathlib.Path]:
         """The operative configs, oldest first."""
@@ -129,7 +134,7 @@ class RunDir:
                 f"made. Received: model_dir={self.path}, but {nearest} is "
                 f"{'not writable' if nearest.is_dir() else 'no folder'}. Name another."
             )
-        if self.checkpoint_steps() and not self.configs():
+        if self.checkpoints.steps() and not self.configs():
             raise ValueError(
                 "`--model_dir` must hold a file operative_config-<step>.gin beside its "
                 f"checkpoints. Received: model_dir={self.path}, which has none. Put it "
@@ -181,53 +186,3 @@ class RunDir:
 def _bindings(text: str) -> list[str]:
     lines = (line.strip() for line in text.splitlines())
     return sorted(line for line in lines if line and not line.startswith("#"))
-
-
-def checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
-    """All state of a run: nets, optimizers (the step number with them), average.
-
-    Every variable is listed, in its owner's order. TensorFlow would look for them by
-    itself in the attributes of the networks, but it does not look into Keras's lists
-    of layers and says nothing of what it misses. The learning rates are left out:
-    they belong to the configuration.
-    """
-    parts = {
-        "generator": gan.generator,
-        "discriminator": gan.discriminator,
-        "g_optimizer": gan.g_optimizer,
-        "d_optimizer": gan.d_optimizer,
-    }
-    if gan.average is not None:
-        parts["average"] = gan.average
-    return tf.train.Checkpoint(
-        **{part: _state_of(owner) for part, owner in parts.items()}
-    )
-
-
-def _state_of(owner) -> dict[str, tf.Variable]:
-    variables = [v for v in owner.variables if v.name != "learning_rate"]
-    # Optimizers begin a slot's name with its layer's, which Keras numbers in the order
-    # of birth where it has none: only the end is the same in the next process.
-    return {
-        f"{i:04d}_{v.name.rpartition('_')[-1]}": v.value
-        for i, v in enumerate(variables)
-    }
-
-
-def restore(gan: GAN, prefix: str) -> None:
-    """Gives a GAN the state of a checkpoint.
-
-    Raises:
-        ValueError: the checkpoint is damaged or belongs to another GAN.
-    """
-    try:
-        checkpoint_of(gan).restore(prefix).assert_consumed()
-    # What a damaged file raises is up to TensorFlow.
-    except (AssertionError, ValueError, LookupError, tf.errors.OpError) as error:
-        raise ValueError(
-            "A checkpoint must be whole and fit the configuration. Received: "
-            f"checkpoint={prefix}, which cannot be restored: "
-            f"{textwrap.shorten(str(error), 200)} Go back to the configuration that it "
-            "was written under, or delete its files if they are damaged: the run then "
-            "continues from the checkpoint before."
-        ) from error

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import datasets, files
@@ -40,6 +41,13 @@ class ModuleScorer:
         data_dir: folder of prepared TFDS data sets, or None.
         inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub
             handle; None trains a small classifier on the data set's labels.
+        strategy: on whose replicas samples are drawn and features extracted; None:
+            the one in scope, one device by default. Of several workers each makes a
+            scorer, and calls it, in step with the others; all get all scores.
+
+    Attributes:
+        strategy: for `exporting.load` of the modules to be scored.
+        extractor: `FeatureExtractor`. The feature network.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class ModuleScorer:
         num_runs: int,
         data_dir: str | None = None,
         inception_path: str | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         if num_runs < 1:
             raise ValueError(
@@ -63,9 +72,10 @@ class ModuleScorer:
             )
         self._dataset = dataset
         self._num_runs = num_runs
+        self.strategy = strategy or tf.distribute.get_strategy()
         test_images, test_labels = datasets.load_split(dataset, "test", data_dir)
         if inception_path:
-            self.extractor = features.load_inception(inception_path)
+            self.extractor = features.load_inception(inception_path, self.strategy)
         else:
             train_images, train_labels = datasets.load_split(dataset, "train", data_dir)
             self.extractor = features.dataset_classifier(
@@ -76,6 +86,7 @@ class ModuleScorer:
                 test_labels,
                 datasets.get_spec(dataset).num_classes,
                 str(cache_dir()),
+                strategy=self.strategy,
             )
         self._test_images = test_images
         self._scorer = scores.Scorer(test_images, self.extractor)

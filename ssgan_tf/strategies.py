@@ -1,46 +1,183 @@
-"""The tf.distribute strategy: created here and nowhere else."""
+"""The tf.distribute strategy, and the processes that share one: made here only."""
 
+import json
+import os
+import textwrap
+
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+_ROLES = ("chief", "worker")
 
 
-def get_strategy(name: str = "auto") -> tf.distribute.Strategy:
+def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
     """Makes a strategy.
+
+    Must come before anything else that TensorFlow computes: workers and TPUs are
+    joined when its runtime starts. Under several workers it returns when all of them
+    have come.
 
     Args:
         name: "one_device": the first GPU, or the CPU; "mirrored": all GPUs of this
-            host, or all its logical CPU devices; "auto": "mirrored" where there are
-            several GPUs, else "one_device".
+            host, or all its logical CPU devices; "multi_worker": those of all hosts
+            that the environment variable `TF_CONFIG` names; "tpu": all cores of a TPU;
+            "auto": "tpu" where `tpu` is given, "multi_worker" where `TF_CONFIG` names
+            several workers, "mirrored" where there are several GPUs, else
+            "one_device".
+        tpu: name or address of the TPU; "local" is that of this machine, and so is
+            None under "tpu".
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name; `tpu` without "tpu"; `TF_CONFIG` is missing or names
+            no cluster of workers with this process in it.
+        ConnectionError: there is no such TPU.
     """
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: "
+            f"--strategy={name}."
+        )
+    if tpu is not None and name not in ("auto", "tpu"):
+        raise ValueError(
+            f"`--tpu` goes with --strategy=tpu. Received: --strategy={name}, "
+            f"--tpu={tpu}."
+        )
+    if name == "tpu" or tpu is not None:
+        return _tpu_strategy(tpu or "local")
+    if name == "multi_worker" or (name == "auto" and _num_workers_named() > 1):
+        return _multi_worker_strategy()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    if name == "auto":
-        name = "mirrored" if len(gpus) > 1 else "one_device"
-    if name == "one_device":
-        return tf.distribute.OneDeviceStrategy(gpus[0] if gpus else "/cpu:0")
-    if name == "mirrored":
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
         return tf.distribute.MirroredStrategy(gpus or cpus)
-    raise ValueError(
-        f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: "
-        f"--strategy={name}."
+    return tf.distribute.OneDeviceStrategy(gpus[0] if gpus else "/cpu:0")
+
+
+def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
+    # What is missing shows in many ways: no library, no device, no such address.
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
+        raise ConnectionError(
+            "`--tpu` must name a TPU that TensorFlow can reach. Received: "
+            f"--tpu={tpu}, with TensorFlow {tf.__version__}, which fails with: "
+            f"{type(error).__name__}: {textwrap.shorten(str(error), 200)} On a TPU VM "
+            "install the package tensorflow-tpu and say --strategy=tpu; elsewhere name "
+            "the TPU."
+        ) from error
+
+
+def _num_workers_named() -> int:
+    return sum(map(len, _cluster().values())) if os.environ.get("TF_CONFIG") else 0
+
+
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    cluster = _cluster()
+    logging.info(
+        "%s: waiting for all of %s", os.environ["TF_CONFIG"], sum(cluster.values(), [])
     )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    logging.info("all workers are there")
+    return strategy
+
+
+def _cluster() -> dict[str, list[str]]:
+    """The workers that `TF_CONFIG` names, by role, after checking all of it."""
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        roles, index = set(cluster), task["index"]
+        addresses = cluster[task["type"]]
+        good = (
+            roles <= set(_ROLES)
+            and all(isinstance(each, list) and each for each in cluster.values())
+            and all(
+                isinstance(address, str) and address.rpartition(":")[2].isdigit()
+                for each in cluster.values()
+                for address in each
+            )
+            and len(cluster.get("chief", [0])) == 1
+            and type(index) is int
+            and 0 <= index < len(addresses)
+        )
+    except (ValueError, LookupError, TypeError):
+        good = False
+    if not good:
+        raise ValueError(
+            "`TF_CONFIG` must be JSON that lists the host:port of every worker and "
+            'says which of them this process is, such as {"cluster": {"worker": '
+            '["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}; '
+            f"roles are {' and '.join(_ROLES)}, of which there is one chief at most. "
+            f"Received: TF_CONFIG={text!r}. An evaluation beside a training is a "
+            "process of its own: start it without TF_CONFIG, with "
+            "--schedule=continuous_eval."
+        )
+    return cluster
+
+
+class Workers:
+    """The processes that share a strategy; usually there is one.
+
+    All of them run the same program, each with its own part of every batch. What is
+    written is written by the chief; what depends on the outer world (files, signals,
+    clocks) they have to agree on, or one of them would wait for the others for ever.
+    So all must call the methods in the same order.
+
+    Attributes:
+        is_chief: bool. Whether this process writes.
+        count: int. How many there are.
+
+    Args:
+        strategy: theirs.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.is_chief = strategy.extended.should_checkpoint
+        self.count = 1
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            spec = strategy.cluster_resolver.cluster_spec()
+            self.count = sum(map(spec.num_tasks, spec.jobs)) or 1
+        replicas_of_one = strategy.num_replicas_in_sync // self.count
+
+        @tf.function
+        def add(values):
+            each = strategy.run(tf.identity, (values,))
+            return strategy.reduce("SUM", each, axis=None) // replicas_of_one
+
+        self._add = add
+
+    def add(self, values) -> np.ndarray:
+        """The sum, over the workers, of integers that each has."""
+        values = np.asarray(values, np.int64)
+        return values if self.count == 1 else self._add(tf.constant(values)).numpy()
+
+    def from_chief(self, values: list[int]) -> list[int]:
+        """The chief's integers; of the others, only how many there are matters."""
+        return self.add(values if self.is_chief else [0] * len(values)).tolist()
+
+    def wait(self) -> None:
+        """Returns when all workers have come here."""
+        self.add(0)
 
 
 def jit_compiles(
     setting: str, strategy: tf.distribute.Strategy, accumulate: int = 1
 ) -> bool:
-    """Whether XLA compiles the train step under a strategy.
+    """Whether XLA is asked to compile the train step under a strategy.
 
     Args:
-        setting: "true" or "false"; "auto": on one accelerator, of a batch in one piece.
-            On a CPU oneDNN's convolutions are faster than XLA's; the exchanges between
+        setting: "true" or "false"; "auto": on one GPU, of a batch in one piece. On a
+            CPU oneDNN's convolutions are faster than XLA's; the exchanges between
             replicas cannot be compiled; and XLA runs the pieces of a batch side by
             side, which takes the memory that they are to save.
-        strategy: where the step runs.
+        strategy: where the step runs. On TPUs it compiles every step by itself.
         accumulate: int. Pieces of a replica's batch.
 
     Raises:
@@ -48,9 +185,11 @@ def jit_compiles(
             setting.
     """
     replicas = strategy.num_replicas_in_sync
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return False
     if setting == "auto":
         device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
-        return replicas == accumulate == 1 and device.device_type in ("GPU", "TPU")
+        return replicas == accumulate == 1 and device.device_type == "GPU"
     if setting not in ("true", "false"):
         raise ValueError(
             "`--jit_compile` must be auto, true or false. Received: "

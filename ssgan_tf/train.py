@@ -30,8 +30,13 @@ _TFDS_DATA_DIR = flags.DEFINE_string(
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     "auto",
-    ["auto", "one_device", "mirrored"],
-    "tf.distribute strategy. auto: mirrored where there are several GPUs.",
+    ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+    "tf.distribute strategy. auto: tpu where --tpu is given, multi_worker where the "
+    "environment variable TF_CONFIG names several workers, mirrored where there are "
+    "several GPUs, else one_device. See docs/distributed.md.",
+)
+_TPU = flags.DEFINE_string(
+    "tpu", None, "Name or address of a TPU; local: that of this machine."
 )
 _JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
@@ -93,7 +98,7 @@ def main(argv):
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
     if _DRY_RUN.value:
-        strategy = strategies.get_strategy(_STRATEGY.value)
+        strategy = strategies.get_strategy(_STRATEGY.value, _TPU.value)
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
@@ -103,6 +108,7 @@ def main(argv):
         start_up=start_up,
         schedule=_SCHEDULE.value,
         strategy_name=_STRATEGY.value,
+        tpu=_TPU.value,
         jit_compile=_JIT_COMPILE.value,
         data_dir=_TFDS_DATA_DIR.value,
         inception_path=_INCEPTION_PATH.value,

@@ -30,7 +30,10 @@ BINDINGS = (
     "bindings",
     [
         (),
-        ("SSGAN.each_in_one = True", "SSGAN.rotated_batch_size = 8"),
+        pytest.param(
+            ("SSGAN.each_in_one = True", "SSGAN.rotated_batch_size = 8"),
+            marks=pytest.mark.slow,
+        ),
         ("options.gan_class = @ModularGAN", "options.disc_iters = 2"),
         ("G.batch_norm_fn = @self_modulated_batch_norm",),
     ],

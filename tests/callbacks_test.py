@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import types
 
 import numpy as np
 import oracles
@@ -13,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import callbacks, exporting, images, layers
-from ssgan_tf.gan import GAN
+from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.latents import Latents
 from ssgan_tf.run_dir import RunDir
 
@@ -30,15 +31,40 @@ class StandIn:
 
     step = 0
 
+    def check_finite(self):
+        pass
 
-class Manager:
-    """All that the callbacks ask of a checkpoint manager."""
+
+class Saved:
+    """All that the callbacks ask of a run's checkpoints."""
 
     def __init__(self):
-        self.steps = []
+        self.steps, self.kept = [], []
 
-    def save(self, checkpoint_number):
-        self.steps.append(checkpoint_number)
+    def save(self, gan):
+        self.steps.append(gan.step)
+
+    def keep(self, num_latest, every):
+        self.kept.append((num_latest, every))
+
+
+class OneOf:
+    """All that the callbacks ask of `Workers`: others that are idle, or get signals."""
+
+    def __init__(self, is_chief=True, others=(0, 0)):
+        self.is_chief, self.others = is_chief, others
+
+    def add(self, values):
+        return np.add(values, self.others)
+
+
+def saving(checkpoints, interval=4, workers=OneOf()):
+    settings = types.SimpleNamespace(
+        save_checkpoints_steps=interval,
+        keep_checkpoint_max=3,
+        keep_checkpoint_every_steps=8,
+    )
+    return callbacks.SaveCheckpoints(checkpoints, workers, settings)
 
 
 def train(callback, start: int, stop: int, stride: int = 1, logs=LOGS) -> None:
@@ -61,36 +87,72 @@ def train(callback, start: int, stop: int, stride: int = 1, logs=LOGS) -> None:
     ],
 )
 def test_checkpoints(start, stop, stride, saved):
-    manager = Manager()
-    train(callbacks.Checkpoints(manager, interval=4), start, stop, stride)
-    assert manager.steps == saved
+    checkpoints = Saved()
+    train(saving(checkpoints), start, stop, stride)
+    assert checkpoints.steps == saved
+    assert set(checkpoints.kept) == {(3, 8)}
+
+
+def test_the_chief_writes_and_all_look_at_the_numbers(monkeypatch):
+    checkpoints = Saved()
+    looked = []
+    monkeypatch.setattr(StandIn, "check_finite", lambda self: looked.append(self.step))
+    train(saving(checkpoints, workers=OneOf(is_chief=False)), 0, 8, 2)
+    assert checkpoints.steps == [] and looked == [0, 4, 8]
+
+
+def test_numbers_that_are_not_finite_are_not_saved(monkeypatch):
+    def refuse(self):
+        raise Diverged("no")
+
+    monkeypatch.setattr(StandIn, "check_finite", refuse)
+    checkpoints = Saved()
+    with pytest.raises(Diverged):
+        train(saving(checkpoints), 0, 8)
+    assert checkpoints.steps == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends(number):
-    manager = Manager()
-    callback = callbacks.SaveOnSignal(manager)
+    checkpoints = Saved()
+    save = saving(checkpoints)
+    callback = callbacks.SaveOnSignal(save, OneOf())
     model = StandIn()
-    callback.set_model(model)
+    for each in (save, callback):
+        each.set_model(model)
     before = signal.getsignal(number)
-    callback.on_train_begin()
-    callback.on_train_batch_end(0, LOGS)
-    os.kill(os.getpid(), number)
-    # The step in progress is finished first.
-    model.step = 7
+    with callback.listening():
+        callback.on_train_batch_end(0, LOGS)
+        os.kill(os.getpid(), number)
+        # A second one acts at once.
+        assert signal.getsignal(number) is before
+        # The step in progress is finished first.
+        model.step = 7
+        with pytest.raises(SystemExit) as caught:
+            callback.on_train_batch_end(1, LOGS)
+    assert caught.value.code == 128 + number
+    assert checkpoints.steps == [7]
+
+
+def test_a_signal_to_another_worker_ends_this_one():
+    checkpoints = Saved()
+    workers = OneOf(others=(0, 1))
+    save = saving(checkpoints, workers=workers)
+    callback = callbacks.SaveOnSignal(save, workers)
+    for each in (save, callback):
+        each.set_model(StandIn())
     with pytest.raises(SystemExit) as caught:
         callback.on_train_batch_end(1, LOGS)
-    assert caught.value.code == 128 + number
-    assert manager.steps == [7]
-    assert signal.getsignal(number) is before
+    assert caught.value.code == 128 + signal.SIGINT and checkpoints.steps == [0]
 
 
 def test_signals_are_given_back_at_the_end():
     before = signal.getsignal(signal.SIGTERM)
-    callback = callbacks.SaveOnSignal(Manager())
-    callback.on_train_begin()
-    assert signal.getsignal(signal.SIGTERM) is not before
-    callback.on_train_end()
+    callback = callbacks.SaveOnSignal(saving(Saved()), OneOf())
+    with pytest.raises(Diverged):
+        with callback.listening():
+            assert signal.getsignal(signal.SIGTERM) is not before
+            raise Diverged("no")
     assert signal.getsignal(signal.SIGTERM) is before
 
 

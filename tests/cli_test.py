@@ -58,7 +58,7 @@ def refused(run, *arguments: str) -> str:
         (["--gin_config=nosuch.gin", "--model_dir=a"], "--gin_config=nosuch.gin"),
         (["--modeldir=a"], "modeldir"),
         (["--schedule=eval"], "train|eval_after_train|continuous_eval"),
-        (["--strategy=tpus"], "auto|one_device|mirrored"),
+        (["--strategy=tpus"], "auto|one_device|mirrored|multi_worker|tpu"),
         (["--num_eval_averaging_runs=0"], "--num_eval_averaging_runs=0"),
         (["--eval_every_steps=-5"], "--eval_every_steps=-5"),
     ],
@@ -100,18 +100,18 @@ def test_batch_and_replicas(run):
         "--model_dir=run",
         mirrored,
     )
-    assert "batch_size=7, replicas=2. Choose a multiple of 2" in errors
+    assert "batch_size=7, replicas=4. Choose a multiple of 4" in errors
     errors = refused(
         run, *tiny.flags("SSGAN.rotated_batch_size = 4"), "--model_dir=run", mirrored
     )
-    assert "rotated_batch_size=4, shares=2. Choose a multiple of 8" in errors
+    assert "rotated_batch_size=4, shares=4. Choose a multiple of 16" in errors
     three = tiny.flags("options.accumulate = 3")
     errors = refused(run, *three, "--model_dir=run")
     assert "accumulate=3, batch_size=8, replicas=1. Choose a divisor of 8" in errors
     errors = refused(
         run, *tiny.flags(), "--model_dir=run", mirrored, "--jit_compile=true"
     )
-    assert "replicas=2, accumulate=1. Take --jit_compile=auto" in errors
+    assert "replicas=4, accumulate=1. Take --jit_compile=auto" in errors
 
 
 def test_sizes_that_the_architecture_cannot_make(run, monkeypatch):
@@ -196,6 +196,7 @@ def test_dry_run_writes_nothing(run):
     assert data_after == data_before
 
 
+@pytest.mark.slow
 def test_dry_run_says_how_the_step_would_run(run):
     bindings = "options.precision = 'mixed_bfloat16'", "options.accumulate = 2"
     code, output, _ = run(*tiny.flags(*bindings), "--dry_run")

@@ -1,4 +1,4 @@
-"""What must hold before TensorFlow starts: two CPU devices, nothing of the user's."""
+"""What must hold before TensorFlow starts: four CPU devices, nothing of the user's."""
 
 import os
 import tempfile
@@ -14,10 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# Two logical CPUs stand in for two accelerators: MirroredStrategy then works here.
+# Logical CPUs stand in for accelerators: MirroredStrategy then works here.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
+    [tf.config.LogicalDeviceConfiguration()] * 4,
 )
 
 
@@ -36,3 +36,9 @@ def fresh_collectives():
 def two_replicas():
     """A strategy over two logical CPUs."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def four_replicas():
+    """A strategy over four logical CPUs."""
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(4)])

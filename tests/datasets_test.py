@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -610,6 +611,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_mirrored_strategy_sees_the_batches_of_one_device():
     # Logical devices must be set up before TensorFlow starts: in a process of its own.
     done = subprocess.run(
@@ -888,36 +890,128 @@ def test_a_spoilt_image_is_named(spoil, shape, photos, tmp_path):
         _elements(stored, labels, 6)
 
 
-def _overwrite(path, offset, data):
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(data)
+def test_a_picture_that_cannot_be_decoded_is_named_at_the_start(photos, tmp_path):
+    photos(tmp_path, spoilt={30: b"\xff\xd8\xff no picture"})
+    with pytest.raises(ValueError, match=r"image 23 of photos's train split in '.*'"):
+        datasets.load_split("photos", "train", tmp_path)
 
 
-def test_a_damaged_file_is_refused_at_the_start(photos, tmp_path):
-    path = photos(tmp_path)[1]
-    _overwrite(path, 3000, b"rot")
-    with pytest.raises(ValueError, match=rf"whole\. Received: '{path}'.*corrupted"):
-        datasets.index_split("photos", "train", tmp_path)
+def _starts(data):
+    """Where the records of a TFRecord file begin, and where it ends."""
+    starts = [0]
+    while starts[-1] < len(data):
+        size = int.from_bytes(data[starts[-1] : starts[-1] + 8], "little")
+        starts.append(starts[-1] + size + 16)
+    return starts
 
 
-def test_a_file_that_was_cut_short_is_refused_at_the_start(photos, tmp_path):
-    path = photos(tmp_path)[1]
+def _flip(data, place):
+    return data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+
+
+# What becomes of a file and its sixth record, which goes from one byte to another.
+_DAMAGED_RECORDS = {
+    "length": lambda data, start, end: _flip(data, start + 1),
+    "top of the length": lambda data, start, end: _flip(data, start + 7),
+    "checksum of the length": lambda data, start, end: _flip(data, start + 9),
+    "label": lambda data, start, end: _flip(data, end - 6),
+    "picture": lambda data, start, end: _flip(data, (start + end) // 2),
+    "checksum": lambda data, start, end: _flip(data, end - 2),
+}
+_DAMAGED_FILES = _DAMAGED_RECORDS | {
+    "cut within a record": lambda data, start, end: data[: start + 100],
+    "cut between records": lambda data, start, end: data[:start],
+    "cut by one record": lambda data, start, end: data[: _starts(data)[-2]],
+    "empty": lambda data, start, end: b"",
+    "longer": lambda data, start, end: data + data[start:end],
+    "missing": lambda data, start, end: None,
+}
+
+
+def _damage(path, how):
     data = path.read_bytes()
-    path.write_bytes(data[:3000])
-    with pytest.raises(ValueError, match=rf"whole\. Received: '{path}'.*truncated"):
-        datasets.index_split("photos", "train", tmp_path)
-    path.write_bytes(data[: int.from_bytes(data[:8], "little") + 16])
-    with pytest.raises(ValueError, match=rf"\(20 or more\).*'{path}' with 1\."):
-        datasets.index_split("photos", "train", tmp_path)
+    damaged = how(data, *_starts(data)[5:7])
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
 
 
-def test_a_file_that_is_damaged_while_it_is_in_use(photos, tmp_path):
+# With labels a file that a split reads whole, without them one that it reads in part.
+@pytest.mark.parametrize("num_classes, place", [(10, 1), (0, 2)])
+def test_a_damaged_file_is_refused_at_the_start(
+    num_classes, place, photos, tmp_path, monkeypatch
+):
+    path = photos(tmp_path)[place]
+    spec = datasets.DatasetSpec(
+        "photos", "1.0.0", (16, 16, 3), num_classes, "train[7:-5]"
+    )
+    monkeypatch.setitem(specs.DATASETS, "photos", spec)
+    whole = path.read_bytes()
+    for name, how in _DAMAGED_FILES.items():
+        _damage(path, how)
+        # `open_split` takes one of the two.
+        for read in (datasets.load_split, datasets.index_split):
+            with pytest.raises(ValueError) as error:
+                read("photos", "train", tmp_path)
+            message = str(error.value)
+            assert f"Received: '{path}'" in message, (name, message)
+            assert "prepare it again" in message and "{{" not in message
+        path.write_bytes(whole)
+    assert len(datasets.load_split("photos", "train", tmp_path)[1]) == 48
+
+
+@pytest.mark.parametrize("spare_bytes", [0, -1])
+def test_numbers_of_records_that_are_not_those_of_the_files(
+    spare_bytes, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loading, "MAX_DECODED_BYTES", 48 * 768 + spare_bytes)
+    path = photos(tmp_path)[0]
+    info = path.parent / "dataset_info.json"
+    text = info.read_text()
+    for changed, words in (
+        (text.replace('"20"', '"10"', 1), rf"\(10\)\. Received: '{path}' with 20"),
+        (text.replace('"20"', '"21"', 1), rf"\(21\)\. Received: '{path}' with 20"),
+        (text.replace('"train"', '"tsain"'), f"'train.*Received: '{path.parent}'"),
+    ):
+        assert changed != text
+        info.write_text(changed)
+        with pytest.raises(ValueError, match=words):
+            datasets.open_split("photos", "train", tmp_path)
+
+
+@pytest.mark.parametrize("how", _DAMAGED_RECORDS)
+def test_a_record_that_is_damaged_while_it_is_in_use(how, photos, tmp_path):
     path = photos(tmp_path)[1]
     stored, labels = datasets.index_split("photos", "train", tmp_path)
-    _overwrite(path, 3000, b"rot")
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image \d+, at byte"):
+    decoded, _ = datasets.load_split("photos", "train", tmp_path)
+    _damage(path, _DAMAGED_RECORDS[how])
+    # The file begins with image 13 of the split.
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"image 18, at byte \d+ of {path}"
+    ):
         _elements(stored, labels, 6)
+    for place in (17, 19):
+        image = stored.look_up(tf.constant(place, tf.int64))
+        np.testing.assert_array_equal(image, decoded[place])
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut within a record"])
+def test_a_file_that_goes_while_it_is_in_use(how, photos, tmp_path):
+    path = photos(tmp_path)[1]
+    stored, labels = datasets.index_split("photos", "train", tmp_path)
+    _damage(path, _DAMAGED_FILES[how])
+    raised = []
+
+    def train():
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            _elements(stored, labels, 6)
+        raised.append(str(error.value))
+
+    # Not in this thread: what asks for the file again and again would never end.
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert raised and f" of {path}, of shape [0 0 0]" in raised[0]
 
 
 def test_other_file_formats_are_refused(photos, tmp_path):

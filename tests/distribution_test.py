@@ -1,4 +1,9 @@
-"""Two replicas with half the batch each against one device with the whole batch."""
+"""Replicas and workers that share a batch against one device with the whole batch."""
+
+import contextlib
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,54 +11,63 @@ import tensorflow as tf
 from objectives import (
     BATCH,
     FEW_LABELS,
+    FOUR,
     LATENT_DIM,
     MINIMAX,
     MODULATED,
+    ONE_STEP,
     PLAIN,
     SHARE,
     assert_same_logs,
     build,
+    changes,
     elements,
     on_one_device,
-    on_two_replicas,
+    on_replicas,
     variables,
 )
 
-from ssgan_tf import datasets
+from ssgan_tf import datasets, local_cluster
 from ssgan_tf.draws import Share
 
 
-def objectives(*cases):
-    ids = ["plain", "few labels", "minimax"][: len(cases)]
-    return pytest.mark.parametrize(("objective", "d_steps"), cases, ids=ids)
+def assert_same_changes(ours, expected):
+    for (path, change), other in zip(ours.items(), expected.values(), strict=True):
+        scale = max(np.abs(other).max(), 1e-2)
+        np.testing.assert_allclose(change, other, atol=1e-4 * scale, err_msg=path)
 
 
-class TestTwoReplicasEqualOneDevice:
-    @objectives((PLAIN, 1), (FEW_LABELS, 1), (MINIMAX, 1))
-    def test_losses_and_gradients(self, two_replicas, objective, d_steps):
-        options = dict(adam=False, d_steps=d_steps, steps_per_execution=1)
-        single, expected_logs, before = on_one_device(objective, 1, 1, **options)
-        shared, logs = on_two_replicas(two_replicas, objective, 1, 1, **options)
+class TestReplicasEqualOneDevice:
+    @pytest.mark.parametrize(
+        "objective",
+        [
+            # `test_several_steps` has these two.
+            pytest.param(PLAIN, marks=pytest.mark.slow, id="plain"),
+            pytest.param(FEW_LABELS, marks=pytest.mark.slow, id="few labels"),
+            pytest.param(MINIMAX, id="minimax"),
+        ],
+    )
+    def test_losses_and_gradients(self, two_replicas, objective):
+        single, expected_logs, before = on_one_device(objective, 1, 1, **ONE_STEP)
+        shared, logs = on_replicas(two_replicas, objective, 1, 1, **ONE_STEP)
         assert_same_logs(logs, expected_logs)
-        pairs = (
-            (shared.generator, single.generator, before[0]),
-            (shared.discriminator, single.discriminator, before[1]),
-        )
-        for ours, theirs, starts in pairs:
-            for mine, other, start in zip(
-                ours.variables, theirs.variables, starts, strict=True
-            ):
-                change, expected = np.array(mine) - start, np.array(other) - start
-                scale = max(np.abs(expected).max(), 1e-2)
-                np.testing.assert_allclose(
-                    change, expected, atol=1e-4 * scale, err_msg=mine.path
-                )
+        assert_same_changes(changes(shared, before), changes(single, before))
 
-    @objectives((MODULATED, 2), (FEW_LABELS, 1))
+    def test_losses_and_gradients_of_four(self, four_replicas):
+        single, expected_logs, before = on_one_device(FOUR, 1, 1, **ONE_STEP)
+        shared, logs = on_replicas(four_replicas, FOUR, 1, 1, **ONE_STEP)
+        assert_same_logs(logs, expected_logs)
+        assert_same_changes(changes(shared, before), changes(single, before))
+
+    @pytest.mark.parametrize(
+        ("objective", "d_steps"),
+        [(MODULATED, 2), (FEW_LABELS, 1)],
+        ids=["plain", "few"],
+    )
     def test_several_steps(self, two_replicas, objective, d_steps):
         options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
         single, expected_logs, _ = on_one_device(objective, 4, 2, **options)
-        shared, logs = on_two_replicas(two_replicas, objective, 4, 2, **options)
+        shared, logs = on_replicas(two_replicas, objective, 4, 2, **options)
         assert_same_logs(logs, expected_logs)
         assert shared.step == single.step == 4
         for mine, other in zip(variables(shared), variables(single), strict=True):
@@ -88,7 +102,7 @@ def test_fit(two_replicas):
     with two_replicas.scope():
         gan = build(PLAIN, **options)
     data = two_replicas.distribute_datasets_from_function(
-        lambda _: tf.data.Dataset.from_tensor_slices(elements(4, 2))
+        lambda context: tf.data.Dataset.from_tensor_slices(elements(4, 2, context))
     )
     history = gan.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history
     logs = [{name: history[name][epoch] for name in history} for epoch in (0, 1)]
@@ -117,3 +131,46 @@ def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replic
         return [gan.train_function(iterator) for _ in range(2)]
 
     assert_same_logs(run(two_replicas), run(tf.distribute.OneDeviceStrategy("CPU:0")))
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """What two processes with half a batch each have seen of one step."""
+    folder = tmp_path_factory.mktemp("workers")
+    script = pathlib.Path(__file__).with_name("worker.py")
+    environments = local_cluster.environments(2)
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for index, environment in enumerate(environments):
+            log = stack.enter_context((folder / f"{index}.txt").open("w"))
+            command = [sys.executable, str(script), str(folder / f"{index}.npz")]
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            stack.callback(process.kill)
+            processes.append(process)
+        for index, process in enumerate(processes):
+            code = process.wait(timeout=300)
+            assert code == 0, (folder / f"{index}.txt").read_text()
+    return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
+
+
+class TestTwoWorkers:
+    def test_they_agree(self, workers):
+        for worker in workers:
+            sums, of_chief, (count, replicas) = worker["agreed"].tolist()
+            assert (sums, of_chief) == ([3, 20], [7, 8])
+            assert count == replicas == 2
+
+    def test_losses_and_gradients_equal_one_device(self, workers):
+        single, expected_logs, before = on_one_device(FOUR, 1, 1, **ONE_STEP)
+        expected = changes(single, before)
+        for worker in workers:
+            del worker["agreed"]
+            logs = {
+                name.removeprefix("logs "): float(worker.pop(name))
+                for name in list(worker)
+                if name.startswith("logs ")
+            }
+            assert_same_logs([logs], expected_logs)
+            assert_same_changes(worker, expected)
+        for name, value in workers[0].items():
+            np.testing.assert_array_equal(value, workers[1][name], err_msg=name)

@@ -376,20 +376,15 @@ def broken_modules(folder, module):
     (folder / "foreign2").mkdir()
     tf.saved_model.save(foreign, str(folder / "foreign2"))
     (folder / "foreign2" / "saved_model.json").write_text(facts)
-    yield folder / "foreign2", "generator"
-    for name, value, words in (
-        ("classes", "3", "take something else"),
-        ("text", '"0"', "cannot be interpreted as an integer"),
-    ):
-        shutil.copytree(module.path, folder / name)
-        (folder / name / "saved_model.json").write_text(
-            facts.replace('"num_classes": 0', f'"num_classes": {value}')
-        )
-        yield folder / name, words
+    yield folder / "foreign2", "fingerprint.pb has"
     for name, text in (
         ("cut", facts[:50]),
         ("list", "[]"),
         ("other", '{"a": 1}'),
+        ("text", "what is this"),
+        ("classes", facts.replace('"num_classes": 0', '"num_classes": 3')),
+        ("moved", facts.replace('"variables/', '"../variables/')),
+        ("unsealed", facts.replace('"sha256"', '"md5"')),
     ):
         (folder / name).mkdir()
         (folder / name / "saved_model.json").write_text(text)
@@ -409,14 +404,82 @@ def test_what_is_no_module_is_named(module, tmp_path):
         assert words in str(caught.value), path
 
 
-def test_modules_of_earlier_versions(module, tmp_path):
-    shutil.copytree(module.path, tmp_path / "old")
-    facts = dict(module.metadata)
-    del facts["num_classes"]
-    (tmp_path / "old" / "saved_model.json").write_text(json.dumps(facts))
-    old = exporting.load(tmp_path / "old")
-    assert old.num_classes == 0
-    np.testing.assert_array_equal(old.sample(2), module.sample(2))
+def damaged(content: bytes, rng: np.random.Generator) -> list[bytes]:
+    """The bytes of a file cut short, gone on with, and with one flipped bit each."""
+    flipped = []
+    places = [0, len(content) - 1, *rng.integers(0, len(content), 30)]
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        flipped.append(bytes(changed))
+    cut = [content[:size] for size in (0, len(content) // 2, len(content) - 1)]
+    return [*flipped, *cut, content + b"\0"]
+
+
+class TestDamage:
+
+    @pytest.fixture
+    def copy(self, module, tmp_path):
+        return pathlib.Path(shutil.copytree(module.path, tmp_path / "module"))
+
+    def files(self, copy):
+        files = [path for path in sorted(copy.rglob("*")) if path.is_file()]
+        assert len(files) == 5 and {file.name for file in files} > {"saved_model.pb"}
+        return files
+
+    def test_of_any_file_is_refused(self, module, copy):
+        rng = np.random.default_rng(0)
+        for file in self.files(copy):
+            content = file.read_bytes()
+            for changed in damaged(content, rng):
+                file.write_bytes(changed)
+                try:
+                    # A bit of white space may be another kind of white space.
+                    assert exporting.check_files(copy) == module.metadata
+                    assert file.name == "saved_model.json"
+                except ValueError as error:
+                    assert f"Received: module={copy}, which" in str(error)
+                    assert file.relative_to(copy).as_posix() in str(error)
+                    assert "Export it again" in str(error)
+            file.unlink()
+            with pytest.raises(ValueError, match=f"{file.name}.* missing|{file.name} "):
+                exporting.check_files(copy)
+            file.write_bytes(content)
+        assert exporting.check_files(copy) == module.metadata
+
+    def test_is_seen_before_tensorflow_reads_it(self, copy, monkeypatch):
+        def fail(*args):
+            raise AssertionError("TensorFlow was asked")
+
+        monkeypatch.setattr(tf.saved_model, "load", fail)
+        for file in self.files(copy):
+            content = file.read_bytes()
+            file.write_bytes(content[:9] + bytes([content[9] ^ 4]) + content[10:])
+            with pytest.raises(ValueError, match="Export it again"):
+                exporting.load(copy)
+            file.write_bytes(content)
+
+    def test_facts_are_sealed(self, copy):
+        file = copy / "saved_model.json"
+        facts = json.loads(file.read_text())
+        # How they are laid out says nothing.
+        file.write_text(json.dumps(dict(reversed(facts.items()))))
+        assert exporting.read_metadata(copy) == facts
+        for name in facts:
+            for changed in (facts | {name: "5"}, facts | {name: None}):
+                file.write_text(json.dumps(changed))
+                with pytest.raises(ValueError, match="saved_model.json is not as it"):
+                    exporting.read_metadata(copy)
+        file.write_text(json.dumps(facts | {"more": 1}))
+        with pytest.raises(ValueError, match="saved_model.json is not as it"):
+            exporting.read_metadata(copy)
+
+    def test_further_files_are_the_users(self, module, copy):
+        (copy / "README.md").write_text("Digits.")
+        (copy / "assets" / "samples").mkdir(parents=True)
+        (copy / "assets" / "samples" / "digits.png").write_bytes(b"\0")
+        loaded = exporting.load(copy)
+        np.testing.assert_array_equal(loaded.sample(2), module.sample(2))
 
 
 def functional_pair(latent_dim=LATENT_DIM, size=5, logits="logits") -> tuple:
@@ -596,10 +659,10 @@ class TestStandingMoments:
         trained = build_gan()
         for seed, net in enumerate((trained.average, trained.generator)):
             oracles.randomize(net, 20 + seed)
-        checkpoint = run_dir.checkpoint_of(trained)
-        manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), None)
-        saved = manager.save(checkpoint_number=5)
-        files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        trained.g_optimizer.iterations.assign(5)
+        run = run_dir.RunDir(tmp_path / "run")
+        run.checkpoints.save(trained)
+        files = {path: path.read_bytes() for path in run.checkpoints.folder.iterdir()}
         plan = types.SimpleNamespace(
             build_gan=build_gan,
             dataset="digits32",
@@ -607,7 +670,7 @@ class TestStandingMoments:
             run=types.SimpleNamespace(seed=4),
         )
         path = tmp_path / "module"
-        experiment._export(plan, saved, 5, path)
+        experiment._export(plan, run, 5, path)
         facts = exporting.read_metadata(path)
         batch_norm = "standing moments of 128 samples" if examples else "moving moments"
         assert facts["batch_norm"] == batch_norm
@@ -616,7 +679,7 @@ class TestStandingMoments:
             assert file.read_bytes() == content
         # What training would go on with is what was saved.
         again = build_gan()
-        run_dir.restore(again, saved)
+        run.checkpoints.restore(again, 5)
         for net in ("average", "generator", "discriminator"):
             ours, theirs = (oracles.values(getattr(g, net)) for g in (again, trained))
             for our, their in zip(ours, theirs, strict=True):

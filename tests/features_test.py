@@ -66,9 +66,13 @@ def random_images(count, size=32, channels=3, seed=0):
 
 
 @pytest.fixture(scope="module")
-def inception(tmp_path_factory):
-    path = save(FakeInception(), tmp_path_factory.mktemp("inception"))
-    return features.load_inception(path)
+def inception_path(tmp_path_factory):
+    return save(FakeInception(), tmp_path_factory.mktemp("inception"))
+
+
+@pytest.fixture(scope="module")
+def inception(inception_path):
+    return features.load_inception(inception_path)
 
 
 def digits():
@@ -154,6 +158,79 @@ class TestExtract:
         )
         with pytest.raises(ValueError, match="NaN or infinity"):
             broken.extract(random_images(2))
+
+
+class TestOnTwoReplicas:
+    """The same features, and both replicas make them."""
+
+    def test_inception(self, inception, inception_path, two_replicas):
+        shared = features.load_inception(inception_path, two_replicas)
+        shared = dataclasses.replace(shared, batch_size=4)
+        assert shared.fingerprint == inception.fingerprint
+        # Of the last call with 11 images replica 0 has two and replica 1 has one.
+        for images in (random_images(1), random_images(7), random_images(11)[..., :1]):
+            for found, expected in zip(
+                shared.extract(images), inception.extract(images), strict=True
+            ):
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        # Once on each device.
+        assert shared.forward.experimental_get_tracing_count() == 2
+
+        images = random_images(7)
+        before = shared.extract(images)[1]
+        head = two_replicas.experimental_local_results(shared.forward.model.head)
+        head[1].assign(tf.zeros_like(head[1]))
+        changed = np.any(shared.extract(images)[1] != before, axis=1)
+        np.testing.assert_array_equal(changed, [False] * 4 + [True] * 3)
+
+    def test_classifier(self, tmp_path, two_replicas, monkeypatch):
+        monkeypatch.setattr(features, "_train_classifier", lambda *args: None)
+        images, labels = random_images(15, size=8), np.arange(15) % 3
+        arguments = ["x", images, labels, images[:7], labels[:7], 3, str(tmp_path)]
+        one = features.dataset_classifier(*arguments)
+        two = features.dataset_classifier(*arguments, strategy=two_replicas)
+        assert two.fingerprint == one.fingerprint
+        assert two.test_accuracy == one.test_accuracy
+        for num in (1, 15):
+            for found, expected in zip(
+                two.extract(images[:num]), one.extract(images[:num]), strict=True
+            ):
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert two.forward.experimental_get_tracing_count() == 2
+
+        # Each reads weights of its own.
+        def devices():
+            variables = two.forward.get_concrete_function().variables
+            return ", ".join({variable.device[-5:] for variable in variables})
+
+        found = two_replicas.experimental_local_results(two_replicas.run(devices))
+        assert found == ("CPU:0", "CPU:1")
+
+    def test_a_call_takes_a_batch_on_each_replica(self, two_replicas):
+        shapes = []
+
+        def forward(images):
+            shapes.append(images.shape[0])
+            columns = tf.cast(images[:, 0, 0], tf.float32)
+            return columns[:, :2], columns
+
+        extractor = features.FeatureExtractor(
+            name="x",
+            feature_dim=2,
+            num_classes=3,
+            image_shape=(None, None, 3),
+            resize="none",
+            fingerprint="0",
+            forward=forward,
+            batch_size=4,
+            strategy=two_replicas,
+        )
+        images = random_images(17)
+        activations, logits = extractor.extract(images)
+        np.testing.assert_array_equal(logits, images[:, 0, 0])
+        np.testing.assert_array_equal(activations, images[:, 0, 0, :2])
+        # Seen while it is traced, on either replica: 17 = 2 (4 + 4) + 1.
+        assert shapes == [4, 4, 1, 1]
 
 
 class TestInception:
@@ -346,6 +423,21 @@ class TestCache:
         stream = io.BytesIO()
         np.savez(stream, np.zeros(3), np.zeros(4))
         return stream.getvalue()
+
+    def test_two_machines_write_at_once(self, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr(features, "_train_classifier", lambda *args: None)
+        savez = np.savez
+
+        def meet(stream, *weights):
+            monkeypatch.setattr(np, "savez", savez)
+            self.train(tmp_path)
+            savez(stream, *weights)
+
+        monkeypatch.setattr(np, "savez", meet)
+        self.train(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1
+        self.train(tmp_path)
+        assert "training it again" not in caplog.text
 
     def test_everything_that_matters_is_in_the_name(self, tmp_path, monkeypatch):
         monkeypatch.setattr(features, "_train_classifier", lambda *args: None)

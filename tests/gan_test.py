@@ -12,7 +12,7 @@ from oracles import tiny_discriminator, tiny_generator, values
 from ssgan_tf import losses, networks, penalties
 from ssgan_tf.augmentation import Augmentation
 from ssgan_tf.draws import Share
-from ssgan_tf.gan import GAN, Fakes
+from ssgan_tf.gan import GAN, Diverged, Fakes
 from ssgan_tf.latents import (
     AUGMENTATION_STREAM,
     PENALTY_STREAM,
@@ -1139,14 +1139,16 @@ def test_several_steps_per_execution_are_that_many_steps():
             np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_a_nan_in_any_step_shows():
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_none_ends_training(value):
     class Scripted(GAN):
         """Reports its data."""
 
-        log_names = ["loss/d"]
+        log_names = ["loss/d", "loss/g"]
 
         def train_step(self, data):
-            return {"loss/d": data}
+            self.g_optimizer.iterations.assign_add(1)
+            return {"loss/d": data, "loss/g": 0.0}
 
     gan = Scripted(tiny_generator(), tiny_discriminator(), latents=Latents(5))
     gan.compile(
@@ -1156,10 +1158,11 @@ def test_a_nan_in_any_step_shows():
         steps_per_execution=3,
     )
     gan.make_train_function()
-    data = tf.data.Dataset.from_tensor_slices([1.0, 2.0, 6.0, 1.0, np.nan, 2.0])
+    data = tf.data.Dataset.from_tensor_slices([1.0, 2.0, 6.0, 1.0, value, 2.0])
     iterator = iter(data)
     np.testing.assert_allclose(gan.train_function(iterator)["loss/d"], 3.0)
-    assert np.isnan(gan.train_function(iterator)["loss/d"])
+    with pytest.raises(Diverged, match=f"Received: loss/d={value} at step 5. Lower"):
+        gan.train_function(iterator)
 
 
 def test_fit_as_in_the_example():

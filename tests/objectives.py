@@ -23,6 +23,8 @@ from ssgan_tf.s3gan import ClassTask
 from ssgan_tf.ssgan import MinimaxRotationTask, RotationTask
 
 BATCH, SHARE, LATENT_DIM, CLASSES = 16, 8, 5, 3
+# Options of `build`: after it, weights have changed by their gradients.
+ONE_STEP = dict(adam=False, d_steps=1, steps_per_execution=1)
 
 
 class Objective(NamedTuple):
@@ -41,7 +43,7 @@ class Objective(NamedTuple):
     generator: dict = {}
 
 
-# 6 images in every orientation, 3 on each replica.
+# 6 images in every orientation, 3 on each of two replicas.
 PLAIN = Objective(BatchNorm, {}, {"tasks": [RotationTask(24)]})
 MODULATED = PLAIN._replace(norm=SelfModulatedBatchNorm)
 # Each setting that the number of replicas could meddle with is in one of these.
@@ -77,6 +79,18 @@ class LabelledLayerNorm(LayerNorm):
     def call(self, inputs, latents=None, label_vectors=None, training=False):
         return super().call(inputs) + self.shift(label_vectors)[:, None, None, :]
 
+
+# Four replicas: 4 images in every orientation, 1 on each; a batch norm, spectral norms,
+# labels, a penalty, and augmentation.
+FOUR = Objective(
+    ConditionalBatchNorm,
+    {"spectral_norm": "left", "num_classes": CLASSES},
+    {
+        "tasks": [RotationTask(16)],
+        "augmentation": Augmentation(),
+        "penalty": penalties.WganGP(),
+    },
+)
 
 # No moment is taken over a batch; both networks have spectral norms and read labels.
 WITHOUT_MOMENTS = Objective(
@@ -130,24 +144,46 @@ def build(objective, *, adam, d_steps, steps_per_execution):
     return gan
 
 
-def shares(num_steps, d_steps):
-    """Images and labels by step, D update, replica, row."""
+def batches(num_steps, d_steps):
+    """Images and labels by step, D update, row."""
     rng = np.random.default_rng(0)
-    images = rng.uniform(size=(num_steps, d_steps, 2, SHARE, 8, 8, 3))
-    # The replicas see unlike images: moments of a share alone would be wrong.
-    images[:, :, 1] **= 3
-    labels = rng.integers(0, CLASSES, images.shape[:4])
+    images = rng.uniform(size=(num_steps, d_steps, BATCH, 8, 8, 3))
+    labels = rng.integers(0, CLASSES, images.shape[:3])
+    row = np.arange(BATCH)
+    odd, turn = row % 2 == 1, row // 2
+    # Row i is dealt to replica i % R, and replicas see unlike images: moments of a
+    # share alone would be wrong.
+    images[:, :, odd] **= 3
     # And unlike numbers of labels: so would be means over the labelled of a share.
-    labels[:, :, 0, ::3] = labels[:, :, 1, 2:] = -1
+    labels[:, :, np.where(odd, turn >= 2, turn % 3 == 0)] = -1
     return images.astype("float32"), labels.astype("int32")
 
 
-def train(gan, batches, calls):
+def elements(num_steps, d_steps, context):
+    """What one input pipeline feeds, one element per local replica and step."""
+    replicas = context.num_replicas_in_sync
+    local = replicas // context.num_input_pipelines
+    mine = slice(local * context.input_pipeline_id, None)
+
+    def dealt(array):
+        array = array.reshape(num_steps, d_steps, -1, replicas, *array.shape[3:])
+        array = np.moveaxis(array, 3, 1)[:, mine][:, :local]
+        return array.reshape(num_steps * local, -1, *array.shape[4:])
+
+    return tuple(map(dealt, batches(num_steps, d_steps)))
+
+
+def train(gan, num_steps, calls):
     """Runs the compiled train function as `fit` does."""
-    strategy = gan.distribute_strategy
     gan.make_train_function()
-    data = tf.data.Dataset.from_tensor_slices(batches)
-    iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
+
+    def stream(context):
+        data = elements(num_steps, gan.d_steps, context)
+        # Several workers take a stream that may end for one of unknown batch sizes.
+        return tf.data.Dataset.from_tensor_slices(data).repeat()
+
+    strategy = gan.distribute_strategy
+    iterator = iter(strategy.distribute_datasets_from_function(stream))
     logs = [gan.train_function(iterator) for _ in range(calls)]
     return [{name: float(value) for name, value in log.items()} for log in logs]
 
@@ -155,28 +191,13 @@ def train(gan, batches, calls):
 def on_one_device(objective, num_steps, calls, d_steps, **options):
     gan = build(objective, d_steps=d_steps, **options)
     before = values(gan.generator), values(gan.discriminator)
-    # Row i of the batch is dealt to replica i % 2.
-    batches = tuple(
-        np.swapaxes(array, 2, 3).reshape(num_steps, d_steps * BATCH, *array.shape[4:])
-        for array in shares(num_steps, d_steps)
-    )
-    return gan, train(gan, batches, calls), before
+    return gan, train(gan, num_steps, calls), before
 
 
-def elements(num_steps, d_steps):
-    """One per replica and step: the pieces of its share, update by update."""
-    return tuple(
-        np.swapaxes(array, 1, 2).reshape(
-            2 * num_steps, d_steps * SHARE, *array.shape[4:]
-        )
-        for array in shares(num_steps, d_steps)
-    )
-
-
-def on_two_replicas(strategy, objective, num_steps, calls, d_steps, **options):
+def on_replicas(strategy, objective, num_steps, calls, d_steps, **options):
     with strategy.scope():
         gan = build(objective, d_steps=d_steps, **options)
-    return gan, train(gan, elements(num_steps, d_steps), calls)
+    return gan, train(gan, num_steps, calls)
 
 
 def variables(gan):
@@ -187,6 +208,16 @@ def variables(gan):
         *gan.g_optimizer.variables,
         *gan.d_optimizer.variables,
     ]
+
+
+def changes(gan, before):
+    """What a step has changed: with SGD at a rate of 1, gradients."""
+    networks = gan.generator.variables, gan.discriminator.variables
+    return {
+        variable.path: np.array(variable) - start
+        for pair in zip(networks, before, strict=True)
+        for variable, start in zip(*pair, strict=True)
+    }
 
 
 def assert_same_logs(ours, expected):

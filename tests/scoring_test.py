@@ -7,7 +7,7 @@ import oracles
 import pytest
 
 from ssgan_tf import datasets, exporting, layers, scoring
-from ssgan_tf.evaluation import scores
+from ssgan_tf.evaluation import features, scores
 from ssgan_tf.latents import Latents
 from ssgan_tf.run_dir import RunDir
 
@@ -158,6 +158,30 @@ def test_scores_are_those_of_the_module(module):
     assert protocol["z"] == "uniform" and "labels" not in protocol
     assert protocol["batch_norm"] == "moving moments"
     assert json.loads(protocol["real_count"]) == 397
+
+
+def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
+    load_split = datasets.load_split
+    monkeypatch.setattr(
+        datasets, "load_split", lambda *args: [part[:37] for part in load_split(*args)]
+    )
+    # What the classifier has learnt does not matter, and it must not stay.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(features, "_train_classifier", lambda *args: None)
+    # The slowest metric; of it the images matter here.
+    monkeypatch.setattr(scores, "sliced_wasserstein", lambda _, fakes, __: fakes.mean())
+    found = []
+    for strategy in (None, two_replicas):
+        scorer = scoring.ModuleScorer("digits32", num_runs=1, strategy=strategy)
+        replicas = scorer.extractor.strategy.num_replicas_in_sync
+        assert replicas == (1 if strategy is None else 2)
+        loaded = exporting.load(module.path, scorer.strategy)
+        found.append((scorer.score(loaded), scorer.protocol(loaded.metadata)))
+    (one, protocol), (two, same_protocol) = found
+    assert same_protocol == protocol
+    assert len(one) == 5 and set(two) == set(one)
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-3, err_msg=name)
 
 
 def test_conditional_module(tmp_path, monkeypatch):

@@ -12,12 +12,18 @@ package and on nothing else: the layers and the train step know nothing of it.
 """
 
 from ssgan_tf.config.checks import ConfigError
-from ssgan_tf.config.experiment import Experiment, experiment, operative_config
+from ssgan_tf.config.experiment import (
+    Experiment,
+    RunConfig,
+    experiment,
+    operative_config,
+)
 from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
 
 __all__ = [
     "ConfigError",
     "Experiment",
+    "RunConfig",
     "config_dir",
     "experiment",
     "find_config",

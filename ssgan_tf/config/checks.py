@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -24,18 +23,20 @@ def legal_references(parameter: str) -> str:
 
 
 def check_integer(parameter: str, value, at_least: int) -> None:
-    if type(value) is not int or value < at_least:
+    # What fits into the int64 of TensorFlow.
+    if type(value) is not int or not at_least <= value < 2**63:
         raise ConfigError(
-            f"`{parameter}` must be an integer, at least {at_least}. "
+            f"`{parameter}` must be an integer, at least {at_least} and below 2**63. "
             f"{received(parameter, value)}"
         )
 
 
-def check_number(parameter: str, value, below: float = math.inf) -> None:
+def check_number(parameter: str, value, below: float = 2.0**127) -> None:
+    # By default what a float32, which holds a little more, keeps finite.
     if type(value) not in (int, float) or not 0 <= value < below:
-        extent = f"in [0, {below:g})" if below < math.inf else "at least 0"
         raise ConfigError(
-            f"`{parameter}` must be a number {extent}. {received(parameter, value)}"
+            f"`{parameter}` must be a number in [0, {below:g}). "
+            f"{received(parameter, value)}"
         )
 
 
@@ -47,7 +48,12 @@ def check_flag(parameter: str, value) -> None:
 
 
 def received(parameter: str, value) -> str:
-    return f"Received: {parameter.split('.')[-1]}={value!r}."
+    return f"Received: {parameter.split('.')[-1]}={shortened(repr(value))}."
+
+
+def shortened(text: str) -> str:
+    """A text of up to 400 characters as it is, of a longer one both ends."""
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
 
 
 def made_by(parameter: str, factory, kind: type, *args):
@@ -112,6 +118,11 @@ def config_errors() -> Iterator[None]:
     """Turns what factories and gin raise into a ConfigError with one clear message."""
     try:
         yield
+    except RecursionError as error:
+        raise ConfigError(
+            "Macros and references with parentheses, @name(), must not lead back to "
+            "themselves. Received: some that do. Bind one of them to a value."
+        ) from error
     except ValueError as error:
         raise ConfigError(_without_calls(error)) from error
     except RuntimeError as error:
@@ -122,6 +133,16 @@ def config_errors() -> Iterator[None]:
         raise ConfigError(
             f"The configuration must set {', '.join(names)}. Received: no value. Set "
             f'it in the gin file or with --gin_bindings="{names[0]} = ...".'
+        ) from error
+    except TypeError as error:
+        # `error` is raised by the call that gin makes for the reference.
+        missing = re.match(r"(\w+\(\) missing .*)\n  No values supplied", str(error))
+        if not missing:
+            raise
+        raise ConfigError(
+            "A reference with parentheses, @name(), must need no more than the "
+            f"configuration gives it. Received: {missing[1]}. Leave the parentheses "
+            "out, or bind what is missing."
         ) from error
 
 

@@ -22,6 +22,7 @@ from ssgan_tf.config.networks import standardize_batch
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.gan import GAN
 
+ON_NAN = ("stop", "rollback")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 # --- What a config may bind ----------------------------------------------------
@@ -35,7 +36,7 @@ def dataset(name: str = gin.REQUIRED, label_fraction: float = 1.0) -> tuple[str,
     """
     if not isinstance(name, str):
         raise ConfigError(
-            f"`dataset.name` must be a name in quotes. Received: name={name!r}. Legal "
+            f"`dataset.name` must be a name in quotes. {received('name', name)} Legal "
             f"names: {', '.join(sorted(datasets.DATASETS))}."
         )
     datasets.get_spec(name)
@@ -93,7 +94,7 @@ def options(
     if not isinstance(architecture, str):
         raise ConfigError(
             f"`options.architecture` must be one of {sorted(networks.ARCHITECTURES)}. "
-            f"Received: architecture={architecture!r}."
+            f"{received('architecture', architecture)}"
         )
     check_integer("options.batch_size", batch_size, at_least=1)
     check_number("options.lamba", lamba)
@@ -123,19 +124,25 @@ class RunConfig:
         seed: int. Of the weights, the noise and the order of the data.
         save_checkpoints_steps: int. Generator steps between checkpoints.
         keep_checkpoint_max: int. How many of the latest checkpoints stay.
+        keep_checkpoint_every_steps: int, or None. Those of its multiples stay too.
         save_summary_steps: int. Generator steps between points in TensorBoard.
         iterations_per_loop: int. Generator steps per call from Python; divides the
             two intervals above and the number of training steps.
         deterministic: bool. Only deterministic kernels, so that two runs are equal
             bit for bit; slower on accelerators.
+        on_nan: str. What follows a loss or weight that is not finite: "stop"; or
+            "rollback", to the last checkpoint, with other noise and another order of
+            the data from there, three times in a row at most.
     """
 
     seed: int
     save_checkpoints_steps: int
     keep_checkpoint_max: int
+    keep_checkpoint_every_steps: int | None
     save_summary_steps: int
     iterations_per_loop: int
     deterministic: bool
+    on_nan: str
 
 
 def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None:
@@ -152,9 +159,11 @@ def run_config(
     seed: int = 0,
     save_checkpoints_steps: int | None = None,
     keep_checkpoint_max: int = 20,
+    keep_checkpoint_every_steps: int | None = None,
     save_summary_steps: int | None = None,
     iterations_per_loop: int = 10,
     deterministic: bool = False,
+    on_nan: str = "stop",
 ) -> RunConfig:
     """How a run is kept; see `RunConfig`.
 
@@ -162,12 +171,15 @@ def run_config(
     100, or at the next multiple of `iterations_per_loop`.
     """
     check_integer("run_config.seed", seed, at_least=0)
-    if seed >= 2**63:
-        raise ConfigError(
-            f"`run_config.seed` must be below 2**63. {received('seed', seed)}"
-        )
     check_integer("run_config.keep_checkpoint_max", keep_checkpoint_max, at_least=1)
+    if keep_checkpoint_every_steps is not None:
+        check_integer(
+            "run_config.keep_checkpoint_every_steps",
+            keep_checkpoint_every_steps,
+            at_least=1,
+        )
     check_integer("run_config.iterations_per_loop", iterations_per_loop, at_least=1)
+    check_choice("run_config.on_nan", on_nan, ON_NAN)
     check_flag("run_config.deterministic", deterministic)
     if save_checkpoints_steps is None:
         save_checkpoints_steps = -(-5000 // iterations_per_loop) * iterations_per_loop
@@ -183,9 +195,11 @@ def run_config(
         seed,
         save_checkpoints_steps,
         keep_checkpoint_max,
+        keep_checkpoint_every_steps,
         save_summary_steps,
         iterations_per_loop,
         deterministic,
+        on_nan,
     )
 
 

@@ -7,15 +7,16 @@ reason and the nearest legal name.
 
 import difflib
 import inspect
+import os
 import pathlib
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 from gin import config_parser
 
-from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references
+from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references, shortened
 
 # compare_gan's names that have another name here.
 ALIASES = {
@@ -67,6 +68,9 @@ _IMPLIED_DEFAULTS = {
     "ModularGAN.conditional": "False",
 }
 
+# Lists within lists: deeper ones would end in recursion errors of gin and Python.
+_MAX_DEPTH = 20
+
 # What a config may bind: the parameters of each factory, for suggestions in errors.
 _CONFIGURABLES: dict[str, list[str]] = {}
 
@@ -106,14 +110,15 @@ def find_config(name: str) -> pathlib.Path:
         ConfigError: there is neither.
     """
     for path in (pathlib.Path(name), config_dir() / name):
-        if path.is_file():
+        # Unlike `Path.is_file`, says no where the name is too long to be asked for.
+        if os.path.isfile(path):
             return path
     shipped = sorted(
         path.name for path in config_dir().iterdir() if path.suffix in _SUFFIXES
     )
     raise ConfigError(
         "`--gin_config` must be a file or the name of a shipped config. Received: "
-        f"--gin_config={name}. Shipped: {', '.join(shipped)}."
+        f"--gin_config={shortened(name)}. Shipped: {', '.join(shipped)}."
     )
 
 
@@ -195,8 +200,26 @@ class _Renaming(config_parser.ParserDelegate):
         return _Text(f"%{macro_name}")
 
 
+def _statements(text: str, delegate: _Renaming) -> Iterator:
+    """The statements of a text; whatever is wrong with it shows on the way."""
+    yield from config_parser.ConfigParser(text, delegate)
+
+
+def _depth(value) -> int:
+    """How many lists, tuples and dicts are around the innermost value."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
 def _renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
-    """Key and value of a binding as gin text, in our names."""
+    """Key and value of a binding as gin text, in our names.
+
+    Raises:
+        ValueError: the value cannot be written as text.
+    """
     selector = ALIASES.get(statement.selector, statement.selector)
     key = f"{selector}.{statement.arg_name}" if statement.arg_name else selector
     key = ALIASES.get(key, key)
@@ -224,30 +247,38 @@ class _Parser:
     def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
         """Binds all statements of a text; files that it includes come along."""
         delegate = _Renaming()
-        statements = iter(config_parser.ConfigParser(text, delegate))
+        statements = _statements(text, delegate)
+        place = f"{filename}:1"
         while True:
             delegate.macros.clear()
             try:
-                statement = next(statements)
-            except StopIteration:
-                return
+                statement = next(statements, None)
             # Python's tokenizer and gin's parser cannot go on behind these.
             except SyntaxError as error:
                 line = (error.text or "").strip()
                 self.errors.append(
-                    f"{filename}:{error.lineno}: {line}: {error.msg}. The lines below "
-                    "it were not read."
+                    f"{filename}:{error.lineno}: {shortened(line)}: "
+                    f"{_reason(error.msg)}. The lines below it were not read."
                 )
                 return
             except tokenize.TokenError as error:
                 reason, (line_num, _) = error.args
                 self.errors.append(f"{filename}:{line_num}: {reason}.")
                 return
+            # Such as a dict whose key is a list, and a thousand brackets.
+            except (TypeError, ValueError, RecursionError) as error:
+                self.errors.append(
+                    f"{place}: here or in the next statement: {error}. The lines from "
+                    "there on were not read."
+                )
+                return
+            if statement is None:
+                return
             location = getattr(statement, "location", None)
             place = f"{filename}:{location.line_num}" if location else filename
             if isinstance(statement, config_parser.BindingStatement):
                 self._used |= dict.fromkeys(delegate.macros, place)
-                self._bind(*_renamed(statement), place)
+                self._bind(statement, place)
             elif isinstance(statement, config_parser.ImportStatement):
                 self._try(statement.format(), place)
             elif isinstance(statement, config_parser.IncludeStatement):
@@ -258,7 +289,7 @@ class _Parser:
         for name, place in self._used.items():
             if name not in self._defined:
                 self.errors.append(
-                    f"{place}: %{name}: no line defines this macro."
+                    f"{place}: %{shortened(name)}: no line defines this macro."
                     f"{_suggest(name, self._defined)}"
                 )
         legal = {
@@ -268,8 +299,8 @@ class _Parser:
             if name not in self._used:
                 hint = f" Did you mean {legal[name]}?" if name in legal else ""
                 self.errors.append(
-                    f"{place}: {name}: a name without a dot defines a macro, and no "
-                    f"line uses it.{hint}"
+                    f"{place}: {shortened(name)}: a name without a dot defines a "
+                    f"macro, and no line uses it.{hint}"
                 )
 
     def check_implied(self) -> None:
@@ -287,10 +318,18 @@ class _Parser:
             if value != expected:
                 source = f", as {implied}" if isinstance(implied, str) else ""
                 self.errors.append(
-                    f"{place}: {key} = {value}: here it is always {expected}{source}."
+                    f"{place}: {key} = {shortened(value)}: here it is always "
+                    f"{expected}{source}."
                 )
 
-    def _bind(self, key: str, value: str, place: str) -> None:
+    def _bind(self, statement: config_parser.BindingStatement, place: str) -> None:
+        try:
+            if _depth(statement.value) > _MAX_DEPTH:
+                raise ValueError(f"a value must be nested {_MAX_DEPTH} deep at most")
+            key, value = _renamed(statement)
+        except ValueError as error:
+            self.errors.append(f"{place}: {statement.arg_name}: {error}.")
+            return
         if key in _IMPLIED:
             self._implied[key] = value, place
             return
@@ -312,7 +351,7 @@ class _Parser:
                 raise ConfigError("the file includes itself.")
             self.parse(_read(path), path, including)
         except ConfigError as error:
-            self.errors.append(f"{place}: include {filename!r}: {error}")
+            self.errors.append(f"{place}: include {shortened(filename)!r}: {error}")
 
 
 def _parameters() -> list[str]:
@@ -320,19 +359,32 @@ def _parameters() -> list[str]:
 
 
 def _suggest(wrong: str, candidates) -> str:
+    if wrong in candidates:
+        return ""
     close = difflib.get_close_matches(wrong, candidates, n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
+def _reason(message: str) -> str:
+    """What an error of gin or Python says, in one line without a full stop."""
+    if token := re.search(r"Failed to parse token '(.*)'", message, re.DOTALL):
+        return (
+            f"{shortened(token[1])} is no value: text stands in quotes, a reference "
+            "behind @, a macro behind %"
+        )
+    return shortened(message.strip().splitlines()[0].rstrip("."))
+
+
 def _explain(line: str, error: Exception) -> str:
     """One line of explanation for a statement that gin refuses."""
-    reason = str(error).strip().splitlines()[0]
+    reason = _reason(str(error) or type(error).__name__)
     wrong, candidates = line.partition(" = ")[0].split("/")[-1], _parameters()
+    said = f"{shortened(line)}: {reason}."
     if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
         parameter, wrong = wrong, reference.group(1)
         hint = _suggest(wrong, list(_CONFIGURABLES))
-        return f"{line}: {reason}{hint}{legal_references(parameter)}"
-    return f"{line}: {reason}{_suggest(wrong, candidates)}"
+        return f"{said}{hint}{legal_references(parameter)}"
+    return f"{said}{_suggest(wrong, candidates)}"
 
 
 def _read(path: str | pathlib.Path) -> str:
@@ -340,7 +392,13 @@ def _read(path: str | pathlib.Path) -> str:
         return pathlib.Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"A gin file must be UTF-8 text. Received: {path}, which is not ({error})."
+            f"A gin file must be UTF-8 text. Received: {path}, which is not ({error}). "
+            "Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"A gin file must be readable. Received: {path}, which fails with: "
+            f"{error.strerror}."
         ) from error
 
 

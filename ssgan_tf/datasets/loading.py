@@ -11,7 +11,13 @@ from absl import logging
 from ssgan_tf.datasets import digits32  # noqa: F401  (registers the builder)
 from ssgan_tf.datasets.labels import UNKNOWN_LABEL
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
-from ssgan_tf.datasets.stored import StoredImages, index_files
+from ssgan_tf.datasets.stored import (
+    PREPARE_AGAIN,
+    StoredImages,
+    check_files,
+    index_files,
+    reason,
+)
 
 # Splits up to this size are decoded once and stay in memory. While TensorFlow copies
 # the NumPy array it holds a second copy, so that for a moment a split is there three
@@ -39,7 +45,7 @@ def open_split(
         As `load_split` and, for a split that is left in its files, `index_split`.
     """
     builder, spec, tfds_split = _prepared_split(name, split, data_dir)
-    num_images = builder.info.splits[tfds_split].num_examples
+    num_images = sum(each.take for each in _instructions(builder, tfds_split))
     decoded_bytes = num_images * int(np.prod(spec.image_shape))
     if decoded_bytes > MAX_DECODED_BYTES:
         images, labels = index_split(name, split, data_dir)
@@ -103,7 +109,7 @@ def index_split(
             "images, or correct the row in `ssgan_tf.datasets.specs`."
         )
     paths, files, offsets, stored_labels = index_files(
-        builder.info.splits[tfds_split].file_instructions,
+        _instructions(builder, tfds_split),
         labelled=bool(spec.num_classes),
     )
     images = StoredImages(
@@ -137,10 +143,14 @@ def load_split(
 
     Raises:
         ValueError: for an unknown `name` or `split`, a set whose images need
-            resizing, and for images or labels that are not what the table says.
+            resizing, files that are missing or damaged, and for images or labels that
+            are not what the table says.
         FileNotFoundError: if the data set is neither prepared nor can be.
     """
     builder, spec, tfds_split = _prepared_split(name, split, data_dir)
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+        # Other formats have nothing to name a damaged file by.
+        check_files(_instructions(builder, tfds_split))
     dataset = builder.as_dataset(
         split=tfds_split,
         shuffle_files=False,
@@ -154,8 +164,19 @@ def load_split(
     num_images = len(dataset)
     images = np.empty((num_images, *spec.image_shape), np.uint8)
     labels = np.full(num_images, UNKNOWN_LABEL, np.int32)
-    for i, example in enumerate(dataset.as_numpy_iterator()):
-        _check_image(example["image"], spec, f"image {i} of {name}'s {split} split")
+    examples = dataset.as_numpy_iterator()
+    for i in range(num_images):
+        where = f"image {i} of {name}'s {split} split"
+        try:
+            # TFDS fails where there are fewer.
+            example = next(examples)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                "Every image of a prepared data set must be readable. Received: "
+                f"{where} in '{builder.data_dir}', which fails with: {reason(error)}. "
+                f"{PREPARE_AGAIN}"
+            ) from error
+        _check_image(example["image"], spec, where)
         images[i] = example["image"]
         if spec.num_classes:
             labels[i] = example["label"]
@@ -208,6 +229,21 @@ def _prepared_split(
             "in size. Its configs can be dry-run only (--dry_run)."
         )
     return _prepared_builder(name, spec, data_dir), spec, tfds_splits[split]
+
+
+def _instructions(
+    builder: tfds.core.DatasetBuilder, tfds_split: str
+) -> list[tfds.core.utils.shard_utils.FileInstruction]:
+    """Which records of which files are a split."""
+    try:
+        return builder.info.splits[tfds_split].file_instructions
+    # What a damaged `dataset_info.json` raises is up to TFDS.
+    except (ValueError, LookupError) as error:
+        raise ValueError(
+            f"A prepared data set must list the files of its split {tfds_split!r}. "
+            f"Received: '{builder.data_dir}', where that fails with: {error} "
+            f"{PREPARE_AGAIN}"
+        ) from error
 
 
 def _prepared_builder(

@@ -1,6 +1,7 @@
 """Images that stay in their TFRecord files until they are asked for."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ import tensorflow_datasets as tfds
 _FRAME_BYTES = 16
 # Records whose lengths and labels are read at a time.
 _CHUNK = 1024
+# The cure for damaged files.
+PREPARE_AGAIN = "Delete the data set's folder and prepare it again."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,26 +68,18 @@ class StoredImages:
 
         Raises:
             tf.errors.InvalidArgumentError: when run, for an image that cannot be
-                decoded or has another shape; the message names it.
+                read or decoded, or has another shape; the message names it.
         """
         path = tf.gather(self.paths, tf.gather(self.files, index))
         offset = tf.gather(self.offsets, index)
-        records = tf.data.experimental.from_variant(
-            tf.raw_ops.TFRecordDatasetV2(
-                filenames=[path],
-                compression_type="",
-                # Unbuffered: what follows the record in the file is not wanted.
-                buffer_size=0,
-                byte_offsets=[offset],
-            ),
-            tf.TensorSpec([], tf.string),
-        )
         # A graph cannot catch an exception, a data set can: what fails becomes an
-        # image without pixels, and the error below can say which one it was.
+        # image without pixels, and the error below can say which one it was. The file
+        # is opened within the map, as a data set of records would be asked again and
+        # again for the first one of a file that is gone.
         nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 0], tf.uint8))
         image = (
-            records.take(1)
-            .map(self._decode)
+            tf.data.Dataset.from_tensors((path, offset))
+            .map(lambda path, offset: self._decode(_read(path, offset)))
             .ignore_errors()
             .concatenate(nothing)
             .take(1)
@@ -116,6 +111,31 @@ class StoredImages:
         return features.deserialize_example(record)["image"]
 
 
+def _read(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """The record that starts at a byte of a file, after checking its checksums."""
+    records = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path],
+        compression_type="",
+        # Unbuffered: what follows the record in the file is not wanted.
+        buffer_size=0,
+        byte_offsets=[offset],
+    )
+    records = tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
+    return records.take(1).get_single_element()
+
+
+def check_files(
+    instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
+) -> None:
+    """Reads every file of a split once and decodes nothing.
+
+    Raises:
+        ValueError: a file is missing, damaged, too short or too long.
+    """
+    for instruction in instructions:
+        _scan(instruction, labelled=False)
+
+
 def index_files(
     instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
     *,
@@ -132,15 +152,16 @@ def index_files(
         the files; int64 labels `(N,)`, or None.
 
     Raises:
-        ValueError: a file is damaged or too short.
+        ValueError: as `check_files`.
     """
     files, offsets, labels = [], [], []
     for place, instruction in enumerate(instructions):
         lengths, file_labels = _scan(instruction, labelled)
         starts = np.cumsum(lengths + _FRAME_BYTES) - lengths - _FRAME_BYTES
+        wanted = slice(instruction.skip, instruction.skip + instruction.take)
         files.append(np.full(instruction.take, place, np.int32))
-        offsets.append(starts[instruction.skip :])
-        labels.append(file_labels[instruction.skip :])
+        offsets.append(starts[wanted])
+        labels.append(file_labels[wanted])
     # On the host: looked up there.
     with tf.device("CPU:0"):
         return (
@@ -152,8 +173,8 @@ def index_files(
 
 
 def _scan(instruction, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and labels (0 if there are none) of the records up to the last wanted."""
-    path, last = str(instruction.filename), instruction.skip + instruction.take
+    """Bytes and labels (0 if there are none) of all the records of a file."""
+    path, expected = str(instruction.filename), instruction.examples_in_shard
 
     def measure(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         lengths = tf.cast(tf.strings.length(records), tf.int64)
@@ -163,21 +184,25 @@ def _scan(instruction, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
         label = {"label": tf.io.FixedLenFeature([], tf.int64)}
         return lengths, tf.io.parse_example(records, label)["label"]
 
-    records = tf.data.TFRecordDataset(path).take(last)
+    records = tf.data.TFRecordDataset(path)
     chunks = records.batch(_CHUNK).map(measure, num_parallel_calls=tf.data.AUTOTUNE)
     try:
         measured = list(chunks.as_numpy_iterator())
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except tf.errors.OpError as error:
         raise ValueError(
             f"Every record of a prepared data set must be whole. Received: '{path}', "
-            f"where reading failed with: {error.message}. Delete the data set's folder "
-            "and prepare it again."
+            f"where reading failed with: {reason(error)}. {PREPARE_AGAIN}"
         ) from error
-    lengths, labels = (np.concatenate(each) for each in zip(*measured, strict=True))
-    if len(lengths) < last:
+    num_records = sum(len(lengths) for lengths, _ in measured)
+    if num_records != expected:
         raise ValueError(
             "A file of a prepared data set must hold as many records as TFDS noted "
-            f"({last} or more). Received: '{path}' with {len(lengths)}. Delete the "
-            "data set's folder and prepare it again."
+            f"({expected}). Received: '{path}' with {num_records}. {PREPARE_AGAIN}"
         )
+    lengths, labels = (np.concatenate(each) for each in zip(*measured, strict=True))
     return lengths, labels
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What an error of TensorFlow says, without the op that said it."""
+    return re.sub(r"\{\{.*?\}\} ?|\s*\[Op:.*", "", error.message)

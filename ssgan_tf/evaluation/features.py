@@ -11,11 +11,13 @@ classifiers exist:
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
 import re
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 
@@ -23,6 +25,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+
+from ssgan_tf.replicas import on_all_replicas
 
 _INCEPTION_SIZE = 299
 _INCEPTION_OUTPUTS = {"pool_3": 2048, "logits": 1008}
@@ -48,9 +52,12 @@ class FeatureExtractor:
         resize: what happens to the image size before the network, for the protocol.
         fingerprint: hash of the weights: equal fingerprints, equal networks.
         forward: traced function, uint8 (b, H, W, C) -> float32 (b, d), (b, k).
-        batch_size: images per call of `forward`; moves no score beyond rounding.
+        batch_size: images per replica and call of `forward`; moves no score beyond
+            rounding, nor do the replicas.
         test_accuracy: share of the data set's test images it classifies correctly,
             or None where that has no meaning.
+        strategy: on whose replicas `forward` runs; by default that in scope, one
+            device.
     """
 
     name: str
@@ -62,9 +69,19 @@ class FeatureExtractor:
     forward: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     batch_size: int = 64
     test_accuracy: float | None = None
+    strategy: tf.distribute.Strategy = dataclasses.field(
+        default_factory=tf.distribute.get_strategy
+    )
+
+    @functools.cached_property
+    def _forward(self):
+        return on_all_replicas(self.forward, self.strategy)
 
     def extract(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns features float32 (N, d) and logits float32 (N, k), in order.
+
+        Several workers extract the same images in step with one another, and all get
+        all the features.
 
         Args:
             images: uint8, (N, H, W, C), N >= 1. Grey images (C = 1) are tiled to
@@ -94,10 +111,11 @@ class FeatureExtractor:
             )
         features = np.empty((len(images), self.feature_dim), np.float32)
         logits = np.empty((len(images), self.num_classes), np.float32)
-        for start in range(0, len(images), self.batch_size):
-            stop = min(start + self.batch_size, len(images))
+        step = self.batch_size * self.strategy.num_replicas_in_sync
+        for start in range(0, len(images), step):
+            stop = min(start + step, len(images))
             batch = np.repeat(images[start:stop], tile, axis=-1)
-            features[start:stop], logits[start:stop] = self.forward(batch)
+            features[start:stop], logits[start:stop] = self._forward(batch)
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise ValueError(
                 "Features and logits must be finite. Received: NaN or infinity from "
@@ -107,7 +125,9 @@ class FeatureExtractor:
         return features, logits
 
 
-def load_inception(path: str) -> FeatureExtractor:
+def load_inception(
+    path: str, strategy: tf.distribute.Strategy | None = None
+) -> FeatureExtractor:
     """Loads the 2015 Inception network as TFGAN publishes it.
 
     The preprocessing is that of TFGAN's `preprocess_image`, which compare_gan (hence
@@ -122,6 +142,8 @@ def load_inception(path: str) -> FeatureExtractor:
             [-1, 1] to a dict with "pool_3" (b, 2048) and "logits" (b, 1008), by
             `__call__` or by its default signature. An address starting with
             "https://" is resolved by TF-Hub, which may download it now.
+        strategy: on whose replicas the network runs; None: the one in scope, one
+            device by default.
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
@@ -141,7 +163,9 @@ def load_inception(path: str) -> FeatureExtractor:
             f"saved_model.pb in it. Received: path={path!r}. Download and unpack "
             "https://tfhub.dev/tensorflow/tfgan/eval/inception/1 there."
         )
-    model = tf.saved_model.load(folder)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = tf.saved_model.load(folder)
     classify = _default_function(model, path)
     _check_inception(classify, path)
 
@@ -167,6 +191,7 @@ def load_inception(path: str) -> FeatureExtractor:
         resize="tf1_bilinear_299",
         fingerprint=_hash_folder(folder),
         forward=forward,
+        strategy=strategy,
     )
 
 
@@ -179,6 +204,7 @@ def dataset_classifier(
     num_classes: int,
     cache_dir: str,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> FeatureExtractor:
     """Trains a small classifier on the data set's labels, or loads it from the cache.
 
@@ -193,6 +219,10 @@ def dataset_classifier(
     Training is a function of the seed up to the order in which the hardware adds
     floats; a cached network gives bit-identical features.
 
+    Training runs on one device. Of several workers each trains, or reads the file,
+    which is written whole or not at all, so they may share a folder; then all take
+    the chief's weights.
+
     Args:
         name: name of the data set, letters, digits, "_", "-" and "." only; the
             extractor is called "<name>_cnn".
@@ -203,6 +233,8 @@ def dataset_classifier(
         num_classes: number of classes, at least 2.
         cache_dir: folder, made if absent.
         seed: of the initial weights, the order of the data and the shifts.
+        strategy: on whose replicas the trained network runs; None: the one in scope,
+            one device by default.
 
     Raises:
         ValueError: an argument is not as described.
@@ -229,7 +261,8 @@ def dataset_classifier(
         logging.info("%s_cnn: trained in %.0f s", name, time.monotonic() - start_time)
         _save_weights(model, cache_file)
 
-    extractor = _classifier_extractor(f"{name}_cnn", model)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        extractor = _classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
     # Measured even when the weights come from the cache: it is cheap, and a stored
     # number would outlive a change of the test images.
     _, logits = extractor.extract(test_images)
@@ -365,7 +398,20 @@ def _build_classifier(
     return keras.Model(images, [features, logits])
 
 
+def _copy_of_chief(model: keras.Model) -> keras.Model:
+    """The model with variables of the strategy in scope, the same on every worker.
+
+    Two trainings of one network differ by rounding and what becomes of it.
+    """
+    # A new variable has the chief's value on all workers.
+    weights = [tf.Variable(value).numpy() for value in model.get_weights()]
+    copy = keras.models.clone_model(model)
+    copy.set_weights(weights)
+    return copy
+
+
 def _classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
+    """Runs on the replicas of the strategy in scope, as the model's variables do."""
     features, logits = model.outputs
     image_shape = model.input_shape[1:]
 
@@ -475,7 +521,8 @@ def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
 
 def _save_weights(model: keras.Model, cache_file: pathlib.Path) -> None:
     cache_file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache_file.with_name(f"{cache_file.name}.{os.getpid()}.tmp")
+    # Two machines that share the folder may number their processes alike.
+    temporary = cache_file.with_name(f"{cache_file.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as stream:
             np.savez(stream, *model.get_weights())

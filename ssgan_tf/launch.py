@@ -1,0 +1,83 @@
+"""Starts several workers on this machine, to try what several hosts would do.
+
+    ssgan launch --num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run
+
+Everything behind `--` is the command that each of them runs, with its own `TF_CONFIG`,
+on the CPU. SIGTERM and SIGINT go to all of them. The exit code is that of the first
+worker that failed, 0 if none did.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from ssgan_tf import cli, local_cluster
+
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", 2, "How many processes.", lower_bound=1
+)
+
+
+def launch(command: Sequence[str], num_workers: int) -> int:
+    """Runs a command in `num_workers` processes; their output gets "[index] " before.
+
+    Returns:
+        The exit code: that of the first worker that failed, 128 + the signal of one
+        that was killed; 0 if none failed.
+    """
+    workers = [
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # A terminal's Ctrl-C comes to them through this process, once.
+            start_new_session=True,
+        )
+        for environment in local_cluster.environments(num_workers)
+    ]
+
+    def forward(number, frame):
+        for worker in workers:
+            worker.send_signal(number)
+
+    codes: list[int] = []
+
+    def follow(index, worker):
+        for line in worker.stdout:
+            print(f"[{index}] {line}", end="", flush=True)
+        code = worker.wait()
+        codes.append(code if code >= 0 else 128 - code)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, forward)
+    threads = [
+        threading.Thread(target=follow, args=numbered)
+        for numbered in enumerate(workers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return next((code for code in codes if code), 0)
+
+
+def main(argv):
+    command = argv[1] if len(argv) > 1 else None
+    if command not in cli.COMMANDS or command == "launch":
+        raise app.UsageError(
+            "The command of the workers stands behind --, for example: ssgan launch "
+            "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run"
+        )
+    module, _ = cli.COMMANDS[command]
+    return launch([sys.executable, "-m", module, *argv[2:]], _NUM_WORKERS.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,211 @@
+"""What happens to machines and numbers in the middle of a run."""
+
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from absl import logging
+from objectives import BATCH, PLAIN, build
+
+from ssgan_tf import experiment, strategies
+from ssgan_tf.gan import Diverged
+from ssgan_tf.resources import StartUp
+from ssgan_tf.run_dir import RunDir
+
+# ------------------------------------------------------------- numbers that are none
+
+
+class Poisoned:
+    """The loss of a GAN that goes wrong at one step, until it has fled."""
+
+    def __init__(self, gan, step):
+        self.gan, self.loss, self.step = gan, gan.adversarial_loss, step
+        self.until = tf.Variable(99, dtype=tf.int64)
+
+    def d_loss(self, real_logits, fake_logits):
+        step = tf.convert_to_tensor(self.gan.g_optimizer.iterations) + 1
+        bad = (step == self.step) & (self.gan.rollbacks.value < self.until)
+        poison = tf.where(bad, np.nan, 0.0)
+        return self.loss.d_loss(real_logits, fake_logits) + poison
+
+    def g_loss(self, fake_logits):
+        return self.loss.g_loss(fake_logits)
+
+
+def test_weights_may_be_no_numbers_before_a_loss_shows_it():
+    images = np.zeros((1, BATCH, 8, 8, 3), np.float32)
+    images[0, 3, 2, 1] = np.nan
+    gan = build(PLAIN, adam=True, d_steps=1, steps_per_execution=1)
+    gan.check_finite()
+    # Kernels that convolve and cut at zero make 0 of NaN on some machines.
+    try:
+        gan.fit(tf.data.Dataset.from_tensor_slices(images), verbose=0)
+    except Diverged:
+        pass
+    with pytest.raises(Diverged, match="Weights must be finite"):
+        gan.check_finite()
+
+
+def test_on_nan(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    steps = "options.training_steps = 6"
+    gan = experiment.build(tiny.plan(steps), strategies.get_strategy("one_device"))
+    poison = gan.adversarial_loss = Poisoned(gan, 4)
+    said, streams = [], []
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *args: said.append(text % args)
+    )
+    training_dataset = experiment.datasets.training_dataset
+
+    def record(*args, **options):
+        streams.append((options["seed"], options["start_step"]))
+        return training_dataset(*args, **options)
+
+    monkeypatch.setattr(experiment.datasets, "training_dataset", record)
+
+    def train(on_nan):
+        plan = tiny.plan(steps, f"run_config.on_nan = '{on_nan}'")
+        experiment.train(gan, plan, run, start_up=StartUp())
+
+    with pytest.raises(Diverged, match=r"loss/d=nan at step 4\."):
+        train("stop")
+    assert run.checkpoints.steps() == [0, 2] and not run.train_done.exists()
+    assert streams == [(0, 0)]
+
+    # The same checkpoint again and again, with other noise and data each time.
+    with pytest.raises(Diverged, match=r"at step 4\."):
+        train("rollback")
+    assert streams[1:] == [(0, 2), (1, 2), (2, 2), (3, 2)]
+    back = [each for each in said if each.endswith(" Back to step 2.")]
+    assert len(back) == 3 and all("loss/d=nan at step 4." in each for each in back)
+    assert run.checkpoints.steps() == [0, 2]
+
+    poison.until.assign(2)
+    train("rollback")
+    assert streams[5:] == [(0, 2), (1, 2), (2, 2)]
+    assert gan.step == 6 and run.train_done.exists()
+    # A run that is continued goes on with the noise that it fled to.
+    fresh = tiny.plan(steps).build_gan()
+    run.checkpoints.restore(fresh, 6)
+    assert fresh.rollbacks.numpy() == 2
+    fresh.check_finite()
+
+
+# ------------------------------------------------------------------ disks that are full
+
+
+def limit_files():
+    """No file may grow beyond 80 KiB: less than a checkpoint, more than a picture."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80 * 2**10, 80 * 2**10))
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    # Prepared before, or that would be what fails.
+    tiny.prepare()
+    result = subprocess.run(
+        [sys.executable, "-m", "ssgan_tf.train", *tiny.flags(), "--model_dir=run"],
+        cwd=tmp_path,
+        preexec_fn=limit_files,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 1
+    error = result.stderr.strip().splitlines()[-1]
+    assert error.startswith("error: A checkpoint must be writable. Received: ")
+    assert "checkpoint=run/checkpoints/ckpt-0" in error and "File too large" in error
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+
+
+# ------------------------------------------------------------------- processes that die
+
+
+class Launched:
+    """Two workers that train in a folder, with their output."""
+
+    def __init__(self, folder, *bindings: str):
+        self.log = folder / "log.txt"
+        self.seen = len(self.text())
+        command = [sys.executable, "-m", "ssgan_tf.launch", "--num_workers=2", "--"]
+        flags = tiny.flags("run_config.deterministic = True", *bindings)
+        with self.log.open("a") as file:
+            self.process = subprocess.Popen(
+                [*command, "train", *flags, "--model_dir=run"],
+                cwd=folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def text(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def said(self) -> str:
+        """What this launch has said so far."""
+        return self.text()[self.seen :]
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.said():
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+
+    def workers(self) -> list[int]:
+        """Process ids, by index."""
+        pid = self.process.pid
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return sorted(map(int, children.split()))
+
+    def end(self) -> int:
+        return self.process.wait(timeout=200)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_two_workers_live_and_die_together(tmp_path):
+    steps = "options.training_steps = 4000"
+    run = RunDir(tmp_path / "run")
+
+    for victim, number, code in (
+        (0, signal.SIGTERM, 143),
+        (1, signal.SIGINT, 130),
+        (1, signal.SIGKILL, 137),
+        (0, signal.SIGKILL, 137),
+    ):
+        before = max(run.checkpoints.steps(), default=0)
+        two = Launched(tmp_path, steps)
+        two.wait_for("first steps after")
+        if before:
+            # Both go on from where the last ones were.
+            assert (
+                two.said().count(f"continuing from run/checkpoints/ckpt-{before}") == 2
+            )
+        while max(run.checkpoints.steps()) < before + 4:
+            time.sleep(0.05)
+        os.kill(two.workers()[victim], number)
+        assert two.end() == code
+        said = two.said()
+        assert "Traceback" not in said
+        if number == signal.SIGKILL:
+            other = 1 - victim
+            assert f"[{other}] error: All 2 workers must stay up. Received: " in said
+        else:
+            last = max(run.checkpoints.steps())
+            assert said.count(f"{number.name}: step {last} saved") == 2
+    assert not run.train_done.exists()
+
+
+@pytest.mark.slow
+def test_the_launcher_hands_on_signals(tmp_path):
+    two = Launched(tmp_path, "options.training_steps = 4000")
+    two.wait_for("first steps after")
+    two.process.send_signal(signal.SIGTERM)
+    assert two.end() == 143
+    assert two.said().count("SIGTERM: step ") == 2
