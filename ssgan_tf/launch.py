@@ -4,7 +4,8 @@
 
 Everything behind `--` is the command that each of them runs, with its own `TF_CONFIG`,
 on the CPU. SIGTERM and SIGINT go to all of them. The exit code is that of the first
-worker that failed, 0 if none did.
+worker that failed, 0 if none did. The others end by themselves when one does, but for
+those that are still waiting for it to join: they are killed after a minute.
 """
 
 import signal
@@ -17,6 +18,7 @@ from absl import app, flags
 
 from ssgan_tf import cli, local_cluster
 
+_PATIENCE = 60.0
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 2, "How many processes.", lower_bound=1
 )
@@ -54,6 +56,15 @@ def launch(command: Sequence[str], num_workers: int) -> int:
             print(f"[{index}] {line}", end="", flush=True)
         code = worker.wait()
         codes.append(code if code >= 0 else 128 - code)
+        if code and len(codes) == 1:
+            impatient.start()
+
+    def kill():
+        for worker in workers:
+            worker.kill()
+
+    impatient = threading.Timer(_PATIENCE, kill)
+    impatient.daemon = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)

@@ -1,8 +1,13 @@
 """The tf.distribute strategy, and the processes that share one: made here only."""
 
+import contextlib
+import faulthandler
 import json
 import os
+import signal
 import textwrap
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +15,7 @@ from absl import logging
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _ROLES = ("chief", "worker")
+_JOIN_SECONDS = 600.0
 
 
 def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
@@ -80,11 +86,45 @@ def _num_workers_named() -> int:
 def _multi_worker_strategy() -> tf.distribute.Strategy:
     cluster = _cluster()
     logging.info(
-        "%s: waiting for all of %s", os.environ["TF_CONFIG"], sum(cluster.values(), [])
+        "%s: waiting for all of %s, %.0f seconds at most",
+        os.environ["TF_CONFIG"],
+        sum(cluster.values(), []),
+        _JOIN_SECONDS,
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        with _at_most(_JOIN_SECONDS):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise ConnectionError(
+            "A worker must be able to listen on its own port and to reach the others. "
+            f"Received: TF_CONFIG={os.environ['TF_CONFIG']}, which fails with: "
+            f"{textwrap.shorten(error.message, 200)}. Is another process using the "
+            "port?"
+        ) from error
     logging.info("all workers are there")
     return strategy
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Ends the process, with the stack and exit code 1, if the block takes longer.
+
+    TensorFlow waits for other workers for ever, and so that neither Python's threads
+    nor its handlers of signals get a turn. Nothing has been written yet, so that
+    signals may do what they do by default.
+    """
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handlers[number] = signal.signal(number, signal.SIG_DFL)
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        # TensorFlow puts a handler of its own for SIGTERM, which does nothing.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _cluster() -> dict[str, list[str]]:
