@@ -1,5 +1,6 @@
 """The README: its snippets run, its flags and files exist."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 import tiny
 
-from ssgan_tf import exporting, train  # noqa: F401  (defines the flags)
+from ssgan_tf import exporting, launch, strategies, train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [
@@ -16,9 +17,9 @@ PAGES = [
     "README.md",
     "export/README.md",
     "CONTRIBUTING.md",
+    "docs/distributed.md",
     "docs/extending.md",
 ]
-README = (ROOT / "README.md").read_text()
 
 
 def snippets(page):
@@ -53,13 +54,25 @@ def test_loading_a_module(page, tmp_path):
     assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
 
 
-def test_flags_exist():
+@pytest.mark.parametrize("page", ["README.md", "docs/distributed.md"])
+def test_flags_exist(page):
+    by_module = train.flags.FLAGS.flags_by_module_dict()
     defined = {
-        flag.name for flag in train.flags.FLAGS.flags_by_module_dict()[train.__name__]
+        flag.name for module in (train, launch) for flag in by_module[module.__name__]
     }
-    used = set(re.findall(r"--(\w+)", README)) - {"num", "out", "module"}
-    assert {"gin_config", "model_dir", "schedule", "dry_run"} <= used
-    assert used <= defined
+    used = set(re.findall(r"--(\w+)", (ROOT / page).read_text()))
+    assert {"gin_config", "model_dir", "schedule", "strategy"} <= used
+    assert used - {"num", "out", "module"} <= defined
+
+
+def test_the_clusters_of_the_page_are_clusters(monkeypatch):
+    page = (ROOT / "docs/distributed.md").read_text()
+    indices = []
+    for value in re.findall(r"TF_CONFIG='(.*)'", page):
+        monkeypatch.setenv("TF_CONFIG", value)
+        assert strategies._cluster() == {"worker": ["host0:12345", "host1:12345"]}
+        indices.append(json.loads(value)["task"]["index"])
+    assert indices == [0, 1]
 
 
 @pytest.mark.parametrize("page", PAGES)
