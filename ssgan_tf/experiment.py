@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import textwrap
 import time
 from collections.abc import Iterator
@@ -26,13 +27,6 @@ _LOST = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
-)
-# And where a file ends too early, or holds something else.
-_UNREADABLE = (
-    tf.errors.DataLossError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.NotFoundError,
-    tf.errors.OutOfRangeError,
 )
 
 
@@ -464,30 +458,30 @@ def train_and_evaluate(
             "--schedule=continuous_eval is a process of its own, beside the workers. "
             f"Received: {workers.count} workers. Start it without TF_CONFIG."
         )
-    gan = build(experiment, strategy, jit_compile)
-    start_up.done("networks")
-    if not allow_config_change:
-        run.check_config(config.operative_config())
-    scorer = None
-    if schedule != "train":
-        scorer = ModuleScorer(
-            experiment.dataset,
-            num_runs=num_eval_averaging_runs,
-            data_dir=data_dir,
-            inception_path=inception_path,
-            strategy=strategy,
-        )
-    if schedule == "continuous_eval":
-        evaluate_continuously(
-            experiment,
-            run,
-            scorer,
-            table,
-            every_steps=eval_every_steps,
-            allow_config_change=allow_config_change,
-        )
-        return
     with _explained(run, workers):
+        gan = build(experiment, strategy, jit_compile)
+        start_up.done("networks")
+        if not allow_config_change:
+            run.check_config(config.operative_config())
+        scorer = None
+        if schedule != "train":
+            scorer = ModuleScorer(
+                experiment.dataset,
+                num_runs=num_eval_averaging_runs,
+                data_dir=data_dir,
+                inception_path=inception_path,
+                strategy=strategy,
+            )
+        if schedule == "continuous_eval":
+            evaluate_continuously(
+                experiment,
+                run,
+                scorer,
+                table,
+                every_steps=eval_every_steps,
+                allow_config_change=allow_config_change,
+            )
+            return
         train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
         if scorer is not None:
             evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
@@ -501,7 +495,8 @@ def _explained(run: RunDir, workers: strategies.Workers) -> Iterator[None]:
     except tf.errors.OpError as error:
         steps = run.checkpoints.steps()
         again = f"The same command then continues from step {steps[-1] if steps else 0}"
-        received = f"Received: {_reason(error)}"
+        message = _reason(error)
+        received = f"Received: {textwrap.shorten(message, 400)}"
         if workers.count > 1 and isinstance(error, _LOST):
             raise ConnectionError(
                 f"All {workers.count} workers must stay up. {received} See the logs of "
@@ -513,11 +508,9 @@ def _explained(run: RunDir, workers: strategies.Workers) -> Iterator[None]:
                 "options.accumulate = 2 or more, a smaller options.batch_size, or "
                 f'options.precision = "mixed_bfloat16". {again}.'
             ) from error
-        if isinstance(error, _UNREADABLE):
-            raise OSError(
-                f"The data must be readable. {received} Prepare the data set again. "
-                f"{again}."
-            ) from error
+        # What the train step's own mistakes raise is shown as it is.
+        if unreadable := re.search(r"Every image of .*?remove the image\.", message):
+            raise OSError(f"{unreadable[0]} {again}.") from error
         raise
 
 
@@ -528,4 +521,4 @@ def _reason(error: tf.errors.OpError) -> str:
         for line in error.message.splitlines()
         if not line.startswith((" ", "Graph execution error", "Detected at node"))
     ]
-    return textwrap.shorten(" ".join(lines), 400)
+    return " ".join(lines)

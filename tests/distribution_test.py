@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import objectives
 import pytest
 import tensorflow as tf
 from objectives import (
@@ -29,6 +30,7 @@ from objectives import (
 
 from ssgan_tf import datasets, local_cluster
 from ssgan_tf.draws import Share
+from ssgan_tf.ssgan import RotationTask
 
 
 def assert_same_changes(ours, expected):
@@ -50,6 +52,18 @@ class TestReplicasEqualOneDevice:
     def test_losses_and_gradients(self, two_replicas, objective):
         single, expected_logs, before = on_one_device(objective, 1, 1, **ONE_STEP)
         shared, logs = on_replicas(two_replicas, objective, 1, 1, **ONE_STEP)
+        assert_same_logs(logs, expected_logs)
+        assert_same_changes(changes(shared, before), changes(single, before))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("strategy", ["two_replicas", "four_replicas"])
+    def test_a_batch_of_64(self, strategy, request, monkeypatch):
+        monkeypatch.setattr(objectives, "BATCH", 64)
+        full = FOUR._replace(options=FOUR.options | {"tasks": [RotationTask(64)]})
+        single, expected_logs, before = on_one_device(full, 2, 2, **ONE_STEP)
+        strategy = request.getfixturevalue(strategy)
+        shared, logs = on_replicas(strategy, full, 2, 2, **ONE_STEP)
+        assert shared.step == 2
         assert_same_logs(logs, expected_logs)
         assert_same_changes(changes(shared, before), changes(single, before))
 

@@ -349,11 +349,15 @@ def train(plan, run, strategy=None) -> None:
 
 
 @pytest.mark.slow
-def test_four_steps_equal_one_and_three(tmp_path, monkeypatch, undo_determinism):
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_four_steps_equal_one_and_three(
+    replicas, tmp_path, monkeypatch, undo_determinism, request
+):
     """One step, SIGTERM, and a second start; one update of D per step."""
     plan = tiny.plan("run_config.deterministic = True")
     whole, parts = RunDir(tmp_path / "whole"), RunDir(tmp_path / "parts")
-    train(plan, whole)
+    strategy = None if replicas == 1 else request.getfixturevalue("two_replicas")
+    train(plan, whole, strategy)
     act = callbacks.Scalars.act
 
     def act_and_interrupt(self, step, logs):
@@ -363,11 +367,11 @@ def test_four_steps_equal_one_and_three(tmp_path, monkeypatch, undo_determinism)
 
     monkeypatch.setattr(callbacks.Scalars, "act", act_and_interrupt)
     with pytest.raises(SystemExit) as caught:
-        train(plan, parts)
+        train(plan, parts, strategy)
     assert caught.value.code == 128 + signal.SIGTERM
     assert parts.checkpoints.steps() == [0, 1] and not parts.train_done.exists()
     monkeypatch.undo()
-    train(plan, parts)
+    train(plan, parts, strategy)
     for step in (2, 4):
         assert_equal(checkpoint(whole, step), checkpoint(parts, step))
     assert len(parts.configs()) == 1

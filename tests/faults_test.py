@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -97,6 +98,52 @@ def test_on_nan(tmp_path, monkeypatch):
     run.checkpoints.restore(fresh, 6)
     assert fresh.rollbacks.numpy() == 2
     fresh.check_finite()
+
+
+# --------------------------------------------------------- what TensorFlow complains of
+
+
+@pytest.mark.parametrize(
+    ("error", "workers", "kind", "words"),
+    [
+        (tf.errors.UnavailableError, 2, ConnectionError, "All 2 workers .* Gone away"),
+        (tf.errors.AbortedError, 2, ConnectionError, "start all of them again"),
+        (tf.errors.UnavailableError, 1, tf.errors.UnavailableError, "Gone away"),
+        (tf.errors.ResourceExhaustedError, 1, MemoryError, "options.accumulate = 2"),
+        (tf.errors.InvalidArgumentError, 1, tf.errors.InvalidArgumentError, "Gone"),
+    ],
+)
+def test_what_there_is_to_do(error, workers, kind, words, tmp_path):
+    message = 'Detected at node x (of):\n  File "y"\n\nGone away'
+    processes = types.SimpleNamespace(count=workers)
+    with pytest.raises(kind, match=words) as caught:
+        with experiment._explained(RunDir(tmp_path), processes):
+            raise error(None, None, message)
+    if kind is not error:
+        assert "File" not in str(caught.value) and "from step 0" in str(caught.value)
+
+
+def test_an_image_that_is_lost_while_training(tmp_path, monkeypatch):
+    tiny.prepare(tmp_path / "data")
+    monkeypatch.setattr(experiment.datasets.loading, "MAX_DECODED_BYTES", 0)
+    (shard,) = (tmp_path / "data").rglob("*train.tfrecord*")
+    open_data = experiment._open_data
+
+    def open_and_lose(*args):
+        data = open_data(*args)
+        os.truncate(shard, shard.stat().st_size // 2)
+        return data
+
+    monkeypatch.setattr(experiment, "_open_data", open_and_lose)
+    plan, run = tiny.plan(), RunDir(tmp_path / "run")
+    gan = experiment.build(plan, strategies.get_strategy("one_device"))
+    words = f"Every image of the train split of digits32 .*{shard}.* from step 0"
+    with pytest.raises(OSError, match=words):
+        with experiment._explained(run, strategies.Workers(gan.distribute_strategy)):
+            experiment.train(
+                gan, plan, run, start_up=StartUp(), data_dir=tmp_path / "data"
+            )
+    assert run.checkpoints.steps() == [0]
 
 
 # ------------------------------------------------------------------ disks that are full

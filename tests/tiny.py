@@ -35,6 +35,6 @@ def flags(*bindings: str) -> list[str]:
     ]
 
 
-def prepare() -> None:
-    """Prepares the data set, for processes that have something else to fail of."""
-    datasets.load_split("digits32", "train")
+def prepare(data_dir=None) -> None:
+    """Prepares the data set, for those that have something else to fail of."""
+    datasets.load_split("digits32", "train", data_dir)
