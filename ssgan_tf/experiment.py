@@ -459,6 +459,12 @@ def train_and_evaluate(
             f"Received: {workers.count} workers. Start it without TF_CONFIG."
         )
     with _explained(run, workers):
+        # Before they wait for one another in what only some of them do.
+        workers.check_same(
+            f"--schedule={schedule} --jit_compile={jit_compile} "
+            f"--num_eval_averaging_runs={num_eval_averaging_runs} "
+            f"--eval_every_steps={eval_every_steps}\n{config.bindings()}"
+        )
         gan = build(experiment, strategy, jit_compile)
         start_up.done("networks")
         if not allow_config_change:

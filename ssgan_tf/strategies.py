@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import hashlib
 import json
 import os
 import signal
@@ -201,6 +202,21 @@ class Workers:
     def from_chief(self, values: list[int]) -> list[int]:
         """The chief's integers; of the others, only how many there are matters."""
         return self.add(values if self.is_chief else [0] * len(values)).tolist()
+
+    def check_same(self, text: str) -> None:
+        """Refuses to go on where the workers do not all have the same text.
+
+        Raises:
+            ValueError: they do not; by every worker.
+        """
+        # 48 bits: sums stay below 2**63.
+        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+        if self.add(digest) != self.count * digest:
+            raise ValueError(
+                "All workers must be started with the same flags and configuration. "
+                f"Received: on this one of {self.count}\n{text}\nand something else on "
+                "another. Start all of them with the same command."
+            )
 
     def wait(self) -> None:
         """Returns when all workers have come here."""

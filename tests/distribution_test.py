@@ -170,9 +170,9 @@ def workers(tmp_path_factory):
 class TestTwoWorkers:
     def test_they_agree(self, workers):
         for worker in workers:
-            sums, of_chief, (count, replicas) = worker["agreed"].tolist()
+            sums, of_chief, (count, replicas), refused = worker["agreed"].tolist()
             assert (sums, of_chief) == ([3, 20], [7, 8])
-            assert count == replicas == 2
+            assert count == replicas == 2 and refused == [-1, -1]
 
     def test_losses_and_gradients_equal_one_device(self, workers):
         single, expected_logs, before = on_one_device(FOUR, 1, 1, **ONE_STEP)

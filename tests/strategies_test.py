@@ -130,6 +130,7 @@ def test_one_process_agrees_with_itself(two_replicas):
         assert workers.is_chief and workers.count == 1
         np.testing.assert_array_equal(workers.add([3, 4]), [3, 4])
         assert workers.from_chief([5, -1]) == [5, -1]
+        workers.check_same("text")
         workers.wait()
 
 

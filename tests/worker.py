@@ -21,6 +21,11 @@ def main(path: str) -> None:
         workers.from_chief([7, 8] if workers.is_chief else [0, 0]),
         [workers.count, strategy.num_replicas_in_sync],
     ]
+    workers.check_same("the same")
+    try:
+        workers.check_same(f"another on {index}")
+    except ValueError:
+        agreed.append([-1, -1])
     with strategy.scope():
         gan = build(FOUR, **ONE_STEP)
     before = values(gan.generator), values(gan.discriminator)

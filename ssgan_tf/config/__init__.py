@@ -15,6 +15,7 @@ from ssgan_tf.config.checks import ConfigError
 from ssgan_tf.config.experiment import (
     Experiment,
     RunConfig,
+    bindings,
     experiment,
     operative_config,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "Experiment",
     "RunConfig",
+    "bindings",
     "config_dir",
     "experiment",
     "find_config",

@@ -268,6 +268,11 @@ def experiment() -> Experiment:
     return Experiment(name, label_fraction, standing_examples, opts, run)
 
 
+def bindings() -> str:
+    """What files and flags have bound, as gin text."""
+    return gin.config_str()
+
+
 def operative_config() -> str:
     """Every number and name in force, defaults included, as gin text.
 
