@@ -159,7 +159,7 @@ def main(argv):
         "tracebacks": tracebacks,
         "rounds_that_ended_by_themselves": sum(map(math.isfinite, outlived)),
         "rounds_that_hung": hung,
-        "longest_end_s": round(max(filter(math.isfinite, outlived)), 1),
+        "longest_end_s": round(max(filter(math.isfinite, outlived), default=0.0), 1),
         "tensors": len(theirs),
         "tensors_that_differ": sum(ours.get(k) != v for k, v in theirs.items()),
     }

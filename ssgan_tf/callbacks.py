@@ -62,6 +62,11 @@ class SaveCheckpoints(_EverySteps):
         self.workers = workers
         self.settings = settings
 
+    def on_train_begin(self, logs=None):
+        # One of step 0 that a run has gone back to stays as it was.
+        if self.model.step == 0 and not self.checkpoints.steps():
+            self.act(0, {})
+
     def act(self, step, logs):
         # All workers hold the same numbers, so that all or none of them go on.
         self.model.check_finite()
@@ -81,14 +86,16 @@ class SaveCheckpoints(_EverySteps):
 class SaveOnSignal(keras.callbacks.Callback):
     """Ends the process on SIGTERM or SIGINT, after the running steps and a checkpoint.
 
-    The exit code is 128 + the signal: 143 or 130. A second signal acts at once. A
-    signal to one of several workers ends all of them, after the same step.
+    The exit code is 128 + the signal: 143 or 130. A second signal ends it at once,
+    whatever it does. A signal to one of several workers ends all of them, after the
+    same step.
 
     Example:
 
         on_signal = SaveOnSignal(save, workers)
         with on_signal.listening():
             gan.fit(..., callbacks=[save, on_signal])
+            on_signal.end_if_asked()  # of a signal that came in the last moment
 
     Args:
         save: `SaveCheckpoints`. How to save.
@@ -110,27 +117,36 @@ class SaveOnSignal(keras.callbacks.Callback):
             return
         before = {number: signal.getsignal(number) for number in self._received}
 
-        def restore():
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
         def receive(number, frame):
             self._received[number] = True
-            restore()
+            # Python's handlers get no turn while TensorFlow computes.
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
 
         for number in before:
             signal.signal(number, receive)
         try:
             yield
         finally:
-            restore()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
+        self.end_if_asked()
+
+    def end_if_asked(self) -> None:
+        """Saves and ends the process if any worker has got a signal.
+
+        Raises:
+            SystemExit: one has.
+        """
         received = self.workers.add([*self._received.values()])
         if not received.any():
             return
         number = [*self._received][received.argmax()]
-        self.save.act(self.model.step, logs)
+        # A step that is due has just been saved.
+        self.save.on_train_end()
+        self.workers.wait()
         logging.info(
             "%s: step %d saved; the same command continues from there",
             number.name,

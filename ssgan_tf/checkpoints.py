@@ -18,6 +18,13 @@ from absl import logging
 
 from ssgan_tf.gan import GAN
 
+# What says nothing of the files themselves.
+_UNREACHABLE = (
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnavailableError,
+)
+
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint whose files are torn, altered or gone."""
@@ -51,7 +58,7 @@ class Checkpoints:
         try:
             self._write(gan, step)
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or error.message
+            reason = getattr(error, "message", None) or error
             steps = [each for each in self.steps() if each < step]
             latest = f"step {steps[-1]}" if steps else "none"
             raise OSError(
@@ -66,11 +73,13 @@ class Checkpoints:
 
     def _write(self, gan: GAN, step: int) -> None:
         partial = self.folder / f".ckpt-{step}.partial"
-        partial.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         _checkpoint_of(gan).write(str(partial / f"ckpt-{step}"))
-        # One of the same step, of before a rollback, is none from here on.
-        pathlib.Path(f"{self.prefix(step)}.index").unlink(missing_ok=True)
-        for path in sorted(partial.glob("ckpt-*")):  # "data" before "index"
+        for path in sorted(partial.glob("ckpt-*.*")):  # "data" before "index"
+            # On the disk before it has its name.
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
             path.replace(self.folder / path.name)
 
     def keep(self, num_latest: int, every: int | None) -> None:
@@ -99,10 +108,15 @@ class Checkpoints:
         # What a damaged file raises is up to TensorFlow.
         except (AssertionError, ValueError, LookupError, tf.errors.OpError) as error:
             reason = textwrap.shorten(str(error), 200)
+            if isinstance(error, _UNREACHABLE):
+                raise OSError(
+                    f"A checkpoint must be readable. Received: checkpoint={prefix}, "
+                    f"which fails with: {reason} See to its disk and its permissions."
+                ) from error
             if not _is_whole(prefix):
                 raise DamagedCheckpoint(
                     f"A checkpoint must be whole. Received: checkpoint={prefix}, which "
-                    f"is damaged: {reason} Delete its files."
+                    f"is damaged: {reason}"
                 ) from error
             raise ValueError(
                 "A checkpoint must fit the configuration. Received: "
@@ -113,7 +127,8 @@ class Checkpoints:
     def restore_latest(self, gan: GAN) -> int | None:
         """Gives a GAN the state of the latest whole checkpoint.
 
-        Damaged ones are skipped, and the log says so.
+        Damaged ones are skipped and put aside, as `damaged-ckpt-<step>.*`, and the log
+        says so. Nobody else may be writing here.
 
         Returns:
             Its step; None where there are no checkpoints.
@@ -123,12 +138,17 @@ class Checkpoints:
             ValueError: the latest whole one belongs to another GAN.
         """
         steps = self.steps()
+        damaged = []
         for step in reversed(steps):
             try:
                 self.restore(gan, step)
             except DamagedCheckpoint as error:
                 logging.warning("skipped: %s", error)
+                damaged.append(step)
             else:
+                # What comes after this step belongs to the run that is gone on with.
+                for each in damaged:
+                    self._put_aside(each)
                 return step
         if steps:
             raise DamagedCheckpoint(
@@ -137,6 +157,12 @@ class Checkpoints:
                 "one from a backup, or delete the folder to train from the start."
             )
         return None
+
+    def _put_aside(self, step: int) -> None:
+        index = pathlib.Path(f"{self.prefix(step)}.index")
+        for path in (index, *self._data_of(step)):
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(path.with_name(f"damaged-{path.name}"))
 
     def _sweep(self) -> None:
         """Removes what a write that failed or was killed has left behind.

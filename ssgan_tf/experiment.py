@@ -212,6 +212,7 @@ def _fit(gan, experiment, run, workers, data, start_up) -> None:
                 # What the checkpoint holds is the same whenever it is restored.
                 gan.rollbacks.assign(gan.rollbacks.numpy() + tries)
                 logging.warning("%s Back to step %d.", error, step)
+        on_signal.end_if_asked()
 
 
 def _stream(gan, experiment, images, labels):
@@ -498,6 +499,14 @@ def _explained(run: RunDir, workers: strategies.Workers) -> Iterator[None]:
     """Says of what TensorFlow raises in the middle of a run what there is to do."""
     try:
         yield
+    except TypeError as error:
+        # Keras makes what a layer raises anew, and cannot with these.
+        if workers.count > 1 and "UnavailableError.__init__" in str(error):
+            raise ConnectionError(
+                f"All {workers.count} workers must stay up. Received: another one was "
+                "gone while the networks were built. Start all of them again."
+            ) from error
+        raise
     except tf.errors.OpError as error:
         steps = run.checkpoints.steps()
         again = f"The same command then continues from step {steps[-1] if steps else 0}"
@@ -507,6 +516,11 @@ def _explained(run: RunDir, workers: strategies.Workers) -> Iterator[None]:
             raise ConnectionError(
                 f"All {workers.count} workers must stay up. {received} See the logs of "
                 f"the others, and start all of them again. {again}."
+            ) from error
+        if isinstance(error, tf.errors.PermissionDeniedError) or "No space" in message:
+            raise OSError(
+                f"`--model_dir` must be writable. {received} Free some space, or make "
+                f"the folder writable. {again}."
             ) from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
             raise MemoryError(

@@ -21,6 +21,7 @@ how z is distributed and how many classes there are; and the size and SHA-256 of
 file, itself included, so that a damaged module is never taken for a whole one.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -135,7 +136,7 @@ def export(
             "keras": keras.__version__,
         },
     }
-    with files.replacing(path) as partial:
+    with files.replacing(path) as partial, _os_errors():
         tf.saved_model.save(
             module,
             str(partial),
@@ -151,6 +152,15 @@ def export(
         }
         facts["sha256"] = _seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """Gives TensorFlow's errors of writing Python's kind."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _check_networks(

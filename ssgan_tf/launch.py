@@ -19,6 +19,7 @@ from absl import app, flags
 from ssgan_tf import cli, local_cluster
 
 _PATIENCE = 60.0
+_TOLD = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 2, "How many processes.", lower_bound=1
 )
@@ -50,13 +51,16 @@ def launch(command: Sequence[str], num_workers: int) -> int:
             worker.send_signal(number)
 
     codes: list[int] = []
+    failed = threading.Event()
 
     def follow(index, worker):
         for line in worker.stdout:
             print(f"[{index}] {line}", end="", flush=True)
         code = worker.wait()
         codes.append(code if code >= 0 else 128 - code)
-        if code and len(codes) == 1:
+        # Who was told to end has its time to save.
+        if code not in (0, *_TOLD) and not failed.is_set():
+            failed.set()
             impatient.start()
 
     def kill():

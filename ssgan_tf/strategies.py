@@ -136,14 +136,15 @@ def _cluster() -> dict[str, list[str]]:
         cluster, task = config["cluster"], config["task"]
         roles, index = set(cluster), task["index"]
         addresses = cluster[task["type"]]
+        named = sum(cluster.values(), [])
         good = (
             roles <= set(_ROLES)
             and all(isinstance(each, list) and each for each in cluster.values())
             and all(
-                isinstance(address, str) and address.rpartition(":")[2].isdigit()
-                for each in cluster.values()
-                for address in each
+                isinstance(address, str) and _is_port(address.rpartition(":")[2])
+                for address in named
             )
+            and len(set(named)) == len(named)
             and len(cluster.get("chief", [0])) == 1
             and type(index) is int
             and 0 <= index < len(addresses)
@@ -161,6 +162,10 @@ def _cluster() -> dict[str, list[str]]:
             "--schedule=continuous_eval."
         )
     return cluster
+
+
+def _is_port(text: str) -> bool:
+    return text.isdigit() and 0 < int(text) < 2**16
 
 
 class Workers:
@@ -241,8 +246,6 @@ def jit_compiles(
             setting.
     """
     replicas = strategy.num_replicas_in_sync
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return False
     if setting == "auto":
         device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
         return replicas == accumulate == 1 and device.device_type == "GPU"

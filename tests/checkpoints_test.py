@@ -160,10 +160,17 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, monkeypatch, pair):
     for owner, twin in zip(networks_of(gan), networks_of(other), strict=True):
         for variable, copy in zip(owner.variables, twin.variables, strict=True):
             np.testing.assert_array_equal(variable, copy)
+    # What was damaged does not count any more, but is not lost.
+    assert found.steps() == [3]
+    assert all(
+        name.startswith(("ckpt-3.", "damaged-ckpt-5.")) for name in names(tmp_path)
+    )
     # With no other left the run must not begin anew by itself.
-    found.keep(1, None)
-    with pytest.raises(DamagedCheckpoint, match=r"steps \[5\] are all damaged"):
+    (data,) = tmp_path.glob("ckpt-3.data*")
+    DAMAGES[damage](data, tmp_path / "ckpt-3.index")
+    with pytest.raises(DamagedCheckpoint, match=r"steps \[3\] are all damaged"):
         found.restore_latest(other)
+    assert found.steps() == [3]
     # The step that was torn is written again when training comes there.
     assert save(gan, tmp_path, 5).restore_latest(other) == 5
 
@@ -217,6 +224,28 @@ def test_one_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch, pai
     with pytest.raises(OSError, match=r"must be writable.*\(none\)"):
         save(gan, tmp_path / "file" / "checkpoints", 1)
     assert found.restore_latest(gan) == 5
+
+
+def test_what_a_killed_write_left_is_no_hindrance(tmp_path, pair):
+    gan, _ = pair
+    left = tmp_path / ".ckpt-3.partial" / "ckpt-3_temp"
+    left.mkdir(parents=True)
+    (left / "part-0").touch()
+    save(gan, tmp_path, 3)
+    assert names(tmp_path) == {"ckpt-3.data-00000-of-00001", "ckpt-3.index"}
+
+
+def test_what_cannot_be_reached_is_not_taken_for_damaged(tmp_path, monkeypatch, pair):
+    gan, _ = pair
+    found = save(gan, tmp_path, 3, 5)
+
+    def refuse(*args):
+        raise tf.errors.PermissionDeniedError(None, None, "Permission denied")
+
+    monkeypatch.setattr(tf.train.Checkpoint, "read", refuse)
+    with pytest.raises(OSError, match="must be readable.*ckpt-5.*Permission denied"):
+        found.restore_latest(gan)
+    assert found.steps() == [3, 5]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def main(path: str) -> None:
     index = strategy.cluster_resolver.task_id
     agreed = [
         workers.add([index + 1, 10]).tolist(),
-        workers.from_chief([7, 8] if workers.is_chief else [0, 0]),
+        workers.from_chief([7 + 10 * index, 8 + index]),
         [workers.count, strategy.num_replicas_in_sync],
     ]
     workers.check_same("the same")
