@@ -257,18 +257,29 @@ def test_what_cannot_be_reached_is_not_taken_for_damaged(tmp_path, monkeypatch, 
         (20, None, list(range(11))),
     ],
 )
-def test_the_latest_and_multiples_are_kept(tmp_path, num_latest, every, kept):
+def test_the_latest_and_multiples_are_kept(
+    tmp_path, num_latest, every, kept, monkeypatch
+):
     for step in range(11):
         for ending in ("index", "data-00000-of-00002", "data-00001-of-00002"):
             (tmp_path / f"ckpt-{step}.{ending}").touch()
     found = Checkpoints(tmp_path)
+    unlink, deleted = pathlib.Path.unlink, []
+
+    def record(path, **options):
+        deleted.append(path.suffix)
+        unlink(path, **options)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", record)
     found.keep(num_latest, every)
     assert found.steps() == kept
     assert len(names(tmp_path)) == 3 * len(kept)
+    # The index first: a process that is killed then leaves no half of a checkpoint.
+    assert deleted[::3] == (11 - len(kept)) * [".index"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("part", ["generator", "average", "d_optimizer"])
+@pytest.mark.parametrize("part", ["generator", "average", "g_optimizer", "d_optimizer"])
 def test_numbers_that_are_not_finite_are_refused(part, value, pair):
     gan, _ = pair
     gan.g_optimizer.iterations.assign(7)

@@ -28,11 +28,12 @@ class Poisoned:
     """The loss of a GAN that goes wrong at one step, until it has fled."""
 
     def __init__(self, gan, step):
-        self.gan, self.loss, self.step = gan, gan.adversarial_loss, step
+        self.gan, self.loss = gan, gan.adversarial_loss
+        self.step = tf.Variable(step, dtype=tf.int64)
         self.until = tf.Variable(99, dtype=tf.int64)
 
     def d_loss(self, real_logits, fake_logits):
-        step = tf.convert_to_tensor(self.gan.g_optimizer.iterations) + 1
+        step = tf.cast(self.gan.g_optimizer.iterations.value + 1, tf.int64)
         bad = (step == self.step) & (self.gan.rollbacks.value < self.until)
         poison = tf.where(bad, np.nan, 0.0)
         return self.loss.d_loss(real_logits, fake_logits) + poison
@@ -98,6 +99,13 @@ def test_on_nan(tmp_path, monkeypatch):
     run.checkpoints.restore(fresh, 6)
     assert fresh.rollbacks.numpy() == 2
     fresh.check_finite()
+    # And another rollback flees from there.
+    poison.step.assign(8)
+    poison.until.assign(4)
+    steps = "options.training_steps = 10"
+    train("rollback")
+    assert streams[8:] == [(2, 6), (3, 6), (4, 6)]
+    assert gan.rollbacks.numpy() == 4
 
 
 # --------------------------------------------------------- what TensorFlow complains of

@@ -1165,6 +1165,13 @@ def test_a_number_that_is_none_ends_training(value):
         gan.train_function(iterator)
 
 
+def test_after_a_rollback_the_noise_is_another():
+    gan = tiny_gan()
+    before = gan._draw_latents(BATCH, 0, Share(0, 1))
+    gan.rollbacks.assign(1)
+    assert np.all(gan._draw_latents(BATCH, 0, Share(0, 1)) != before)
+
+
 def test_fit_as_in_the_example():
     gan = GAN(tiny_generator(), tiny_discriminator(), latents=Latents(LATENT_DIM))
     gan.compile(

@@ -135,6 +135,9 @@ def test_one_process_agrees_with_itself(two_replicas):
         assert workers.from_chief([5, -1]) == [5, -1]
         workers.check_same("text")
         workers.wait()
+        # Two replicas of one worker are not two workers.
+        summed = workers._add(tf.constant([3, 4], tf.int64))
+        np.testing.assert_array_equal(summed, [3, 4])
 
 
 GIVE_UP = """
