@@ -124,6 +124,18 @@ class Checkpoints:
                 "configuration that it was written under."
             ) from error
 
+    def check_whole(self, step: int) -> None:
+        """Refuses a step whose files do not fit their checksums.
+
+        Raises:
+            DamagedCheckpoint: they are torn, altered or gone.
+        """
+        if not _is_whole(self.prefix(step)):
+            raise DamagedCheckpoint(
+                "A checkpoint must be whole. Received: "
+                f"checkpoint={self.prefix(step)}, which is damaged."
+            )
+
     def restore_latest(self, gan: GAN) -> int | None:
         """Gives a GAN the state of the latest whole checkpoint.
 

@@ -285,6 +285,8 @@ def export_checkpoint(
 
 def _export(experiment, run: RunDir, step: int, path: pathlib.Path) -> None:
     exporting.check_target(path)
+    # Networks cost more than a look.
+    run.checkpoints.check_whole(step)
     # Whoever loads a module wants its numbers, not the speed of the training.
     gan = experiment.build_gan(precision="float32")
     run.checkpoints.restore(gan, step)

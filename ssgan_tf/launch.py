@@ -3,9 +3,10 @@
     ssgan launch --num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run
 
 Everything behind `--` is the command that each of them runs, with its own `TF_CONFIG`,
-on the CPU. SIGTERM and SIGINT go to all of them. The exit code is that of the first
-worker that failed, 0 if none did. The others end by themselves when one does, but for
-those that are still waiting for it to join: they are killed after a minute.
+on the CPU. SIGTERM and SIGINT go to all of them, and SIGHUP as SIGTERM. The exit code
+is that of the first worker that failed, 0 if none did. The others end by themselves
+when one does, but for those that are still waiting for it to join: they are killed
+after a minute.
 """
 
 import signal
@@ -47,8 +48,10 @@ def launch(command: Sequence[str], num_workers: int) -> int:
     ]
 
     def forward(number, frame):
+        # A terminal that is closed ends them too, after a checkpoint.
+        asked = signal.SIGTERM if number == signal.SIGHUP else number
         for worker in workers:
-            worker.send_signal(number)
+            worker.send_signal(asked)
 
     codes: list[int] = []
     failed = threading.Event()
@@ -70,7 +73,7 @@ def launch(command: Sequence[str], num_workers: int) -> int:
     impatient = threading.Timer(_PATIENCE, kill)
     impatient.daemon = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, forward)
     threads = [
         threading.Thread(target=follow, args=numbered)

@@ -852,6 +852,7 @@ print((peak() - before) / (COUNT * SIZE * SIZE * 3))
 """
 
 
+@pytest.mark.slow
 def test_stored_images_are_never_in_memory_at_once(tmp_path):
     # The peak of a process of its own, which has read each image once.
     done = subprocess.run(

@@ -43,10 +43,10 @@ class TestReplicasEqualOneDevice:
     @pytest.mark.parametrize(
         "objective",
         [
-            # `test_several_steps` has these two.
+            # `test_several_steps` has the first two.
             pytest.param(PLAIN, marks=pytest.mark.slow, id="plain"),
             pytest.param(FEW_LABELS, marks=pytest.mark.slow, id="few labels"),
-            pytest.param(MINIMAX, id="minimax"),
+            pytest.param(MINIMAX, marks=pytest.mark.slow, id="minimax"),
         ],
     )
     def test_losses_and_gradients(self, two_replicas, objective):

@@ -258,9 +258,10 @@ def test_two_workers_live_and_die_together(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_launcher_hands_on_signals(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_launcher_hands_on_signals(number, tmp_path):
     two = Launched(tmp_path, "options.training_steps = 4000")
     two.wait_for("first steps after")
-    two.process.send_signal(signal.SIGTERM)
+    two.process.send_signal(number)
     assert two.end() == 143
     assert two.said().count("SIGTERM: step ") == 2

@@ -1,9 +1,6 @@
 """All replicas share the rows of a batch, and nobody can tell from the results."""
 
-import json
-import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -12,7 +9,7 @@ import oracles
 import pytest
 import tensorflow as tf
 
-from ssgan_tf import exporting, layers
+from ssgan_tf import exporting, layers, local_cluster
 from ssgan_tf.evaluation import features
 from ssgan_tf.latents import Latents
 from ssgan_tf.replicas import on_all_replicas
@@ -197,31 +194,22 @@ def results(path, folder, strategy=None) -> dict[str, np.ndarray]:
     return found
 
 
-def free_ports(num):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(num)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.slow
 def test_two_workers_both_get_everything(path, tmp_path, monkeypatch):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     folders = [tmp_path / str(index) for index in range(2)]
     workers = []
     try:
-        for index, folder in enumerate(folders):
+        for folder, environment in zip(
+            folders, local_cluster.environments(2), strict=True
+        ):
             folder.mkdir()
-            task = {"type": "worker", "index": index}
-            cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
             with (folder / "log").open("w") as log:
                 command = [sys.executable, "-c", WORKER, str(path), str(folder)]
                 workers.append(
                     subprocess.Popen(
                         command,
                         cwd=ROOT,
-                        env={**os.environ, "TF_CONFIG": cluster},
+                        env=environment,
                         stdout=log,
                         stderr=subprocess.STDOUT,
                     )
