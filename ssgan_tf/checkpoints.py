@@ -91,9 +91,8 @@ class Checkpoints:
         """
         for step in self.steps()[:-num_latest]:
             if every is None or step % every:
-                # The index first: without it the rest is no checkpoint.
-                for path in [f"{self.prefix(step)}.index", *self._data_of(step)]:
-                    pathlib.Path(path).unlink(missing_ok=True)
+                for path in self._files_of(step):
+                    path.unlink(missing_ok=True)
 
     def restore(self, gan: GAN, step: int) -> None:
         """Gives a GAN the state of a step.
@@ -113,11 +112,7 @@ class Checkpoints:
                     f"A checkpoint must be readable. Received: checkpoint={prefix}, "
                     f"which fails with: {reason} See to its disk and its permissions."
                 ) from error
-            if not _is_whole(prefix):
-                raise DamagedCheckpoint(
-                    f"A checkpoint must be whole. Received: checkpoint={prefix}, which "
-                    f"is damaged: {reason}"
-                ) from error
+            self.check_whole(step)
             raise ValueError(
                 "A checkpoint must fit the configuration. Received: "
                 f"checkpoint={prefix}, which does not: {reason} Go back to the "
@@ -130,11 +125,17 @@ class Checkpoints:
         Raises:
             DamagedCheckpoint: they are torn, altered or gone.
         """
-        if not _is_whole(self.prefix(step)):
+        prefix = self.prefix(step)
+        try:
+            reader = tf.train.load_checkpoint(prefix)
+            for name in reader.get_variable_to_shape_map():
+                # TensorFlow compares the checksums.
+                reader.get_tensor(name)
+        except (ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
             raise DamagedCheckpoint(
-                "A checkpoint must be whole. Received: "
-                f"checkpoint={self.prefix(step)}, which is damaged."
-            )
+                f"A checkpoint must be whole. Received: checkpoint={prefix}, which is "
+                f"damaged: {textwrap.shorten(str(error), 200)}"
+            ) from error
 
     def restore_latest(self, gan: GAN) -> int | None:
         """Gives a GAN the state of the latest whole checkpoint.
@@ -171,8 +172,7 @@ class Checkpoints:
         return None
 
     def _put_aside(self, step: int) -> None:
-        index = pathlib.Path(f"{self.prefix(step)}.index")
-        for path in (index, *self._data_of(step)):
+        for path in self._files_of(step):
             with contextlib.suppress(FileNotFoundError):
                 path.replace(path.with_name(f"damaged-{path.name}"))
 
@@ -187,27 +187,18 @@ class Checkpoints:
             whole = set(self.steps())
             data = list(self.folder.glob("ckpt-*.data-*"))
             for step in set(_numbers(data, r"ckpt-(\d+)\.data-.*")) - whole:
-                for path in self._data_of(step):
-                    path.unlink()
+                for path in self._files_of(step):
+                    path.unlink(missing_ok=True)
 
-    def _data_of(self, step: int) -> list[pathlib.Path]:
-        return list(self.folder.glob(f"ckpt-{step}.data-*"))
+    def _files_of(self, step: int) -> list[pathlib.Path]:
+        """The index first: without it the rest is no checkpoint."""
+        index = pathlib.Path(f"{self.prefix(step)}.index")
+        return [index, *self.folder.glob(f"ckpt-{step}.data-*")]
 
 
 def _numbers(paths, pattern: str) -> list[int]:
     matches = (re.fullmatch(pattern, path.name) for path in paths)
     return sorted({int(match[1]) for match in matches if match})
-
-
-def _is_whole(prefix: str) -> bool:
-    """Reads everything: TensorFlow compares the checksums."""
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-    except (ValueError, LookupError, RuntimeError, tf.errors.OpError):
-        return False
-    return True
 
 
 def _checkpoint_of(gan: GAN) -> tf.train.Checkpoint:

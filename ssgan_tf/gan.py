@@ -640,18 +640,17 @@ class GAN(keras.Model):
             for variable in owner.variables
             if "float" in variable.dtype
         ]
-        finite = _are_finite([variable.value for variable in variables])
-        bad = [v.path for v, good in zip(variables, finite, strict=True) if not good]
+        bad = [
+            variable.path
+            for variable in variables
+            if not tf.reduce_all(tf.math.is_finite(variable.value))
+        ]
         if bad:
             raise Diverged(
                 f"Weights must be finite. Received: {len(bad)} of {len(variables)} "
                 f"variables with NaN or infinity, such as {bad[0]}, at step "
                 f"{self.step}. {_CURE}"
             )
-
-
-def _are_finite(variables: list[tf.Variable]) -> list[bool]:
-    return [bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in variables]
 
 
 def _mean(logs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:

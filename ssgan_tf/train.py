@@ -42,7 +42,7 @@ _JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
     "auto",
     ["auto", "true", "false"],
-    "Whether XLA compiles the train step. auto: on one GPU or TPU; not on CPUs, whose "
+    "Whether XLA compiles the train step. auto: on one GPU; not on CPUs, whose "
     "own convolutions are faster, nor on several replicas or for accumulated batches.",
 )
 _SCORE_FILENAME = flags.DEFINE_string(
