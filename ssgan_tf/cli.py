@@ -34,6 +34,8 @@ def run(main) -> None:
         signal.signal(signal.SIGTERM, terminate)
         logging.use_absl_handler()
         if not flags.FLAGS["verbosity"].present:
+            # Python's half of TensorFlow has a handler of its own.
+            standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
             logging.get_absl_handler().python_handler.addFilter(_is_ours_or_error)
         try:
             return main(argv)

@@ -39,7 +39,7 @@ def deal(
     share: Share,
     *,
     seed: int | tf.Tensor,
-    stream: int,
+    stream: int | tf.Tensor,
     draw: tf.Tensor
 ) -> tf.Tensor:
     """A share's rows of what `sample(all rows, seed)` draws.

@@ -1,6 +1,7 @@
 """A whole experiment, top to bottom: train, export, score."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 from absl import logging
 
@@ -223,16 +225,17 @@ def _stream(gan, experiment, images, labels):
     elements ahead of that on the host.
     """
     options, step = experiment.options, gan.step
-    seed = experiment.run.seed + int(gan.rollbacks.numpy())
+    rollbacks = int(gan.rollbacks.numpy())
 
     def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
         return datasets.training_dataset(
             images,
             labels,
             batch_size=options.batch_size,
-            seed=seed,
+            seed=experiment.run.seed,
             d_steps=options.disc_iters,
             start_step=step,
+            rollbacks=rollbacks,
             input_context=input_context,
         )
 
@@ -370,13 +373,19 @@ def _wants_score(experiment, run: RunDir, scorer, table: ScoreTable, step: int) 
         if step not in run.checkpoints.steps():
             logging.warning("step %d was deleted by the training before scoring", step)
         elif isinstance(error, DamagedCheckpoint):
-            logging.warning("step %d is not scored: %s", step, error)
+            _warn_once(f"step {step} is not scored: {error}")
         else:
             raise
         return False
     metadata = exporting.read_metadata(path)
     protocol = scorer.protocol(metadata)
     return not table.has(step, protocol, metadata["weights_sha256"])
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    # Who polls would say it again and again.
+    logging.warning("%s", message)
 
 
 def evaluate_continuously(
@@ -423,7 +432,7 @@ def train_and_evaluate(
     eval_every_steps: int,
     score_filename: str,
     allow_config_change: bool,
-) -> None:
+) -> bool:
     """Runs a schedule.
 
     Args:
@@ -442,6 +451,9 @@ def train_and_evaluate(
         score_filename: name of the table in the run directory.
         allow_config_change: continue a run that was started with another
             configuration.
+
+    Returns:
+        Whether this is the worker that has written.
 
     Raises:
         ValueError: something cannot be used; nothing has been written.
@@ -466,7 +478,8 @@ def train_and_evaluate(
         workers.check_same(
             f"--schedule={schedule} --jit_compile={jit_compile} "
             f"--num_eval_averaging_runs={num_eval_averaging_runs} "
-            f"--eval_every_steps={eval_every_steps}\n{config.bindings()}"
+            f"--eval_every_steps={eval_every_steps}, under TensorFlow {tf.__version__} "
+            f"and Keras {keras.__version__}\n{config.bindings()}"
         )
         gan = build(experiment, strategy, jit_compile)
         start_up.done("networks")
@@ -481,6 +494,8 @@ def train_and_evaluate(
                 inception_path=inception_path,
                 strategy=strategy,
             )
+            # Each extracts the features of its part of the images.
+            workers.check_same(f"feature network {scorer.extractor.fingerprint}")
         if schedule == "continuous_eval":
             evaluate_continuously(
                 experiment,
@@ -490,10 +505,11 @@ def train_and_evaluate(
                 every_steps=eval_every_steps,
                 allow_config_change=allow_config_change,
             )
-            return
+            return True
         train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
         if scorer is not None:
             evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
+        return workers.is_chief
 
 
 @contextlib.contextmanager

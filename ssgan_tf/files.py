@@ -7,6 +7,7 @@ import pathlib
 import platform
 import shutil
 from collections.abc import Iterator
+from typing import TextIO
 
 from absl import logging
 
@@ -38,13 +39,17 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         partial.replace(path)
         _remove(former)
     except OSError as error:
-        raise OSError(
-            f"An output must be writable. Received: path={path}, which fails with: "
-            f"{error.strerror or error}. Name another place, or make this one writable."
-        ) from error
+        raise _not_writable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             _remove(partial)
+
+
+def _not_writable(path: pathlib.Path, error: OSError) -> OSError:
+    return OSError(
+        f"An output must be writable. Received: path={path}, which fails with: "
+        f"{error.strerror or error}. Name another place, or make this one writable."
+    )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -58,10 +63,12 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Keeps other processes that ask for the same lock waiting, for a block.
 
     The folder is made. The lock ends with the process, however that ends.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    path = pathlib.Path(folder) / ".lock"
+    with _opened(path, "w") as file:
         # Some network file systems have no locks; there it is as without one.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -76,8 +83,12 @@ def claimed(path: str | os.PathLike) -> Iterator[str | None]:
 
     Yields:
         None if the claim holds; else who has it, as "process <number> on <host>".
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
     """
-    with open(path, "a+") as file:
+    path = pathlib.Path(path)
+    with _opened(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -91,10 +102,21 @@ def claimed(path: str | os.PathLike) -> Iterator[str | None]:
                 path,
                 error.strerror,
             )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+        except OSError as error:
+            raise _not_writable(path, error) from error
         yield None
+
+
+def _opened(path: pathlib.Path, mode: str) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open(mode)
+    except OSError as error:
+        raise _not_writable(path, error) from error
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from ssgan_tf.augmentation import Augmentation
 from ssgan_tf.draws import Share, deal, uniform
 from ssgan_tf.latents import (
     AUGMENTATION_STREAM,
+    NUM_STREAMS,
     PENALTY_STREAM,
     TRAINING_LABELS_STREAM,
     TRAINING_STREAM,
@@ -83,8 +84,8 @@ class GAN(keras.Model):
         discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and what
             the tasks need; called with images and labels if G is conditional.
         latents: `Latents`. Distribution of z.
-        seed: int. Of the noise. `rollbacks`, a variable, is added to it: a run that
-            goes back to a checkpoint would otherwise meet what it fled from.
+        seed: int. Of the noise, together with `rollbacks`, a variable: a run that goes
+            back to a checkpoint would otherwise meet what it fled from.
         average: None, or a second generator that follows the moving average of the
             first one's weights.
 
@@ -394,8 +395,9 @@ class GAN(keras.Model):
     def _deal(
         self, sample: Callable, rows: int, share: Share, stream: int, draw: tf.Tensor
     ):
-        seed = self.seed + tf.convert_to_tensor(self.rollbacks.value)
-        return deal(sample, rows, share, seed=seed, stream=stream, draw=draw)
+        # Not another seed: that would be the noise of another run.
+        stream += NUM_STREAMS * tf.convert_to_tensor(self.rollbacks.value)
+        return deal(sample, rows, share, seed=self.seed, stream=stream, draw=draw)
 
     def _draw_latents(self, rows: int, d_step: int, share: Share) -> tf.Tensor:
         draw = self._d_update(d_step)

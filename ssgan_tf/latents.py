@@ -17,6 +17,7 @@ DISTRIBUTIONS = ("uniform", "normal")
     AUGMENTATION_STREAM,
     STANDING_STREAM,
 ) = range(7)
+NUM_STREAMS = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +100,13 @@ def _random_bits(shape: tuple[int, ...], seed) -> tf.Tensor:
     )
 
 
-def fold(seed: int | tf.Tensor, stream: int, draw: tf.Tensor) -> tf.Tensor:
+def fold(seed: int | tf.Tensor, stream: int | tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
     """The seed of one draw.
 
     Args:
         seed: int, or an int64 scalar. Of the run.
-        stream: int. What the numbers are for; one of the streams above.
+        stream: int, or an int64 scalar. What the numbers are for; one of the streams
+            above, or one of those beyond.
         draw: int64 scalar. How often such numbers have been drawn before.
 
     Returns:

@@ -79,9 +79,8 @@ class RunDir:
         The claim ends with the process, however that ends.
 
         Raises:
-            OSError: another process trains here.
+            OSError: another process trains here, or the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         with files.claimed(self.path / ".training") as others:
             if others is not None:
                 raise OSError(

@@ -102,7 +102,7 @@ def main(argv):
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
-    experiment.train_and_evaluate(
+    is_chief = experiment.train_and_evaluate(
         plan,
         run,
         start_up=start_up,
@@ -117,7 +117,7 @@ def main(argv):
         score_filename=_SCORE_FILENAME.value,
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,
     )
-    if _SCHEDULE.value != "train":
+    if is_chief and _SCHEDULE.value != "train":
         print(scoring.summary(run, _SCORE_FILENAME.value))
 
 

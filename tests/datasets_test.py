@@ -348,8 +348,10 @@ def test_losing_the_race_to_prepare_is_no_error(tmp_path, monkeypatch):
 
 
 @functools.cache
-def _order(num_images, seed, epoch):
-    return datasets.epoch_order(num_images, seed=seed, epoch=epoch).numpy()
+def _order(num_images, seed, epoch, rollbacks=0):
+    return datasets.epoch_order(
+        num_images, seed=seed, epoch=epoch, rollbacks=rollbacks
+    ).numpy()
 
 
 def test_epoch_order_is_a_permutation():
@@ -358,8 +360,8 @@ def test_epoch_order_is_a_permutation():
         np.testing.assert_array_equal(np.sort(order), np.arange(num_images))
 
 
-def test_epoch_order_depends_on_every_bit_of_seed_and_epoch():
-    pairs = [
+def test_epoch_order_depends_on_every_bit_of_its_key():
+    keys = [
         (0, 0),
         (0, 1),
         (1, 0),
@@ -368,9 +370,13 @@ def test_epoch_order_depends_on_every_bit_of_seed_and_epoch():
         (2**31, 0),
         (2**40, 0),
         (0, 2**40),
+        (2**63 - 1, 0),
+        (0, 0, 1),
+        (0, 0, 2),
+        (2**63 - 1, 0, 1),
     ]
-    orders = {tuple(_order(50, seed, epoch)) for seed, epoch in pairs}
-    assert len(orders) == len(pairs)
+    orders = {tuple(_order(50, *key)) for key in keys}
+    assert len(orders) == len(keys)
 
 
 def test_epoch_order_has_not_changed():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from absl import logging
 from tensorflow.python.framework import config as tf_config
 
 from ssgan_tf import (
@@ -449,6 +450,28 @@ def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkey
     experiment.evaluate(plan, run, scorer, table, every_steps=0)
     assert scorer.scored == [2]
     assert not run.module(0).exists()
+
+
+def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
+    plan, run = tiny.plan(), RunDir(tmp_path)
+    gan = plan.build_gan()
+    for step in (0, 2):
+        gan.g_optimizer.iterations.assign(step)
+        run.checkpoints.save(gan)
+    index = tmp_path / "checkpoints" / "ckpt-0.index"
+    index.write_bytes(index.read_bytes()[:-8])
+    said = []
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *args: said.append(text % args)
+    )
+    polls = [lambda: None, run.train_done.touch]
+    monkeypatch.setattr(experiment.time, "sleep", lambda seconds: polls.pop(0)())
+    scorer, table = FakeScorer(), scoring.ScoreTable(tmp_path / "scores.csv")
+    experiment.evaluate_continuously(
+        plan, run, scorer, table, every_steps=0, allow_config_change=True
+    )
+    assert polls == [] and scorer.scored == [2]
+    assert len(said) == 1 and said[0].startswith("step 0 is not scored: ")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What happens to machines and numbers in the middle of a run."""
 
+import json
 import os
 import pathlib
 import resource
@@ -16,7 +17,7 @@ import tiny
 from absl import logging
 from objectives import BATCH, PLAIN, build
 
-from ssgan_tf import experiment, strategies
+from ssgan_tf import experiment, scoring, strategies
 from ssgan_tf.gan import Diverged
 from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
@@ -68,7 +69,7 @@ def test_on_nan(tmp_path, monkeypatch):
     training_dataset = experiment.datasets.training_dataset
 
     def record(*args, **options):
-        streams.append((options["seed"], options["start_step"]))
+        streams.append((options["rollbacks"], options["start_step"]))
         return training_dataset(*args, **options)
 
     monkeypatch.setattr(experiment.datasets, "training_dataset", record)
@@ -187,14 +188,17 @@ def test_what_cannot_be_written_is_said(tmp_path):
 class Launched:
     """Two workers that train in a folder, with their output."""
 
-    def __init__(self, folder, *bindings: str):
+    def __init__(self, folder, *bindings: str, schedule: str = "train"):
         self.log = folder / "log.txt"
         self.seen = len(self.text())
         command = [sys.executable, "-m", "ssgan_tf.launch", "--num_workers=2", "--"]
         flags = tiny.flags("run_config.deterministic = True", *bindings)
         with self.log.open("a") as file:
             self.process = subprocess.Popen(
-                [*command, "train", *flags, "--model_dir=run"],
+                [
+                    *(*command, "train", *flags, "--model_dir=run"),
+                    *(f"--schedule={schedule}", "--eval_every_steps=4"),
+                ],
                 cwd=folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -255,6 +259,32 @@ def test_two_workers_live_and_die_together(tmp_path):
             last = max(run.checkpoints.steps())
             assert said.count(f"{number.name}: step {last} saved") == 2
     assert not run.train_done.exists()
+
+
+@pytest.mark.slow
+def test_two_workers_score_as_one_device_does(tmp_path):
+    two = Launched(tmp_path, schedule="eval_after_train")
+    assert two.end() == 0
+    run = RunDir(tmp_path / "run")
+    table = scoring.ScoreTable(run.path / "scores.csv")
+    rows = table.rows()
+    assert [row["step"] for row in rows] == ["0", "4"]
+    # One of them prints the scores and writes them.
+    assert two.said().count("] protocol: ") == 1
+    assert two.said().count(" scored in ") == len(rows)
+    table.path.rename(tmp_path / "of_two.csv")
+    plan, run = experiment.load_run(run.path)
+    scorer = scoring.ModuleScorer(plan.dataset, num_runs=3)
+    experiment.evaluate(plan, run, scorer, table, every_steps=0)
+    by_step = {row["step"]: row for row in table.rows()}
+    for ours in rows:
+        theirs = by_step[ours["step"]]
+        assert ours["protocol"] == theirs["protocol"]
+        for name in ours:
+            if name.endswith("_list"):
+                np.testing.assert_allclose(
+                    json.loads(ours[name]), json.loads(theirs[name]), rtol=1e-4
+                )
 
 
 @pytest.mark.slow

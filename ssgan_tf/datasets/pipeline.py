@@ -2,10 +2,11 @@
 
 Samples are numbered 0, 1, 2, ... over the whole run. With N images, sample i is the
 image at place `i % N` of the order of epoch `i // N`, and that order is a function of
-(seed, epoch). Train step s consumes `d_steps` global batches; batch j of it holds the
-samples `(s * d_steps + j) * batch_size + [0, batch_size)`, dealt out in turn: replica r
-of R owns the rows r, r + R, r + 2R, ... So a step number is all that a resumed run
-needs, and neither the images of a step nor the last n of them depend on the number of
+(seed, epoch) and of how often the run has gone back to a checkpoint. Train step s
+consumes `d_steps` global batches; batch j of it holds the samples
+`(s * d_steps + j) * batch_size + [0, batch_size)`, dealt out in turn: replica r of R
+owns the rows r, r + R, r + 2R, ... So a step number is all that a resumed run needs,
+and neither the images of a step nor the last n of them depend on the number of
 replicas: the last n / R rows of all the shares are the last n rows of the batch.
 """
 
@@ -19,7 +20,11 @@ _ORDER_STREAM = 0x6F72646572
 
 
 def epoch_order(
-    num_images: int, *, seed: int | tf.Tensor, epoch: int | tf.Tensor
+    num_images: int,
+    *,
+    seed: int | tf.Tensor,
+    epoch: int | tf.Tensor,
+    rollbacks: int = 0,
 ) -> tf.Tensor:
     """The order in which an epoch visits the images.
 
@@ -27,10 +32,11 @@ def epoch_order(
         num_images: int. N, at least 1.
         seed: int64 scalar. The run's seed.
         epoch: int64 scalar, from 0.
+        rollbacks: int. How often the run has gone back to a checkpoint.
 
     Returns:
         int64 tensor `(N,)`: a permutation of 0 to N - 1, drawn afresh for every
-        (seed, epoch), the same in every process.
+        (seed, epoch, rollbacks), the same in every process.
     """
     key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
     # `index_shuffle` would need no table of N numbers, but its cipher has only four
@@ -40,7 +46,7 @@ def epoch_order(
     return tf.random.experimental.stateless_shuffle(
         tf.range(num_images, dtype=tf.int64),
         seed=tf.random.experimental.stateless_fold_in(
-            key, tf.constant(_ORDER_STREAM, tf.int64), alg="philox"
+            key, tf.constant(_ORDER_STREAM + rollbacks, tf.int64), alg="philox"
         ),
         alg="philox",
     )
@@ -54,6 +60,7 @@ def training_dataset(
     seed: int,
     d_steps: int = 1,
     start_step: int = 0,
+    rollbacks: int = 0,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """The infinite stream of one input pipeline, one element per replica and step.
@@ -70,6 +77,7 @@ def training_dataset(
         seed: int. The run's seed.
         d_steps: int. D steps, hence batches of real images, per train step.
         start_step: int. The first train step of the stream, counted from 0.
+        rollbacks: int. See `epoch_order`.
         input_context: what the strategy hands to the dataset function: the number
             of replicas, and which of them this pipeline feeds. None is one replica.
 
@@ -101,7 +109,7 @@ def training_dataset(
     first_epoch, first_place = divmod(start_step * samples_per_step, num_images)
 
     def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
-        order = epoch_order(num_images, seed=seed, epoch=epoch)
+        order = epoch_order(num_images, seed=seed, epoch=epoch, rollbacks=rollbacks)
         return order[tf.where(epoch == first_epoch, first_place, 0) :]
 
     def local_shares(indices: tf.Tensor) -> tf.Tensor:
