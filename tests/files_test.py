@@ -8,7 +8,9 @@ from ssgan_tf import files
 @pytest.mark.parametrize("take", [files.locked, files.claimed])
 def test_no_lock_below_a_file(take, tmp_path):
     (tmp_path / "file").touch()
-    words = f"must be writable. Received: path={tmp_path}/file/.*lock, which fails with: "
+    words = (
+        f"must be writable. Received: path={tmp_path}/file/.*lock, which fails with: "
+    )
     with pytest.raises(OSError, match=words):
         with take(tmp_path / "file" / "lock"):
             pytest.fail("locked")
