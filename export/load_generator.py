@@ -10,9 +10,9 @@ import math
 
 from absl import app, flags
 
-from ssgan_tf import cli
+from ssgan_tf import cli, module_flags
 
-_MODULE = flags.DEFINE_string("module", None, "Folder of the module.", required=True)
+flags.mark_flag_as_required("module")
 _NUM = flags.DEFINE_integer("num", 64, "Number of images.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Equal seeds give equal images.")
 _LABELS = flags.DEFINE_list(
@@ -43,14 +43,14 @@ def main(argv):
         raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}")
     labels = _labels()
     # TensorFlow takes seconds to import: only now.
-    from ssgan_tf import exporting, images
+    from ssgan_tf import images
 
-    module = exporting.load(_MODULE.value)
+    module = module_flags.load()
     samples = module.sample(_NUM.value, _SEED.value, labels)
     images.write_png(
         _OUT.value, images.grid(samples, columns=math.ceil(math.sqrt(_NUM.value)))
     )
-    print(f"{_NUM.value} images of {_MODULE.value}, seed {_SEED.value}: {_OUT.value}")
+    print(f"{_NUM.value} images of {module.path}, seed {_SEED.value}: {_OUT.value}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ All of them act on generator steps, `gan.step`, so a resumed run goes on in phas
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -19,8 +20,10 @@ from ssgan_tf import images as pictures
 from ssgan_tf.checkpoints import Checkpoints
 from ssgan_tf.config import RunConfig
 from ssgan_tf.latents import SAMPLING_STREAM
+from ssgan_tf.progress import LOG_SECONDS, bar, clock
 from ssgan_tf.resources import StartUp, peak_memory
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.scoring import Scores
 from ssgan_tf.strategies import Workers
 
 GRID_SIZE = 8
@@ -231,6 +234,27 @@ class SampleGrid(_EverySteps):
         self.writer.flush()
 
 
+def show_scores(folder: str | os.PathLike, step: int, found: Scores) -> None:
+    """Writes scores to TensorBoard: means over the seeds, and confusions as pictures.
+
+    In a picture of a confusion the row is the true orientation, the column the
+    predicted one, and black is 0, white all of that row.
+
+    Args:
+        folder: of the summaries; another one than that of a training that goes on.
+        step: int. Of what was scored.
+        found: `scoring.Scores`.
+    """
+    writer = tf.summary.create_file_writer(str(folder))
+    with contextlib.closing(writer), writer.as_default(step):
+        for name, numbers in found.values.items():
+            tf.summary.scalar(name, float(np.mean(numbers)))
+        for side, confusion in found.confusions.items():
+            shares = np.array(confusion) / np.sum(confusion, axis=1, keepdims=True)
+            picture = np.kron(shares, np.ones((16, 16)))[None, :, :, None]
+            tf.summary.image(f"rotation_confusion_{side}", picture)
+
+
 class FirstStep(keras.callbacks.Callback):
     """Logs what the time until the first step was spent on, and the memory it takes.
 
@@ -267,7 +291,7 @@ class Progress(keras.callbacks.Callback):
         log_seconds: float. Seconds between log lines off the terminal.
     """
 
-    def __init__(self, total_steps: int, stream=None, log_seconds: float = 30.0):
+    def __init__(self, total_steps: int, stream=None, log_seconds: float = LOG_SECONDS):
         super().__init__()
         self.total_steps = total_steps
         self.stream = sys.stderr if stream is None else stream
@@ -289,14 +313,7 @@ class Progress(keras.callbacks.Callback):
             self._show(step, rate, logs)
 
     def _show(self, step, rate, logs):
-        seconds_left = int((self.total_steps - step) / rate) if rate else 0
-        minutes, seconds = divmod(seconds_left, 60)
-        hours, minutes = divmod(minutes, 60)
-        eta = (
-            f"{hours}:{minutes:02d}:{seconds:02d}"
-            if hours
-            else f"{minutes}:{seconds:02d}"
-        )
+        eta = clock((self.total_steps - step) / rate if rate else 0)
         parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s", f"ETA {eta}"]
         parts += [f"{name} {float(logs[name]):.3f}" for name in ("loss/d", "loss/g")]
         if "accuracy/rotation_real" in logs:
@@ -306,9 +323,8 @@ class Progress(keras.callbacks.Callback):
             parts.append(f"rotation accuracy real {real:.2f} fake {fake:.2f}")
         line = "  ".join(parts)
         if self.stream.isatty():
-            bar = "#" * (20 * step // self.total_steps)
             end = "\n" if step == self.total_steps else ""
-            self.stream.write(f"\r\x1b[K[{bar:<20}] {line}{end}")
+            self.stream.write(f"\r\x1b[K{bar(step, self.total_steps)} {line}{end}")
             self.stream.flush()
         else:
             logging.info("%s", line)

@@ -13,6 +13,10 @@ from absl import app, flags, logging
 COMMANDS = {
     "train": ("ssgan_tf.train", "train, export and score"),
     "launch": ("ssgan_tf.launch", "start several workers on this machine"),
+    "evaluate": ("ssgan_tf.evaluate", "score a module"),
+    "compare": ("ssgan_tf.compare", "print the scores of several runs side by side"),
+    "probe": ("ssgan_tf.probe", "fit a linear classifier to every block of D"),
+    "dump": ("ssgan_tf.dump", "write images as files that other programs score"),
     "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
 }
 

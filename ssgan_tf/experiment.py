@@ -18,7 +18,7 @@ from ssgan_tf.checkpoints import DamagedCheckpoint
 from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
-from ssgan_tf.scoring import ModuleScorer, ScoreTable
+from ssgan_tf.scoring import ModuleScorer, ScoreTable, Scoring
 
 POLL_SECONDS = 10.0
 _MAX_ROLLBACKS = 3
@@ -349,17 +349,19 @@ def evaluate(
             continue
         start = time.monotonic()
         path = run.module(step)
-        values = scorer.score(exporting.load(path, scorer.strategy))
+        found = scorer.score(exporting.load(path, scorer.strategy))
         if workers.is_chief:
             metadata = exporting.read_metadata(path)
             table.add(
                 step,
                 run.checkpoints.prefix(step),
-                values,
+                found,
                 scorer.protocol(metadata),
                 metadata["config"],
                 metadata["weights_sha256"],
+                scorer.metrics,
             )
+            callbacks.show_scores(run.tensorboard / "scores", step, found)
             logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
     # Whoever reads the table next finds all of it.
     workers.wait()
@@ -379,7 +381,7 @@ def _wants_score(experiment, run: RunDir, scorer, table: ScoreTable, step: int) 
         return False
     metadata = exporting.read_metadata(path)
     protocol = scorer.protocol(metadata)
-    return not table.has(step, protocol, metadata["weights_sha256"])
+    return not table.has(step, protocol, metadata["weights_sha256"], scorer.metrics)
 
 
 @functools.cache
@@ -426,9 +428,7 @@ def train_and_evaluate(
     strategy_name: str,
     tpu: str | None,
     jit_compile: str,
-    data_dir: str | None,
-    inception_path: str | None,
-    num_eval_averaging_runs: int,
+    how: Scoring,
     eval_every_steps: int,
     score_filename: str,
     allow_config_change: bool,
@@ -444,9 +444,7 @@ def train_and_evaluate(
             process runs, until it is done.
         strategy_name, tpu: as `strategies.get_strategy` takes them.
         jit_compile: as `strategies.jit_compiles` takes it.
-        data_dir: folder of prepared TFDS data sets, or None.
-        inception_path: see `ModuleScorer`.
-        num_eval_averaging_runs: int. Sets of fakes per checkpoint.
+        how: `Scoring`. How to score, and where the data sets are.
         eval_every_steps: int. See `evaluate`.
         score_filename: name of the table in the run directory.
         allow_config_change: continue a run that was started with another
@@ -477,9 +475,10 @@ def train_and_evaluate(
         # Before they wait for one another in what only some of them do.
         workers.check_same(
             f"--schedule={schedule} --jit_compile={jit_compile} "
-            f"--num_eval_averaging_runs={num_eval_averaging_runs} "
-            f"--eval_every_steps={eval_every_steps}, under TensorFlow {tf.__version__} "
-            f"and Keras {keras.__version__}\n{config.bindings()}"
+            f"--eval_every_steps={eval_every_steps} --metrics={','.join(how.metrics)} "
+            f"--split={how.split} --num_fakes={how.num_fakes} "
+            f"--num_eval_averaging_runs={how.num_runs}, under TensorFlow "
+            f"{tf.__version__} and Keras {keras.__version__}\n{config.bindings()}"
         )
         gan = build(experiment, strategy, jit_compile)
         start_up.done("networks")
@@ -487,13 +486,7 @@ def train_and_evaluate(
             run.check_config(config.operative_config())
         scorer = None
         if schedule != "train":
-            scorer = ModuleScorer(
-                experiment.dataset,
-                num_runs=num_eval_averaging_runs,
-                data_dir=data_dir,
-                inception_path=inception_path,
-                strategy=strategy,
-            )
+            scorer = ModuleScorer(experiment.dataset, how, strategy=strategy)
             # Each extracts the features of its part of the images.
             workers.check_same(f"feature network {scorer.extractor.fingerprint}")
         if schedule == "continuous_eval":
@@ -506,7 +499,7 @@ def train_and_evaluate(
                 allow_config_change=allow_config_change,
             )
             return True
-        train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
+        train(gan, experiment, run, start_up=start_up, data_dir=how.data_dir)
         if scorer is not None:
             evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
         return workers.is_chief

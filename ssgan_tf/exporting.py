@@ -23,23 +23,18 @@ file, itself included, so that a damaged module is never taken for a whole one.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 import pathlib
-import reprlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from ssgan_tf import files
+from ssgan_tf import files, hub, published
 from ssgan_tf.latents import (
-    SAMPLING_LABELS_STREAM,
-    SAMPLING_STREAM,
     STANDING_STREAM,
     Latents,
     draw_labels,
@@ -48,7 +43,7 @@ from ssgan_tf.latents import (
     num_classes_of,
 )
 from ssgan_tf.layers import standing_statistics
-from ssgan_tf.replicas import on_all_replicas
+from ssgan_tf.modules import LoadedModule, Network
 
 METADATA = "saved_model.json"
 MOVING_MOMENTS = "moving moments"
@@ -291,137 +286,6 @@ def check_target(path: str | os.PathLike) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadedModule:
-    """A module, ready to sample from, on all replicas of a strategy.
-
-    Attributes:
-        path: str. Where it lies.
-        latents: `Latents`. How z is drawn.
-        image_shape: `(size, size, channels)`.
-        num_classes: int. 0 for an unconditional GAN.
-        metadata: dict. The facts of `saved_model.json`.
-    """
-
-    path: str
-    latents: Latents
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    metadata: dict
-    _module: object = dataclasses.field(repr=False)
-    _strategy: tf.distribute.Strategy = dataclasses.field(repr=False)
-
-    @functools.cached_property
-    def _generate(self):
-        return on_all_replicas(self._module.signatures["generator"], self._strategy)
-
-    @functools.cached_property
-    def _discriminate(self):
-        return on_all_replicas(self._module.signatures["discriminator"], self._strategy)
-
-    @property
-    def has_rotation_head(self) -> bool:
-        """Whether D predicts rotations."""
-        discriminator = self._module.signatures["discriminator"]
-        return "rotation_logits" in discriminator.structured_outputs
-
-    def sample(
-        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
-    ) -> np.ndarray:
-        """The batches of `sample_batches` as one array.
-
-        Returns:
-            float32, `(num, size, size, channels)`, in [0, 1].
-
-        Raises:
-            ValueError: see `sample_batches`.
-        """
-        return np.concatenate([*self.sample_batches(num, seed, labels, batch_size)])
-
-    def sample_batches(
-        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
-    ) -> Iterator[np.ndarray]:
-        """Draws images; image i depends on `seed`, `num` and its label alone.
-
-        Args:
-            num: int. How many.
-            seed: int. Equal seeds give equal images.
-            labels: of a conditional GAN: integers in [0, num_classes), one for each
-                image, or one for all; None draws them, every class as likely as
-                another, from the seed.
-            batch_size: int. Images per replica and call of the network. Neither it
-                nor the number of replicas changes a number beyond rounding.
-
-        Returns:
-            The images batch by batch, each made when it is asked for: float32,
-            `(batch_size * replicas, size, size, channels)`, in [0, 1]; the last one
-            may be smaller. Several workers ask for each in step with one another,
-            and all get it whole.
-
-        Raises:
-            ValueError: the labels are no such integers, or the GAN is unconditional
-                and gets some.
-        """
-        inputs = {"z": self.latents.sample(num, [seed, SAMPLING_STREAM])}
-        if labels is not None:
-            inputs["labels"] = self._check_labels(labels, num)
-        elif self.num_classes:
-            inputs["labels"] = draw_labels(
-                num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
-            )
-        step = batch_size * self._strategy.num_replicas_in_sync
-
-        def images_from(start):
-            rows = slice(start, start + step)
-            batch = {name: value[rows] for name, value in inputs.items()}
-            return self._generate(**batch)["generated"]
-
-        # Not a generator function: that would look at the labels too late.
-        return map(images_from, range(0, num, step))
-
-    def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
-        """What D says of a batch.
-
-        Args:
-            images: float32, `(batch, size, size, channels)`, in [0, 1], batch >= 1;
-                dealt out to the replicas.
-            labels: of a conditional GAN: integers in [-1, num_classes), one for each
-                image, or one for all; -1 is unknown.
-
-        Returns:
-            dict with `prediction`, `logits`, `features` and, where D has those heads,
-            `rotation_logits` and `class_logits`.
-
-        Raises:
-            ValueError: a conditional GAN gets no such labels, or an unconditional one
-                gets some; or there are no images.
-        """
-        inputs = {"images": np.asarray(images, np.float32)}
-        if self.num_classes or labels is not None:
-            inputs["labels"] = self._check_labels(labels, len(images), lowest=-1)
-        return self._discriminate(**inputs)
-
-    def _check_labels(self, labels, num: int, lowest: int = 0) -> np.ndarray:
-        """The labels as int32, `(num,)`."""
-        received = f"Received: labels={reprlib.repr(labels)}, module={self.path}"
-        if not self.num_classes:
-            raise ValueError(
-                f"Labels must be left out where a GAN is unconditional. {received}."
-            )
-        values = np.asarray(labels)
-        if values.dtype.kind not in "iu" or values.shape not in ((), (num,)):
-            raise ValueError(
-                "Labels of a conditional GAN must be integers, one for each image or "
-                f"one for all. {received}, {num} images. Give that many, or one."
-            )
-        if np.any(values < lowest) or np.any(values >= self.num_classes):
-            raise ValueError(
-                f"Labels must be in [{lowest}, {self.num_classes}). {received}. The "
-                f"module knows {self.num_classes} classes."
-            )
-        return np.broadcast_to(values, num).astype(np.int32)
-
-
 def read_metadata(path: str | os.PathLike) -> dict:
     """The facts of a module's `saved_model.json`, without reading its other files.
 
@@ -480,38 +344,76 @@ def check_files(path: str | os.PathLike) -> dict:
 
 
 def load(
-    path: str | os.PathLike, strategy: tf.distribute.Strategy | None = None
+    path: str | os.PathLike,
+    strategy: tf.distribute.Strategy | None = None,
+    *,
+    tags: Collection[str] | None = None,
+    z_distribution: str | None = None,
+    num_classes: int | None = None,
 ) -> LoadedModule:
-    """Loads a module that `export` wrote.
+    """Loads a module that `export` wrote, or a published one of TensorFlow 1.
 
     Args:
-        path: the SavedModel's folder.
+        path: the SavedModel's folder, its .tar.gz archive, or its address on TF-Hub,
+            which may be downloaded now.
         strategy: on whose replicas the module runs, each with weights of its own;
             None: the strategy in scope, one device by default. Every worker loads
             the module.
+        tags: of a published module, as the other two: see `published.load`. Modules
+            that `export` wrote say themselves.
+        z_distribution: how z is drawn.
+        num_classes: how many classes there are.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the folder holds no module of ours, or a damaged one.
+        ConnectionError: TF-Hub could not resolve the address.
+        FileNotFoundError: there is no such folder or archive.
+        ValueError: that is no module, or a damaged one; or it is not what the further
+            arguments say, or takes none of them.
     """
-    path = pathlib.Path(path)
-    # TensorFlow's own checksums are of the weights alone.
-    metadata = check_files(path)
+    folder = pathlib.Path(hub.resolve(path))
     strategy = strategy or tf.distribute.get_strategy()
+    choices = {
+        "tags": tags,
+        "z_distribution": z_distribution,
+        "num_classes": num_classes,
+    }
+    ours = (folder / METADATA).is_file()
+    if not ours and (folder / "saved_model.pb").is_file():
+        return published.load(folder, strategy, **choices)
+    # TensorFlow's own checksums are of the weights alone.
+    metadata = check_files(folder)
+    given = {name: value for name, value in choices.items() if value is not None}
+    if given:
+        raise ValueError(
+            f"A module with `{METADATA}` says itself how it is used. Received: module="
+            f"{folder}, {', '.join(f'{k}={v!r}' for k, v in given.items())}. Leave "
+            "these out."
+        )
     try:
         with strategy.scope():
-            module = tf.saved_model.load(str(path))
+            module = tf.saved_model.load(str(folder))
     # What files of another version of it raise is up to TensorFlow.
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
     return LoadedModule(
-        path=str(path),
+        path=str(folder),
         latents=Latents(**metadata["latents"]),
         image_shape=tuple(metadata["image_shape"]),
         num_classes=metadata["num_classes"],
         metadata=metadata,
-        _module=module,
+        _generator=_network(module, "generator"),
+        _discriminator=_network(module, "discriminator"),
         _strategy=strategy,
+    )
+
+
+def _network(module, name: str) -> Network:
+    signature = module.signatures[name]
+    return Network(
+        # The variables live as long as the module.
+        load=lambda: module.signatures[name],
+        inputs=frozenset(signature.structured_input_signature[1]),
+        outputs=frozenset(signature.structured_outputs),
     )
 
 

@@ -12,6 +12,12 @@ from typing import TextIO
 from absl import logging
 
 
+def cache_dir() -> pathlib.Path:
+    """Where what can be made again is kept, for all runs: classifiers, modules."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "ssgan_tf"
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path to write to, which takes the place of `path` at the end.

@@ -1,46 +1,75 @@
-"""Scores of exported modules, and the table that keeps them.
+"""Scores of exported modules: images in, a row of the table out."""
 
-`scores.csv` has one row per (checkpoint, protocol): `checkpoint`, `step`, for every
-metric `<metric>_mean`, `_std` and `_list` over the seeds, `protocol`, `config`.
-"""
-
-import csv
-import io
-import json
-import os
-import pathlib
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import datasets, files
-from ssgan_tf.evaluation import features, scores
+from ssgan_tf.evaluation import features, metrics, protocols, rotations, scores
 from ssgan_tf.exporting import MOVING_MOMENTS, LoadedModule
+from ssgan_tf.latents import SAMPLING_LABELS_STREAM, draw_labels
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.score_table import FILENAME, Scores, ScoreTable
 
-ROTATION_ACCURACY = "rotation_accuracy_test"
 _SUMMARY_COLUMNS = 5
 
 
-def cache_dir() -> pathlib.Path:
-    """Where classifiers trained on the spot are kept, for all runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "ssgan_tf"
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How to score.
+
+    Attributes:
+        metrics: keys of `metrics.METRICS`.
+        split: "test" or "train": the real images.
+        num_fakes: int. Per set; None: as many as there are real images.
+        num_runs: int. Seeds 0 to num_runs - 1, one set of fakes each.
+        data_dir: folder of prepared TFDS data sets, or None.
+        inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub handle.
+        classifier_path: another classifier: `features.load_classifier`. Without either
+            a small one is trained on the data set's labels.
+        extractor_hash: what the hash of the feature network must be, as protocols
+            have it; None takes any.
+
+    Raises:
+        ValueError: a count is not positive, a metric unknown, or two feature networks
+            are named.
+    """
+
+    metrics: tuple[str, ...] = metrics.DEFAULT_METRICS
+    split: str = "test"
+    num_fakes: int | None = None
+    num_runs: int = 3
+    data_dir: str | None = None
+    inception_path: str | None = None
+    classifier_path: str | None = None
+    extractor_hash: str | None = None
+
+    def __post_init__(self):
+        metrics.check_metrics(self.metrics)
+        if self.num_runs < 1:
+            raise ValueError(
+                "The number of sets of fakes must be positive. Received: "
+                f"num_runs={self.num_runs}."
+            )
+        if self.inception_path and self.classifier_path:
+            raise ValueError(
+                "There is one feature network. Received: "
+                f"--inception_path={self.inception_path} and "
+                f"--classifier_path={self.classifier_path}. Leave one out."
+            )
 
 
 class ModuleScorer:
-    """Scores modules against the test split of a data set.
+    """Scores modules against real images.
 
     Making one loads, or trains, the feature network and extracts the features of
     the real images: whatever is missing or unfit shows before anything is trained.
 
     Args:
         dataset: str. A key of `datasets.DATASETS`.
-        num_runs: int. Seeds 0 to num_runs - 1, one set of fakes each.
-        data_dir: folder of prepared TFDS data sets, or None.
-        inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub
-            handle; None trains a small classifier on the data set's labels.
+        scoring: `Scoring`.
         strategy: on whose replicas samples are drawn and features extracted; None:
             the one in scope, one device by default. Of several workers each makes a
             scorer, and calls it, in step with the others; all get all scores.
@@ -48,177 +77,155 @@ class ModuleScorer:
     Attributes:
         strategy: for `exporting.load` of the modules to be scored.
         extractor: `FeatureExtractor`. The feature network.
+        metrics: keys of the metrics.
     """
 
     def __init__(
         self,
         dataset: str,
+        scoring: Scoring | None = None,
         *,
-        num_runs: int,
-        data_dir: str | None = None,
-        inception_path: str | None = None,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        if num_runs < 1:
-            raise ValueError(
-                "`--num_eval_averaging_runs` must be positive. Received: "
-                f"--num_eval_averaging_runs={num_runs}."
+        self._scoring = scoring = scoring or Scoring()
+        self._dataset = dataset
+        self.metrics = scoring.metrics
+        self.strategy = strategy or tf.distribute.get_strategy()
+        num_classes = datasets.get_spec(dataset).num_classes
+        self.extractor = self._extractor_first(num_classes)
+        images, labels = self._load(scoring.split)
+        train_images = None
+        if any(metrics.METRICS[key].needs_training_images for key in self.metrics):
+            if scoring.split == "train":
+                raise ValueError(
+                    "`memorisation` compares training images with others. Received: "
+                    "--split=train. Take --split=test, or leave it out."
+                )
+            train_images, _ = self._load("train")
+        if self.extractor is None:
+            self.extractor = features.dataset_classifier(
+                dataset,
+                *self._load("train"),
+                *self._load("test"),
+                num_classes,
+                str(files.cache_dir()),
+                strategy=self.strategy,
             )
-        if not inception_path and not datasets.get_spec(dataset).num_classes:
+            features.check_hash(self.extractor.fingerprint, scoring.extractor_hash)
+        self._images = images
+        self._num_fakes = scoring.num_fakes or len(images)
+        self._scorer = scores.Scorer(
+            images,
+            self.extractor,
+            metrics=self.metrics,
+            num_fakes=self._num_fakes,
+            real_labels=labels if num_classes else None,
+            train_images=train_images,
+            name=f"{dataset}-{scoring.split}",
+            cache_dir=files.cache_dir() / "references",
+        )
+
+    def _extractor_first(self, num_classes: int):
+        """A feature network that is named, before anything else is read."""
+        scoring = self._scoring
+        for path, load in (
+            (scoring.inception_path, features.load_inception),
+            (scoring.classifier_path, features.load_classifier),
+        ):
+            if path:
+                return load(path, self.strategy, scoring.extractor_hash)
+        if not num_classes:
             raise ValueError(
                 "Scores of a data set without labels need --inception_path: there is "
                 "nothing to train a classifier on. Received: "
-                f"dataset={dataset!r} and no --inception_path."
+                f"dataset={self._dataset!r} and no --inception_path."
             )
-        self._dataset = dataset
-        self._num_runs = num_runs
-        self.strategy = strategy or tf.distribute.get_strategy()
-        test_images, test_labels = datasets.load_split(dataset, "test", data_dir)
-        if inception_path:
-            self.extractor = features.load_inception(inception_path, self.strategy)
-        else:
-            train_images, train_labels = datasets.load_split(dataset, "train", data_dir)
-            self.extractor = features.dataset_classifier(
-                dataset,
-                train_images,
-                train_labels,
-                test_images,
-                test_labels,
-                datasets.get_spec(dataset).num_classes,
-                str(cache_dir()),
-                strategy=self.strategy,
-            )
-        self._test_images = test_images
-        self._scorer = scores.Scorer(test_images, self.extractor)
+        return None
+
+    def _load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        return datasets.load_split(self._dataset, split, self._scoring.data_dir)
 
     def protocol(self, metadata: dict) -> str:
-        """All that moves the scores besides the weights: `key=value; key=value`."""
-        facts = {
-            "data": self._dataset,
-            "split": "test",
-            **self._scorer.protocol(),
-            "weights": metadata["weights"],
-            # Modules of earlier versions know nothing else.
-            "batch_norm": metadata.get("batch_norm", MOVING_MOMENTS),
-            "z": metadata["latents"]["distribution"],
-            "fake_seeds": f"0-{self._num_runs - 1}",
-        }
-        if metadata.get("num_classes", 0):
-            facts["labels"] = "uniform"
-        if self.extractor.test_accuracy is not None:
-            facts["extractor_test_accuracy"] = f"{self.extractor.test_accuracy:.4f}"
-        return "; ".join(f"{name}={value}" for name, value in facts.items())
-
-    def score(self, module: LoadedModule) -> dict[str, list[float]]:
-        """Every metric of a module, one value per seed; rotation accuracy, one.
-
-        The rotation accuracy is that of D on all real test images in all four
-        orientations (chance 0.25), where D has a rotation head. Fakes of a
-        conditional GAN have labels drawn by the seed, every class as likely.
-        """
-        values: dict[str, list[float]] = {}
-        for seed in range(self._num_runs):
-            logging.info("scoring %s, seed %d", module.path, seed)
-            fake_batches = module.sample_batches(len(self._test_images), seed)
-            found = self._scorer.score(map(scores.to_uint8, fake_batches))
-            for name, value in found.items():
-                values.setdefault(name, []).append(value)
-        if module.has_rotation_head:
-            # Whatever the labels, the rotation head says the same.
-            labels = -1 if module.num_classes else None
-            accuracy, _ = scores.rotation_accuracy(
-                lambda images: module.discriminate(images, labels)["rotation_logits"],
-                self._test_images.astype(np.float32) / 255.0,
+        """All that moves the scores of a module besides the weights, as text."""
+        return str(
+            protocols.Protocol(
+                data=self._dataset,
+                split=self._scoring.split,
+                weights=metadata["weights"],
+                # Modules of earlier versions know nothing else.
+                batch_norm=metadata.get("batch_norm", MOVING_MOMENTS),
+                z=metadata["latents"]["distribution"],
+                labels="uniform" if metadata.get("num_classes", 0) else None,
+                fake_seeds=f"0-{self._scoring.num_runs - 1}",
+                **self._scorer.protocol(),
             )
-            values[ROTATION_ACCURACY] = [accuracy]
-        return values
-
-
-class ScoreTable:
-    """The file `scores.csv` of a run.
-
-    Args:
-        path: the file; made with the first row.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path)
-
-    def rows(self) -> list[dict[str, str]]:
-        """All rows, in the order in which they were scored.
-
-        Raises:
-            ValueError: the file is no table of scores.
-        """
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if not {"step", "protocol", "weights_sha256"} <= set(reader.fieldnames or ()):
-            raise ValueError(
-                "A table of scores must have the columns `step`, `protocol` and "
-                f"`weights_sha256`. Received: {self.path} with the columns "
-                f"{reader.fieldnames}. Name another file by --score_filename, or move "
-                "that one away."
-            )
-        return rows
-
-    def has(self, step: int, protocol: str, weights: str) -> bool:
-        """Whether these weights have been scored at this step under this protocol."""
-        return any(
-            _key(row) == (str(step), protocol) and row["weights_sha256"] == weights
-            for row in self.rows()
         )
 
-    def add(
-        self,
-        step: int,
-        checkpoint: str,
-        values: dict[str, list[float]],
-        protocol: str,
-        operative_config: str,
-        weights: str,
-    ) -> None:
-        """Adds a row; the file is replaced as a whole.
+    def score(self, module: LoadedModule) -> Scores:
+        """Every metric of a module.
 
-        The row takes the place of one for the same step and protocol: that belongs
-        to weights that are no more, or comes from another process.
+        The rotation accuracy is that of D on all four orientations (chance 0.25), where
+        D has a rotation head: of all real images, and of the fakes of the first seed,
+        8,192 at most. Fakes of a conditional GAN have labels drawn by the seed, every
+        class as likely.
 
-        Args:
-            step: int.
-            checkpoint: str. Prefix of the checkpoint.
-            values: every metric, one number per seed.
-            protocol: str. What moves the scores besides the weights.
-            operative_config: str. The configuration, as gin text.
-            weights: str. Hash of the module's weights.
+        Raises:
+            ValueError: the images are not in [0, 1] or of another shape than the reals.
         """
-        row = {"checkpoint": checkpoint, "step": str(step), "weights_sha256": weights}
-        for name, numbers in values.items():
-            row[f"{name}_mean"] = repr(float(np.mean(numbers)))
-            row[f"{name}_std"] = repr(float(np.std(numbers)))
-            row[f"{name}_list"] = json.dumps(numbers)
-        row |= {"protocol": protocol, "config": operative_config}
-        with files.locked(self.path.parent):
-            others = [other for other in self.rows() if _key(other) != _key(row)]
-            self._write([*others, row])
+        counted = f"_{protocols.count_name(self._num_fakes)}_{self._scoring.split}"
+        values: dict[str, list[float]] = {}
+        confusions = {}
+        for seed in range(self._scoring.num_runs):
+            logging.info("scoring %s, seed %d", module.path, seed)
+            fakes = self._observe(module, seed)
+            for name, value in self._scorer.judge(fakes).items():
+                values.setdefault(name + counted, []).append(value)
+            if seed == 0 and module.has_rotation_head:
+                sides = {"real": self._images, "fake": fakes.subset}
+                for side, images in sides.items():
+                    accuracy, confusion = self._rotations(module, images)
+                    values[f"rotation_accuracy_{side}"] = [accuracy]
+                    confusions[side] = confusion.tolist()
+        return Scores(values, confusions)
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        # Metrics may differ between rows; protocol and config stay last.
-        columns = list(dict.fromkeys(name for each in rows for name in each))
-        columns = [name for name in columns if name not in ("protocol", "config")]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*columns, "protocol", "config"], restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_text(self.path, text.getvalue())
+    def _observe(self, module: LoadedModule, seed: int) -> metrics.Observed:
+        labels = None
+        if module.num_classes:
+            # Those that the module would draw; some metrics ask for them.
+            labels = draw_labels(
+                self._num_fakes, module.num_classes, [seed, SAMPLING_LABELS_STREAM]
+            ).numpy()
+        batches = module.sample_batches(self._num_fakes, seed, labels)
+        return self._scorer.observe(map(scores.to_uint8, batches), labels)
+
+    def _rotations(self, module: LoadedModule, images: np.ndarray):
+        # Whatever the labels, the rotation head says the same.
+        labels = -1 if module.num_classes else None
+        return rotations.rotation_accuracy(
+            lambda batch: module.discriminate(batch, labels)["rotation_logits"],
+            images.astype(np.float32) / 255.0,
+        )
 
 
-def _key(row: dict[str, str]) -> tuple[str, str]:
-    return row["step"], row["protocol"]
+def report(found: Scores, protocol: str) -> str:
+    """Scores as text: every number, the confusions, and what they depend on."""
+    width = max(map(len, found.values))
+    lines = []
+    for name, numbers in found.values.items():
+        line = f"{name:<{width}}  {np.mean(numbers):.6g}"
+        if len(numbers) > 1:
+            each = ", ".join(f"{number:.6g}" for number in numbers)
+            line += f" +- {np.std(numbers):.2g}  ({each})"
+        lines.append(line)
+    for side, confusion in found.confusions.items():
+        lines += ["", f"rotations of {side} images; rows are true, columns predicted"]
+        for turns, counts in enumerate(confusion):
+            lines.append(f"{90 * turns:>4}" + "".join(f"{n:>8}" for n in counts))
+    lines += ["", f"protocol: {protocol}", f"versions: {protocols.versions()}"]
+    return "\n".join(lines)
 
 
-def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
+def summary(run: RunDir, score_filename: str = FILENAME) -> str:
     """The scores of a run as a table, and the paths of what to look at.
 
     One column per checkpoint scored under the protocol of the newest row, the first
@@ -254,9 +261,9 @@ def summary(run: RunDir, score_filename: str = "scores.csv") -> str:
         numbers = [row[f"{metric}_mean"] for row in rows]
         cells = (f"{float(n):>10.4g}" for n in numbers)
         notes = ""
-        if metric == ROTATION_ACCURACY:
+        if metric.startswith("rotation_accuracy"):
             notes = "   chance 0.25"
-        elif "frechet" in metric or "fid" in metric:
+        elif metric.startswith(("frechet", "fid")):
             share = float(numbers[-1]) / float(numbers[0])
             notes = f"   last / first {share:.3f}"
         lines.append(f"{metric:<{width}}" + "".join(cells) + notes)

@@ -8,7 +8,7 @@ Everything that moves a number is in the gin file; these flags say where and whe
 
 from absl import app, flags
 
-from ssgan_tf import cli, resources
+from ssgan_tf import cli, resources, score_flags
 
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -24,8 +24,8 @@ _GIN_CONFIG = flags.DEFINE_multi_string(
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "A gin binding, such as options.batch_size=32. Repeatable."
 )
-_TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+_NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
+    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -48,20 +48,11 @@ _JIT_COMPILE = flags.DEFINE_enum(
 _SCORE_FILENAME = flags.DEFINE_string(
     "score_filename", "scores.csv", "Table of scores in the run directory."
 )
-_NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
-    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
-)
 _EVAL_EVERY_STEPS = flags.DEFINE_integer(
     "eval_every_steps",
     5000,
     "Score checkpoints whose step this divides, and the last; 0 scores all.",
     lower_bound=0,
-)
-_INCEPTION_PATH = flags.DEFINE_string(
-    "inception_path",
-    None,
-    "Inception of TFGAN: SavedModel folder or TF-Hub handle. Without it a small "
-    "classifier is trained on the data set's labels.",
 )
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
     "allow_config_change",
@@ -85,9 +76,9 @@ def main(argv):
         )
     if not (_MODEL_DIR.value or _DRY_RUN.value):
         raise app.UsageError("--model_dir must name the run directory.")
-    if _INCEPTION_PATH.value and _SCHEDULE.value == "train":
+    if _SCHEDULE.value == "train" and (given := score_flags.given()):
         raise app.UsageError(
-            "--inception_path scores, and --schedule=train does not. Add "
+            f"--{given[0]} scores, and --schedule=train does not. Add "
             "--schedule=eval_after_train."
         )
     start_up = resources.StartUp()
@@ -110,9 +101,7 @@ def main(argv):
         strategy_name=_STRATEGY.value,
         tpu=_TPU.value,
         jit_compile=_JIT_COMPILE.value,
-        data_dir=_TFDS_DATA_DIR.value,
-        inception_path=_INCEPTION_PATH.value,
-        num_eval_averaging_runs=_NUM_EVAL_AVERAGING_RUNS.value,
+        how=score_flags.scoring(_NUM_EVAL_AVERAGING_RUNS.value),
         eval_every_steps=_EVAL_EVERY_STEPS.value,
         score_filename=_SCORE_FILENAME.value,
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,

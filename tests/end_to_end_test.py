@@ -28,6 +28,7 @@ from ssgan_tf import (
 from ssgan_tf.checkpoints import Checkpoints
 from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.score_table import Scores, ScoreTable
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PREPARED = ROOT.parent / "shared" / "tfds"
@@ -179,12 +180,18 @@ def test_run_directory(runs):
     assert samples == {f"{step}.png" for step in run.checkpoints.steps()}
 
 
-def test_tensorboard_tags(runs):
+def summaries(folder) -> dict[str, list[int]]:
+    """Steps of the summaries in a folder, by tag."""
     found = {}
-    for path in sorted((runs / "alone" / "tensorboard").iterdir()):
+    for path in sorted(folder.glob("events.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
+def test_tensorboard_tags(runs):
+    found = summaries(runs / "alone" / "tensorboard")
     scalars = {
         "loss/d",
         "loss/g",
@@ -211,14 +218,15 @@ def test_scores_of_the_evaluation_beside(runs):
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [0, LAST]
     assert list(rows[0])[:2] == ["checkpoint", "step"]
-    assert list(rows[0])[-2:] == ["protocol", "config"]
+    assert list(rows[0])[-3:] == ["versions", "protocol", "config"]
     metrics = {name.removesuffix("_mean") for name in rows[0] if "_mean" in name}
     assert metrics == {
-        "frechet_digits32_cnn",
-        "classifier_score_digits32_cnn",
-        "kernel_distance_digits32_cnn",
-        "sliced_wasserstein",
-        "rotation_accuracy_test",
+        "frechet_digits32_cnn_397_test",
+        "classifier_score_digits32_cnn_397_test",
+        "kernel_distance_digits32_cnn_397_test",
+        "sliced_wasserstein_397_test",
+        "rotation_accuracy_real",
+        "rotation_accuracy_fake",
     }
     for row in rows:
         assert row["checkpoint"].endswith(f"alone/checkpoints/ckpt-{row['step']}")
@@ -229,10 +237,18 @@ def test_scores_of_the_evaluation_beside(runs):
             assert len(values) == (1 if "rotation" in metric else 2)
             assert float(row[f"{metric}_mean"]) == pytest.approx(np.mean(values))
             assert float(row[f"{metric}_std"]) == pytest.approx(np.std(values))
+        for side in ("real", "fake"):
+            confusion = np.array(json.loads(row[f"rotation_confusion_{side}"]))
+            assert confusion.sum(axis=1).tolist() == [397] * 4
+            accuracy = np.trace(confusion) / confusion.sum()
+            assert float(row[f"rotation_accuracy_{side}_mean"]) == accuracy
     assert {path.name for path in (runs / "alone/tfhub").iterdir()} == {
         "0",
         str(LAST),
     }
+    pictures = {"rotation_confusion_real", "rotation_confusion_fake"}
+    shown = summaries(runs / "alone" / "tensorboard" / "scores")
+    assert shown == dict.fromkeys(metrics | pictures, [0, LAST])
 
 
 def reopen(run: RunDir, *bindings: str) -> config.Experiment:
@@ -253,9 +269,7 @@ def start_again(plan, run, **changes):
         "strategy_name": "one_device",
         "tpu": None,
         "jit_compile": "auto",
-        "data_dir": None,
-        "inception_path": None,
-        "num_eval_averaging_runs": 2,
+        "how": scoring.Scoring(num_runs=2),
         "eval_every_steps": LAST,
         "score_filename": "scores.csv",
         "allow_config_change": False,
@@ -382,6 +396,7 @@ class FakeScorer:
     """Stands in for a `ModuleScorer`, at no cost."""
 
     strategy = tf.distribute.get_strategy()
+    metrics = ("fid",)
 
     def __init__(self, protocol: str = "p"):
         self.scored = []
@@ -392,7 +407,7 @@ class FakeScorer:
 
     def score(self, module):
         self.scored.append(module.metadata["step"])
-        return {"m": [1.0]}
+        return Scores({"m": [1.0]}, {})
 
 
 def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch):
@@ -416,7 +431,7 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
         lambda: (save(4), run.train_done.touch()),
     ]
     monkeypatch.setattr(experiment.time, "sleep", lambda seconds: events.pop(0)())
-    scorer, table = FakeScorer(), scoring.ScoreTable(run.path / "scores.csv")
+    scorer, table = FakeScorer(), ScoreTable(run.path / "scores.csv")
     experiment.evaluate_continuously(
         plan, run, scorer, table, every_steps=0, allow_config_change=False
     )
@@ -446,7 +461,7 @@ def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkey
         restore(checkpoints, gan, step)
 
     monkeypatch.setattr(Checkpoints, "restore", restore_too_late)
-    scorer, table = FakeScorer(), scoring.ScoreTable(tmp_path / "scores.csv")
+    scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
     experiment.evaluate(plan, run, scorer, table, every_steps=0)
     assert scorer.scored == [2]
     assert not run.module(0).exists()
@@ -466,7 +481,7 @@ def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
     )
     polls = [lambda: None, run.train_done.touch]
     monkeypatch.setattr(experiment.time, "sleep", lambda seconds: polls.pop(0)())
-    scorer, table = FakeScorer(), scoring.ScoreTable(tmp_path / "scores.csv")
+    scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
     experiment.evaluate_continuously(
         plan, run, scorer, table, every_steps=0, allow_config_change=True
     )
@@ -504,9 +519,9 @@ def test_cifar10_at_a_reduced_width(tmp_path):
     assert run.train_done.exists() and run.checkpoints.steps() == [0, 100, 200]
     module = exporting.load(run.module(200))
     assert module.sample(4).shape == (4, 32, 32, 3)
-    first, last = scoring.ScoreTable(run.path / "scores.csv").rows()
+    first, last = ScoreTable(run.path / "scores.csv").rows()
     assert (first["step"], last["step"]) == ("0", "200")
-    frechet = "frechet_cifar10_cnn_mean"
+    frechet = "frechet_cifar10_cnn_10k_test_mean"
     assert float(last[frechet]) < float(first[frechet])
 
 

@@ -14,7 +14,16 @@ import oracles
 import pytest
 import tensorflow as tf
 
-from ssgan_tf import config, experiment, exporting, images, layers, losses, run_dir
+from ssgan_tf import (
+    config,
+    experiment,
+    exporting,
+    images,
+    layers,
+    losses,
+    modules,
+    run_dir,
+)
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import (
     SAMPLING_LABELS_STREAM,
@@ -88,7 +97,7 @@ def conditional_gan() -> GAN:
     return random_gan(num_classes=CLASSES, class_predictor=True, seed=7)
 
 
-def export(gan, path) -> exporting.LoadedModule:
+def export(gan, path) -> modules.LoadedModule:
     facts = {"step": 5, "weights": "ema"}
     exporting.export(gan.sampler, gan.discriminator, gan.latents, path, facts)
     return exporting.load(path)
@@ -176,6 +185,7 @@ def test_shapes_and_range(module):
             "features": (num, 8),
         }
     assert module.has_rotation_head and module.num_classes == 0
+    assert module.latent_dim == LATENT_DIM
 
 
 @pytest.mark.parametrize("rotation_classes", [0, 5, 8])
@@ -402,6 +412,23 @@ def test_what_is_no_module_is_named(module, tmp_path):
             exporting.load(path)
         assert f"Received: module={path}" in str(caught.value)
         assert words in str(caught.value), path
+
+
+@pytest.mark.parametrize(
+    "choice", [{"tags": []}, {"z_distribution": "normal"}, {"num_classes": 3}]
+)
+def test_what_a_module_says_itself(module, choice):
+    with pytest.raises(ValueError, match="says itself") as caught:
+        exporting.load(module.path, **choice)
+    ((name, value),) = choice.items()
+    assert f"module={module.path}, {name}={value!r}." in str(caught.value)
+
+
+def test_an_archive_of_a_module(module, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "m"), "gztar", module.path)
+    loaded = exporting.load(archive)
+    assert loaded.metadata == module.metadata
+    np.testing.assert_array_equal(loaded.sample(2), module.sample(2))
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> list[bytes]:

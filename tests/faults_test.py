@@ -21,6 +21,7 @@ from ssgan_tf import experiment, scoring, strategies
 from ssgan_tf.gan import Diverged
 from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.score_table import ScoreTable
 
 # ------------------------------------------------------------- numbers that are none
 
@@ -266,7 +267,7 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     two = Launched(tmp_path, schedule="eval_after_train")
     assert two.end() == 0
     run = RunDir(tmp_path / "run")
-    table = scoring.ScoreTable(run.path / "scores.csv")
+    table = ScoreTable(run.path / "scores.csv")
     rows = table.rows()
     assert [row["step"] for row in rows] == ["0", "4"]
     # One of them prints the scores and writes them.
@@ -274,7 +275,7 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     assert two.said().count(" scored in ") == len(rows)
     table.path.rename(tmp_path / "of_two.csv")
     plan, run = experiment.load_run(run.path)
-    scorer = scoring.ModuleScorer(plan.dataset, num_runs=3)
+    scorer = scoring.ModuleScorer(plan.dataset)
     experiment.evaluate(plan, run, scorer, table, every_steps=0)
     by_step = {row["step"]: row for row in table.rows()}
     for ours in rows:

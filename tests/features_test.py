@@ -508,3 +508,104 @@ def test_shifts_are_shifts():
             seen.add(tuple(np.argwhere(match)[0]))
         assert np.bincount(batch_labels, minlength=20).max() <= 8
     assert len(seen) > 75 and {s[0] for s in seen} == set(range(9))
+
+
+class Classifier(tf.Module):
+    """Means of quarters of 8x8 images, and their double as logits."""
+
+    def __init__(self, shape=(None, 8, 8, 3), names=("features", "logits")):
+        super().__init__()
+        self.scale = tf.Variable(2.0)
+
+        def classify(images):
+            pooled = tf.nn.avg_pool2d(images, 4, 4, "VALID")
+            return {names[0]: pooled, names[1]: self.scale * pooled}
+
+        self.classify = tf.function(
+            classify, input_signature=[tf.TensorSpec(shape, tf.float32)]
+        )
+
+
+def save_classifier(folder, **options):
+    model = Classifier(**options)
+    return save(model, folder, signatures={"serving_default": model.classify})
+
+
+class TestLoadClassifier:
+    def test_features_are_those_of_the_network(self, tmp_path):
+        path = save_classifier(tmp_path / "my net")
+        extractor = features.load_classifier(path)
+        assert extractor.name == "my_net"
+        assert (extractor.feature_dim, extractor.num_classes) == (12, 12)
+        assert extractor.resize == "antialiased_bilinear_8x8"
+        images = random_images(5, size=8)
+        found, logits = extractor.extract(images)
+        expected = images.reshape(5, 2, 4, 2, 4, 3).mean(axis=(2, 4)) / 255
+        np.testing.assert_allclose(found, expected.reshape(5, 12), rtol=1e-5)
+        np.testing.assert_allclose(logits, 2 * found, rtol=1e-6)
+
+    def test_other_sizes_are_resized_with_antialiasing(self, tmp_path):
+        extractor = features.load_classifier(save_classifier(tmp_path / "net"))
+        images = random_images(4, size=32)
+        pillow = np.stack(
+            [
+                np.stack(
+                    [
+                        Image.fromarray(image[..., c].astype(np.float32)).resize(
+                            (8, 8), Image.Resampling.BILINEAR
+                        )
+                        for c in range(3)
+                    ],
+                    axis=-1,
+                )
+                for image in images
+            ]
+        )
+        expected = pillow.reshape(4, 2, 4, 2, 4, 3).mean(axis=(2, 4)) / 255
+        found, _ = extractor.extract(images)
+        np.testing.assert_allclose(found, expected.reshape(4, 12), atol=1e-4)
+
+    def test_any_size_is_left_as_it_is(self, tmp_path):
+        path = save_classifier(tmp_path / "net", shape=(None, None, None, 3))
+        extractor = features.load_classifier(path)
+        assert extractor.resize == "none"
+
+    def test_another_network_than_expected_is_refused(self, tmp_path):
+        path = save_classifier(tmp_path / "net")
+        fingerprint = features.load_classifier(path).fingerprint
+        features.load_classifier(path, expected_hash=fingerprint)
+        with pytest.raises(ValueError, match=f"=0123, .* with {fingerprint}"):
+            features.load_classifier(path, expected_hash="0123")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"shape": (None, 8, 8, 4)}, "must take images"),
+            ({"shape": (None, 8, 3)}, "must take images|fails with"),
+            ({"names": ("pool", "logits")}, "must return a dict with `features`"),
+        ],
+    )
+    def test_rejects(self, options, words, tmp_path):
+        if options.get("shape") == (None, 8, 3):
+            model = tf.Module()
+            model.classify = tf.function(
+                lambda images: {"features": images, "logits": images},
+                input_signature=[tf.TensorSpec((None, 8, 3), tf.float32)],
+            )
+            path = save(
+                model, tmp_path / "net", signatures={"serving_default": model.classify}
+            )
+        else:
+            path = save_classifier(tmp_path / "net", **options)
+        with pytest.raises(ValueError, match=words):
+            features.load_classifier(path)
+
+    def test_what_is_not_there(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="The classifier must be"):
+            features.load_classifier(str(tmp_path))
+
+
+def test_inception_that_is_not_the_expected_one(inception_path, inception):
+    features.load_inception(inception_path, expected_hash=inception.fingerprint)
+    with pytest.raises(ValueError, match="--extractor_hash=0123"):
+        features.load_inception(inception_path, expected_hash="0123")

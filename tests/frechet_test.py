@@ -234,3 +234,54 @@ def test_rejects_moments_that_do_not_fit():
         for pair in ((real, fake), (fake, real)):
             with pytest.raises(ValueError, match="finite moments of one width. Rec"):
                 frechet.distance(*pair)
+
+
+def gaussians(seed, real_count=300, fake_count=200, dim=4):
+    """Two Gaussians; the fakes' is shifted and wider."""
+    rng = np.random.default_rng([9, seed])
+    real = rng.normal(size=(real_count, dim))
+    return real, 1.5 * rng.normal(size=(fake_count, dim)) + 0.5
+
+
+def test_the_interval_is_as_wide_as_distances_scatter():
+    drawn = [distance(*gaussians(seed)) for seed in range(400)]
+    halves = []
+    for seed in range(20):
+        low, high = frechet.interval(*gaussians(seed))
+        # Around the distance itself, whose bias it has.
+        assert (low + high) / 2 == pytest.approx(distance(*gaussians(seed)))
+        halves.append((high - low) / 2)
+    # 400 distances tell their deviation to 4 %; what is left is of second order.
+    assert np.mean(halves) == pytest.approx(1.96 * np.std(drawn), rel=0.15)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(60, 4), (60, 40), (30, 40)])
+def test_the_interval_is_that_of_the_weights_derivatives(count, dim):
+    rng = np.random.default_rng(1)
+    sides = [rng.normal(size=(count, dim)), 2 * rng.normal(size=(count, dim)) + 1]
+    if count < dim:
+        # A covariance of less than full rank has a derivative within its range only.
+        flat = rng.normal(size=(10, dim))
+        sides = [rng.normal(size=(count, 10)) @ flat, rng.normal(size=(25, 10)) @ flat]
+
+    def weighted(rows, weights):
+        mean = weights @ rows / weights.sum()
+        scatter = (rows - mean).T @ ((rows - mean) * weights[:, np.newaxis])
+        # The divisor is constant in the number of rows.
+        total = len(rows) / (len(rows) - 1) / weights.sum()
+        return frechet.Moments(mean, scatter * total)
+
+    variance = 0
+    for side, rows in enumerate(sides):
+        influences = []
+        for i in range(len(rows)):
+            ends = []
+            for sign in (1, -1):
+                weights = [np.ones(len(each)) for each in sides]
+                weights[side][i] += sign * 1e-4
+                pair = map(weighted, sides, weights)
+                ends.append(frechet.distance(*pair))
+            influences.append((ends[0] - ends[1]) / 2e-4 * len(rows))
+        variance += np.var(influences, ddof=1) / len(rows)
+    low, high = frechet.interval(*sides)
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=1e-3)

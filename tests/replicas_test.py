@@ -159,7 +159,8 @@ class TestModule:
         module = exporting.load(path, two_replicas)
         images, labels = module.sample(5), [0, 1, 2, 0, 1]
         outputs = module.discriminate(images, labels)
-        for variable in module._module.variables:
+        networks = (module._generator.load(), module._discriminator.load())
+        for variable in [v for network in networks for v in network.variables]:
             copies = two_replicas.experimental_local_results(variable)
             assert len(copies) == 2
             copies[1].assign_add(tf.ones_like(copies[1]))

@@ -1,95 +1,48 @@
-"""The table of scores, the summary, and the scores of an exported module."""
-
-import json
+"""The scores of an exported module, and their summary."""
 
 import numpy as np
 import oracles
 import pytest
 
 from ssgan_tf import datasets, exporting, layers, scoring
-from ssgan_tf.evaluation import features, scores
-from ssgan_tf.latents import Latents
+from ssgan_tf.evaluation import (
+    features,
+    frechet,
+    protocols,
+    scores,
+    sliced_wasserstein,
+)
+from ssgan_tf.latents import SAMPLING_LABELS_STREAM, Latents, draw_labels
 from ssgan_tf.run_dir import RunDir
+from ssgan_tf.score_table import Scores, ScoreTable
 
-VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_test": [0.5]}
+VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_real": [0.5]}
+
+
+def add(table, step, values, protocol):
+    table.add(step, "c", Scores(values, {}), protocol, "", "w", ("fid",))
 
 
 def test_a_set_without_labels_needs_inception_and_says_so_at_once():
     with pytest.raises(ValueError, match="need --inception_path.*'celeb_a_hq'"):
-        scoring.ModuleScorer("celeb_a_hq", num_runs=1)
-
-
-def test_table_keeps_mean_deviation_and_list(tmp_path):
-    table = scoring.ScoreTable(tmp_path / "new" / "scores.csv")
-    assert table.rows() == [] and not table.has(5, "p", "w")
-    table.add(5, "run/ckpt-5", VALUES, "p, with; 'signs'", "a = 1\nb = '2'\n", "w")
-    assert table.rows() == [
-        {
-            "checkpoint": "run/ckpt-5",
-            "step": "5",
-            "weights_sha256": "w",
-            "frechet_x_mean": "5.0",
-            "frechet_x_std": "1.0",
-            "frechet_x_list": "[4.0, 6.0]",
-            "rotation_accuracy_test_mean": "0.5",
-            "rotation_accuracy_test_std": "0.0",
-            "rotation_accuracy_test_list": "[0.5]",
-            "protocol": "p, with; 'signs'",
-            "config": "a = 1\nb = '2'\n",
-        }
-    ]
-
-
-def test_one_row_per_step_and_protocol(tmp_path):
-    table = scoring.ScoreTable(tmp_path / "scores.csv")
-    table.add(5, "c", {"frechet_x": [9.0]}, "p", "", "of a run that is no more")
-    assert not table.has(5, "p", "w")
-    table.add(5, "c", VALUES, "p", "", "w")
-    assert (
-        table.has(5, "p", "w")
-        and not table.has(5, "q", "w")
-        and not table.has(6, "p", "w")
-    )
-    table.add(5, "c", {"other": [1.0]}, "q", "", "w")
-    table.add(6, "c", VALUES, "p", "", "w")
-    rows = table.rows()
-    assert [(row["step"], row["protocol"]) for row in rows] == [
-        ("5", "p"),
-        ("5", "q"),
-        ("6", "p"),
-    ]
-    assert rows[0]["frechet_x_mean"] == "5.0"
-    assert rows[1]["frechet_x_mean"] == "" and rows[1]["other_mean"] == "1.0"
-    assert list(rows[0])[-2:] == ["protocol", "config"]
-
-
-def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_text("name,phone\nA,1\n")
-    table = scoring.ScoreTable(path)
-    for call in (table.rows, lambda: table.add(1, "c", VALUES, "p", "", "w")):
-        with pytest.raises(ValueError, match="--score_filename"):
-            call()
-    assert path.read_text() == "name,phone\nA,1\n"
+        scoring.ModuleScorer("celeb_a_hq")
 
 
 def test_summary_shows_one_protocol(tmp_path):
     run = RunDir(tmp_path)
     with pytest.raises(FileNotFoundError, match="eval_after_train"):
         scoring.summary(run)
-    table = scoring.ScoreTable(tmp_path / "scores.csv")
-    table.add(0, "c", {"frechet_y": [100.0]}, "old", "", "w")
-    table.add(10, "c", {"frechet_x": [2.0], **VALUES}, "new", "", "w")
-    table.add(
-        0, "c", {"frechet_x": [20.0], "rotation_accuracy_test": [0.2]}, "new", "", "w"
-    )
+    table = ScoreTable(tmp_path / "scores.csv")
+    add(table, 0, {"frechet_y": [100.0]}, "old")
+    add(table, 10, {"frechet_x": [2.0], **VALUES}, "new")
+    add(table, 0, {"frechet_x": [20.0], "rotation_accuracy_real": [0.2]}, "new")
     run.module(10).mkdir(parents=True)
     (tmp_path / "mine.png").touch()
     text = scoring.summary(run)
     lines = text.splitlines()
     assert lines[0].split() == ["step", "0", "10"]
     assert lines[1].split() == ["frechet_x", "20", "5", "last", "/", "first", "0.250"]
-    assert lines[2].split()[:3] == ["rotation_accuracy_test", "0.2", "0.5"]
+    assert lines[2].split()[:3] == ["rotation_accuracy_real", "0.2", "0.5"]
     assert "chance 0.25" in lines[2]
     assert "protocol: new" in text and "old" not in text and "frechet_y" not in text
     assert str(run.module(10)) in text and str(tmp_path / "mine.png") in text
@@ -136,28 +89,37 @@ def accuracy_of(module, images, labels=None) -> float:
 
 
 def test_scores_are_those_of_the_module(module):
-    scorer = scoring.ModuleScorer("digits32", num_runs=2)
-    values = scorer.score(module)
+    keys = ("fid", "is", "swd", "precision_recall", "ms_ssim", "intra_fid")
+    how = scoring.Scoring(metrics=keys[:-1], num_runs=2, num_fakes=100)
+    scorer = scoring.ModuleScorer("digits32", how)
+    values, confusions = scorer.score(module)
     test_images, _ = datasets.load_split("digits32", "test")
-    reference = scores.Scorer(test_images, scorer.extractor)
+    reference = scores.Scorer(
+        test_images, scorer.extractor, metrics=keys[:-1], num_fakes=100
+    )
     for seed in range(2):
-        fakes = scores.to_uint8(module.sample(len(test_images), seed))
+        fakes = scores.to_uint8(module.sample(100, seed))
         expected = reference.score([fakes])
-        assert set(values) == {*expected, "rotation_accuracy_test"}
         for name, value in expected.items():
-            np.testing.assert_allclose(values[name][seed], value, rtol=1e-5)
-    (accuracy,) = values["rotation_accuracy_test"]
-    assert accuracy == accuracy_of(module, test_images)
+            found = values[f"{name}_100_test"][seed]
+            np.testing.assert_allclose(found, value, rtol=1e-5)
+    sides = {"rotation_accuracy_real", "rotation_accuracy_fake"}
+    assert set(values) == {f"{name}_100_test" for name in expected} | sides
+    fakes = scores.to_uint8(module.sample(100, 0))
+    for side, images in (("real", test_images), ("fake", fakes)):
+        (accuracy,) = values[f"rotation_accuracy_{side}"]
+        assert accuracy == accuracy_of(module, images)
+        confusion = np.array(confusions[side])
+        assert confusion.sum(axis=1).tolist() == [len(images)] * 4
+        assert np.trace(confusion) == accuracy * 4 * len(images)
     assert not any("fid" in name for name in values)
 
-    protocol = dict(
-        fact.split("=") for fact in scorer.protocol(module.metadata).split("; ")
-    )
+    protocol = protocols.facts_of(scorer.protocol(module.metadata))
     assert protocol["data"] == "digits32" and protocol["split"] == "test"
     assert protocol["weights"] == "ema" and protocol["fake_seeds"] == "0-1"
     assert protocol["z"] == "uniform" and "labels" not in protocol
     assert protocol["batch_norm"] == "moving moments"
-    assert json.loads(protocol["real_count"]) == 397
+    assert protocol["real_count"] == "397" and protocol["fake_count"] == "100"
 
 
 def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
@@ -169,48 +131,109 @@ def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(features, "_train_classifier", lambda *args: None)
     # The slowest metric; of it the images matter here.
-    monkeypatch.setattr(scores, "sliced_wasserstein", lambda _, fakes, __: fakes.mean())
+    monkeypatch.setattr(
+        sliced_wasserstein, "distance", lambda _, fakes, __: fakes.mean()
+    )
     found = []
     for strategy in (None, two_replicas):
-        scorer = scoring.ModuleScorer("digits32", num_runs=1, strategy=strategy)
+        how = scoring.Scoring(num_runs=1)
+        scorer = scoring.ModuleScorer("digits32", how, strategy=strategy)
         replicas = scorer.extractor.strategy.num_replicas_in_sync
         assert replicas == (1 if strategy is None else 2)
         loaded = exporting.load(module.path, scorer.strategy)
-        found.append((scorer.score(loaded), scorer.protocol(loaded.metadata)))
+        found.append((scorer.score(loaded).values, scorer.protocol(loaded.metadata)))
     (one, protocol), (two, same_protocol) = found
     assert same_protocol == protocol
-    assert len(one) == 5 and set(two) == set(one)
+    assert len(one) == 6 and set(two) == set(one)
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-3, err_msg=name)
 
 
-def test_conditional_module(tmp_path, monkeypatch):
+def test_conditional_module(tmp_path):
     module = export(
         tmp_path / "m", num_classes=10, batch_norm="standing moments of 64 samples"
     )
-    # The metrics have tests of their own, and time.
-    seen = []
-    monkeypatch.setattr(
-        scores.Scorer,
-        "score",
-        lambda self, fakes: seen.append(np.concatenate([*fakes])) or {"m": 0.0},
-    )
-    scorer = scoring.ModuleScorer("digits32", num_runs=2)
-    values = scorer.score(module)
-    test_images, _ = datasets.load_split("digits32", "test")
-    for seed, fakes in enumerate(seen):
-        expected = scores.to_uint8(module.sample(len(test_images), seed))
-        np.testing.assert_array_equal(fakes, expected)
-    labels = np.arange(len(test_images)) % 10
-    assert values == {
-        "m": [0.0, 0.0],
-        "rotation_accuracy_test": [accuracy_of(module, test_images, labels)],
-    }
+    how = scoring.Scoring(metrics=("intra_fid", "ms_ssim"), num_runs=1)
+    scorer = scoring.ModuleScorer("digits32", how)
+    values, _ = scorer.score(module)
+    test_images, test_labels = datasets.load_split("digits32", "test")
+    fakes = scores.to_uint8(module.sample(len(test_images), 0))
+    # Those that the module draws for itself.
+    labels = draw_labels(len(fakes), 10, [0, SAMPLING_LABELS_STREAM]).numpy()
+    sets = (test_images, test_labels), (fakes, labels)
+    of_class = [
+        [
+            scorer.extractor.extract(images[its == label])[0].astype(np.float64)
+            for images, its in sets
+        ]
+        for label in range(10)
+    ]
+    distances = [
+        frechet.distance(*(frechet.moments([each]) for each in pair))
+        for pair in of_class
+    ]
+    (found,) = values["intra_frechet_digits32_cnn_397_test"]
+    np.testing.assert_allclose(found, np.mean(distances), rtol=1e-4)
+    (accuracy,) = values["rotation_accuracy_real"]
+    any_labels = np.arange(len(test_images)) % 10
+    assert accuracy == accuracy_of(module, test_images, any_labels)
     protocol = scorer.protocol(module.metadata)
     assert "; batch_norm=standing moments of 64 samples; " in protocol
     assert "; labels=uniform" in protocol
 
 
-def test_number_of_runs():
-    with pytest.raises(ValueError, match="--num_eval_averaging_runs=0"):
-        scoring.ModuleScorer("digits32", num_runs=0)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_runs": 0}, "num_runs=0"),
+        ({"metrics": ("fid", "lpips")}, "must name one or more of fid, .*fid,lpips"),
+        ({"metrics": ()}, "one or more"),
+        ({"inception_path": "a", "classifier_path": "b"}, "There is one feature net"),
+    ],
+)
+def test_what_cannot_be_asked_for(options, words):
+    with pytest.raises(ValueError, match=words):
+        scoring.Scoring(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metrics": ("memorisation",), "split": "train"}, "compares training images"),
+        ({"extractor_hash": "0"}, "--extractor_hash=0, and a network with"),
+        ({"inception_path": "/nowhere"}, "saved_model.pb.*'/nowhere'"),
+    ],
+)
+def test_what_shows_before_anything_is_scored(options, words):
+    with pytest.raises((ValueError, OSError), match=words):
+        scoring.ModuleScorer("digits32", scoring.Scoring(**options))
+
+
+def test_no_classes_no_intra_fid(module):
+    how = scoring.Scoring(metrics=("intra_fid",), num_runs=1)
+    scorer = scoring.ModuleScorer("digits32", how)
+    with pytest.raises(ValueError, match="metrics=intra_fid and an unconditional GAN"):
+        scorer.score(module)
+
+
+def test_images_of_another_range_are_refused(module, monkeypatch):
+    batches = exporting.LoadedModule.sample_batches
+    monkeypatch.setattr(
+        exporting.LoadedModule,
+        "sample_batches",
+        lambda *args: (2 * batch - 1 for batch in batches(*args)),
+    )
+    scorer = scoring.ModuleScorer("digits32", scoring.Scoring(metrics=("swd",)))
+    with pytest.raises(ValueError, match=r"must be finite and in \[0, 1\]"):
+        scorer.score(module)
+
+
+def test_copies_are_noticed(module):
+    how = scoring.Scoring(metrics=("memorisation",), num_runs=1)
+    scorer = scoring.ModuleScorer("digits32", how)
+    (found,) = scorer.score(module).values["memorisation_digits32_cnn_397_test"]
+    # Noise is far from everything.
+    assert found > 0.9
+    train_images, _ = datasets.load_split("digits32", "train")
+    copies = scorer._scorer.score([train_images[:397]])
+    assert copies["memorisation_digits32_cnn"] < 0.01

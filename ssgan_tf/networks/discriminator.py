@@ -45,7 +45,8 @@ class Discriminator(Composite, keras.Model):
 
     Args:
         spec: `DiscriminatorSpec`. The heads, and how kernels are made.
-        trunk: layers, called in order as `layer(hidden, training=training)`.
+        trunk: layers, called in order as `layer(hidden, training=training)`. Those
+            with a true attribute `is_block` are the blocks of `block_features`.
         num_features: int. Size of the vector that `to_features` makes.
         to_features: makes `(batch, features)` of the last layer's output.
         logit_name: name of the true/fake head.
@@ -150,3 +151,34 @@ class Discriminator(Composite, keras.Model):
             vectors = tf.where(labels[:, None] < 0, predicted, vectors)
         embedded = self.embedding(vectors, training=training)
         return tf.reduce_sum(embedded * outputs["features"], axis=1, keepdims=True)
+
+    @property
+    def block_names(self) -> list[str]:
+        """Names of the blocks of the trunk, in order."""
+        return [each.name for each in self.trunk if _is_block(each)]
+
+    def block_features(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The output of every block of the trunk; the last is what the heads are of.
+
+        Attention belongs to the block that it follows; a convolution before the first
+        block is none. Pre-activation blocks end with a sum, without a ReLU. The
+        spectral-norm vectors stay where they are.
+
+        Args:
+            images: float tensor, `(batch, size, size, channels)`, in [0, 1].
+
+        Returns:
+            `(batch, height, width, channels)` for each of `block_names`.
+        """
+        hidden, outputs = images, []
+        for layer in self.trunk:
+            hidden = layer(hidden, training=False)
+            if _is_block(layer):
+                outputs.append(hidden)
+            elif outputs:
+                outputs[-1] = hidden
+        return outputs
+
+
+def _is_block(layer: Callable) -> bool:
+    return getattr(layer, "is_block", False)

@@ -48,6 +48,8 @@ class ResNetBlock(Composite, keras.layers.Layer):
         training: bool.
     """
 
+    is_block = True
+
     def __init__(
         self,
         stage: Stage,
@@ -154,6 +156,8 @@ class BottleneckBlock(Composite, keras.layers.Layer):
     Reference:
         - Brock et al., 2019, appendix B, https://arxiv.org/abs/1809.11096
     """
+
+    is_block = True
 
     def __init__(
         self,

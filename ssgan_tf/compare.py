@@ -1,0 +1,29 @@
+"""Prints the latest scores of several runs side by side.
+
+    ssgan compare runs/uncond runs/ssgan
+
+Takes run directories and tables of scores. Numbers of different protocols are not put
+into one column: what differs is said instead. `--anyway` marks them.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import cli
+
+_ANYWAY = flags.DEFINE_bool(
+    "anyway", False, "Show numbers of different protocols too, marked by *."
+)
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise app.UsageError(
+            "Name runs to compare, for example: ssgan compare runs/uncond runs/ssgan"
+        )
+    from ssgan_tf import score_table
+
+    print(score_table.comparison(argv[1:], _ANYWAY.value))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,232 @@
+"""Images of a module, or of a data set, as files that other programs score.
+
+    ssgan dump --module=run/tfhub/1600 --num=10000 --out=fakes
+    ssgan dump --dataset=cifar10 --out=reals
+
+The fakes are those that the scores of this package see, of the same seed and rounded
+the same way; docs/recheck.md has the commands of those programs.
+
+`--out` is a folder of PNG files 00000.png, 00001.png, ..., or, ending in .npz, one
+file with the array `images`, uint8 (num, height, width, channels), and `labels`, int32
+(num,), where the images have some. Where they come from is in the folder's `dump.json`,
+which has the labels too, or in the file's array `facts`.
+"""
+
+import json
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from ssgan_tf import cli, files, module_flags
+from ssgan_tf.progress import track
+
+_SEED = flags.DEFINE_integer("seed", 0, "Of the samples: equal seeds, equal images.")
+_DATASET = flags.DEFINE_string("dataset", None, "Or: name of a data set.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Of the data set.")
+_TFDS_DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+)
+_NUM = flags.DEFINE_integer(
+    "num",
+    None,
+    "Number of images. Image i of a module depends on it: give that of the scores. Of "
+    "a data set: the first ones; default: all.",
+    lower_bound=1,
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "Folder for PNG files, or an .npz file.", required=True
+)
+flags.mark_flags_as_mutual_exclusive(["module", "dataset"], required=True)
+
+_FOLDER_FACTS = "dump.json"
+_FILE_FACTS = "facts"
+_BATCH_SIZE = 1024
+
+
+class Images(NamedTuple):
+    """What is written.
+
+    Attributes:
+        batches: uint8, `(any, height, width, channels)`; in all `shape[0]` images.
+        shape: `(num, height, width, channels)`.
+        labels: int32, `(num,)`, or None.
+        facts: dict, JSON-ready. Where the images come from.
+    """
+
+    batches: Iterator[np.ndarray]
+    shape: tuple[int, int, int, int]
+    labels: np.ndarray | None
+    facts: dict
+
+
+def write_folder(path: pathlib.Path, images: Images) -> None:
+    """Writes a folder of PNG files, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from ssgan_tf.images import write_png
+
+    facts = dict(images.facts)
+    if images.labels is not None:
+        facts["labels"] = images.labels.tolist()
+    digits = max(5, len(str(images.shape[0] - 1)))
+    with files.replacing(path) as partial:
+        partial.mkdir()
+        each = (image for batch in _tracked(images) for image in batch)
+        for i, image in enumerate(each):
+            write_png(partial / f"{i:0{digits}}.png", image)
+        (partial / _FOLDER_FACTS).write_text(json.dumps(facts) + "\n")
+
+
+def write_npz(path: pathlib.Path, images: Images) -> None:
+    """Writes an .npz file as `np.savez` would, batch by batch, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+    arrays = {_FILE_FACTS: np.array(json.dumps(images.facts))}
+    if images.labels is not None:
+        arrays["labels"] = images.labels
+    with files.replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        # Its size is not known to the archive beforehand, and may exceed 4 GiB.
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for batch in _tracked(images):
+                file.write(batch.tobytes())
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _tracked(images: Images) -> Iterator[np.ndarray]:
+    return track(images.batches, images.shape[0], "images", size=len)
+
+
+def check_target(path: pathlib.Path) -> None:
+    """Refuses to write over anything but a dump of the same kind or an empty folder.
+
+    Raises:
+        FileExistsError: there is something else at `path`.
+    """
+    if path.suffix == ".npz":
+        ours = path.is_file() and _is_dump(path)
+    else:
+        ours = path.is_dir() and (
+            (path / _FOLDER_FACTS).is_file() or not any(path.iterdir())
+        )
+    if path.exists() and not ours:
+        raise FileExistsError(
+            "A dump must be written to a new or empty folder, to a new .npz file, or "
+            f"over a dump of the same kind. Received: out={path}, which is something "
+            "else. Name another place, or move that away."
+        )
+
+
+def _is_dump(path: pathlib.Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"images.npy", f"{_FILE_FACTS}.npy"} <= set(archive.namelist())
+
+
+def fakes(module, num: int, seed: int) -> Images:
+    """What the scorer sees of a module, labels drawn by the seed where it has classes.
+
+    Args:
+        module: `LoadedModule`.
+        num: int. How many.
+        seed: int.
+    """
+    from ssgan_tf.evaluation import scores
+    from ssgan_tf.latents import SAMPLING_LABELS_STREAM, draw_labels
+
+    labels = None
+    if module.num_classes:
+        # As `sample_batches` draws them; handed over, so that none is ever wrong.
+        labels = draw_labels(num, module.num_classes, [seed, SAMPLING_LABELS_STREAM])
+        labels = labels.numpy()
+    return Images(
+        batches=map(scores.to_uint8, module.sample_batches(num, seed, labels)),
+        shape=(num, *module.image_shape),
+        labels=labels,
+        facts={
+            "module": module.path,
+            "weights_sha256": module.metadata["weights_sha256"],
+            "seed": seed,
+            "num": num,
+        },
+    )
+
+
+def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Images:
+    """The first `num` images of a split, in its order; None: all.
+
+    Raises:
+        OSError, ValueError: as `datasets.load_split`; or the split is smaller.
+    """
+    from ssgan_tf import datasets
+
+    images, labels = datasets.load_split(name, split, data_dir)
+    if num is None:
+        num = len(images)
+    if num > len(images):
+        raise ValueError(
+            f"A split must have as many images as are asked for. Received: num={num}, "
+            f"dataset={name!r}, split={split!r}, which has {len(images)}. Leave --num "
+            "out for all of them."
+        )
+    images, labels = images[:num], labels[:num]
+    starts = range(0, num, _BATCH_SIZE)
+    return Images(
+        batches=(images[start : start + _BATCH_SIZE] for start in starts),
+        shape=images.shape,
+        labels=labels if datasets.get_spec(name).num_classes else None,
+        facts={"dataset": name, "split": split, "num": num},
+    )
+
+
+def _check_flags(argv) -> None:
+    """Every flag that is given must mean something."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    for flag, source in (
+        (_SEED, module_flags.MODULE),
+        (_SPLIT, _DATASET),
+        (_TFDS_DATA_DIR, _DATASET),
+    ):
+        if flag.present and source.value is None:
+            raise app.UsageError(
+                f"--{flag.name} goes with --{source.name} only. Received: "
+                f"--{flag.name}={flag.value} without --{source.name}."
+            )
+    if module_flags.MODULE.value is not None and _NUM.value is None:
+        raise app.UsageError(
+            "--module needs --num, the number of images. Received: --module="
+            f"{module_flags.MODULE.value} without --num."
+        )
+
+
+def main(argv):
+    _check_flags(argv)
+    out = pathlib.Path(_OUT.value).resolve()
+    # Before anything that takes time; TensorFlow takes seconds to import.
+    check_target(out)
+    if module_flags.MODULE.value is not None:
+        images = fakes(module_flags.load(), _NUM.value, _SEED.value)
+        source = f"{module_flags.MODULE.value}, seed {_SEED.value}"
+    else:
+        images = reals(_DATASET.value, _SPLIT.value, _NUM.value, _TFDS_DATA_DIR.value)
+        source = f"{_DATASET.value}, {_SPLIT.value} split"
+    write = write_npz if out.suffix == ".npz" else write_folder
+    write(out, images)
+    print(f"{images.shape[0]} images of {source}: {_OUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,73 @@
+"""Scores a module: ours, or a published one in TensorFlow 1's format.
+
+    ssgan evaluate --module=run/tfhub/1600
+    ssgan evaluate --module=ssgan_128x128 --dataset=imagenet128 --metrics=fid,kid \
+        --num_fakes=50000 --inception_path=inception --out=scores.csv
+
+Prints every score with its protocol. `--out` adds them to a table, which `ssgan
+compare` reads.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import cli, module_flags, score_flags
+
+flags.mark_flag_as_required("module")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Data set of the real images; default: what it was trained on."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Sets of fakes, of the seeds 0, 1, ...", lower_bound=1
+)
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one_device", "mirrored", "tpu"],
+    "On which devices; see docs/distributed.md.",
+)
+_TPU = flags.DEFINE_string(
+    "tpu", None, "Name or address of a TPU; local: that of this machine."
+)
+_OUT = flags.DEFINE_string("out", None, "Table of scores to add a row to, a CSV file.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    if _OUT.value and not _OUT.value.endswith(".csv"):
+        raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}")
+    how = score_flags.scoring(_SEEDS.value)
+    # TensorFlow takes seconds to import: only now.
+    from ssgan_tf import scoring, strategies
+    from ssgan_tf.score_table import ScoreTable
+
+    table = ScoreTable(_OUT.value) if _OUT.value else None
+    if table:
+        # A file that is no table must show before the scores are computed.
+        table.rows()
+    strategy = strategies.get_strategy(_STRATEGY.value, _TPU.value)
+    module = module_flags.load(strategy)
+    dataset = _DATASET.value or module.metadata.get("dataset")
+    if not dataset:
+        raise app.UsageError(
+            f"{module.path} does not say what it was trained on: --dataset must."
+        )
+    scorer = scoring.ModuleScorer(dataset, how, strategy=strategy)
+    found = scorer.score(module)
+    protocol = scorer.protocol(module.metadata)
+    print(scoring.report(found, protocol))
+    if table:
+        table.add(
+            module.metadata.get("step", 0),
+            module.path,
+            found,
+            protocol,
+            module.metadata.get("config", ""),
+            module.metadata["weights_sha256"],
+            scorer.metrics,
+        )
+        print(f"added to {table.path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

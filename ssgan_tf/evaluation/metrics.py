@@ -1,0 +1,283 @@
+"""The table of metrics. Adding a metric is adding one row.
+
+A metric compares what was observed of the fakes with what was observed of the reals.
+Under the Inception extractor its numbers are called as here; under another extractor
+NAME they are called `frechet_NAME` for `fid`, `classifier_score_NAME`,
+`kernel_distance_NAME` and so on: nobody shall take them for a FID.
+
+Reference:
+    - Heusel et al., 2017 (FID), https://arxiv.org/abs/1706.08500
+    - Salimans et al., 2016 (Inception Score), https://arxiv.org/abs/1606.03498
+    - Binkowski et al., 2018 (KID), https://arxiv.org/abs/1801.01401
+    - Karras et al., 2018 (sliced Wasserstein), https://arxiv.org/abs/1710.10196
+    - Odena et al., 2017 (MS-SSIM), https://arxiv.org/abs/1610.09585
+    - Sajjadi et al., 2018 (PRD), https://arxiv.org/abs/1806.00035
+    - Kynkaanniemi et al., 2019 (precision, recall), https://arxiv.org/abs/1904.06991
+    - Naeem et al., 2020 (density, coverage), https://arxiv.org/abs/2002.09797
+    - Meehan et al., 2020 (memorisation), https://arxiv.org/abs/2004.05675
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ssgan_tf.evaluation import (
+    frechet,
+    manifold,
+    ms_ssim,
+    sliced_wasserstein,
+    tfgan,
+)
+
+KERNEL_BLOCK_SIZE = 1024
+MS_SSIM_PAIRS = 10_000
+PRECISION_K, DENSITY_K = 3, 5
+PRD_CLUSTERS, PRD_RUNS = 20, 10
+_BATCH_SIZE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What is kept of a set of images, which are seen once, batch by batch.
+
+    Blocks and subsets assume a random order, and data sets come sorted: all that is
+    here is in the order in which the images were dealt.
+
+    Attributes:
+        subset: uint8, (min(N, 8192), H, H, C). The images dealt first.
+        labels: int32, (N,); None where they are not known.
+        features: float32, (N, d); None without an extractor.
+        logits: float32, (N, k); None without an extractor.
+        train_features: float32, (M, d), of the images that G was trained on; None
+            where no metric asks for them.
+    """
+
+    subset: np.ndarray
+    labels: np.ndarray | None = None
+    features: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    train_features: np.ndarray | None = None
+
+    @functools.cached_property
+    def moments(self) -> frechet.Moments:
+        """Of the features."""
+        return frechet.moments(batches_of(self.features))
+
+    @functools.cached_property
+    def class_moments(self) -> dict[int, frechet.Moments]:
+        """Of the features of each class, by label."""
+        return {
+            int(label): frechet.moments(batches_of(self.features[self.labels == label]))
+            for label in np.unique(self.labels)
+        }
+
+    @functools.cached_property
+    def train_distances(self) -> np.ndarray:
+        """From each image to the nearest of `train_features`."""
+        return distances_to(self.train_features, self.features)
+
+
+def batches_of(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows by the thousand."""
+    for start in range(0, len(rows), _BATCH_SIZE):
+        yield rows[start : start + _BATCH_SIZE]
+
+
+def distances_to(train_features: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """From each row to the nearest training row."""
+    distances, _ = manifold.nearest_distances(features, batches_of(train_features))
+    return distances
+
+
+class Metric(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        compute: of (real, fake, seed): the numbers, by name.
+        needs_extractor: bool. Whether it looks at features or logits.
+        needs_labels: bool. Whether it looks at the labels of both sets.
+        needs_training_images: bool.
+    """
+
+    compute: Callable[[Observed, Observed, int], dict[str, float]]
+    needs_extractor: bool = True
+    needs_labels: bool = False
+    needs_training_images: bool = False
+
+
+def _fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """Frechet distance, float64, covariances divided by N - 1:
+    |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)). Lower is better; 0 for equal
+    statistics. Its bias depends on N.
+    """
+    return {"fid": frechet.distance(real.moments, fake.moments)}
+
+
+def _fid_interval(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """95 % of the Frechet distances of as many other images: `frechet.interval`."""
+    low, high = frechet.interval(real.features, fake.features)
+    return {"fid_low": low, "fid_high": high}
+
+
+def _inception_score(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """exp(E KL(p(y | image) || p(y))) over all fakes at once and all logits, no
+    splits. Higher is better; in [1, number of logits].
+    """
+    score = tfgan.import_eval().classifier_score_from_logits
+    return {"inception_score": float(score(tf.constant(fake.logits, tf.float64)))}
+
+
+def _kid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """The unbiased estimate of the squared MMD with kernel (a . b / d + 1)^3: mean,
+    and standard deviation, over blocks of at most 1,024 images. Lower is better; it
+    can be slightly negative. One block has no deviation.
+    """
+    evaluation = tfgan.import_eval()
+    mean, error = evaluation.kernel_classifier_distance_and_std_from_activations(
+        tf.constant(real.features, tf.float64),
+        tf.constant(fake.features, tf.float64),
+        max_block_size=KERNEL_BLOCK_SIZE,
+    )
+    larger = max(len(real.features), len(fake.features))
+    blocks = -(-larger // KERNEL_BLOCK_SIZE)
+    numbers = {"kid": float(mean)}
+    if blocks > 1:
+        # TFGAN gives the standard error of the mean.
+        numbers["kid_block_std"] = float(error) * blocks**0.5
+    return numbers
+
+
+def _sliced_wasserstein(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """`sliced_wasserstein.distance`, times 1,000. Lower is better."""
+    count = min(len(real.subset), len(fake.subset))
+    value = sliced_wasserstein.distance(real.subset[:count], fake.subset[:count], seed)
+    return {"sliced_wasserstein": value}
+
+
+def _ms_ssim(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """Mean similarity of pairs of fakes, of one class where there are classes. Lower
+    is more diverse; that of the reals is what to compare with.
+    """
+    return {
+        name: ms_ssim.ms_ssim_diversity(
+            each.subset,
+            num_pairs=MS_SSIM_PAIRS,
+            seed=seed,
+            labels=None if fake.labels is None else _subset_labels(each),
+        )
+        for name, each in (("ms_ssim", fake), ("ms_ssim_real", real))
+    }
+
+
+def _subset_labels(observed: Observed) -> np.ndarray:
+    return observed.labels[: len(observed.subset)]
+
+
+def _prd(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """F8, which weighs recall, and F1/8, which weighs precision, of Sajjadi et al.
+    Higher is better; in [0, 1].
+    """
+    found = manifold.prd(
+        real.features,
+        fake.features,
+        num_clusters=PRD_CLUSTERS,
+        num_runs=PRD_RUNS,
+        seed=seed,
+    )
+    return {"prd_f8": found.f8, "prd_f1_8": found.f1_8}
+
+
+def _precision_recall(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """Share of fakes within the reals' manifold, and of reals within the fakes', of
+    Kynkaanniemi et al. Higher is better; in [0, 1].
+    """
+    found = manifold.precision_recall(real.features, fake.features, k=PRECISION_K)
+    return {"precision": found.precision, "recall": found.recall}
+
+
+def _density_coverage(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """Of Naeem et al. Higher is better; coverage is in [0, 1]."""
+    found = manifold.density_coverage(real.features, fake.features, k=DENSITY_K)
+    return {"density": found.density, "coverage": found.coverage}
+
+
+def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """Mean over the classes of the Frechet distance between the reals and the fakes
+    of one class. Its bias is that of the number of images per class.
+    """
+    classes = real.class_moments.keys() | fake.class_moments.keys()
+    missing = [
+        label
+        for label in sorted(classes)
+        if label not in real.class_moments or label not in fake.class_moments
+    ]
+    if missing:
+        raise ValueError(
+            "`intra_fid` needs reals and fakes of every class. Received: none of one "
+            f"or the other for the classes {missing}. Take more images."
+        )
+    distances = [
+        frechet.distance(real.class_moments[label], fake.class_moments[label])
+        for label in sorted(classes)
+    ]
+    return {"intra_fid": float(np.mean(distances))}
+
+
+def _memorisation(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
+    """`manifold.memorisation`: 1/2 where fakes lie as far from the images that G was
+    trained on as reals that it has not seen do, 0 for copies.
+    """
+    distances = distances_to(real.train_features, fake.features)
+    return {"memorisation": manifold.memorisation(distances, real.train_distances)}
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric(_fid),
+    "fid_interval": Metric(_fid_interval),
+    "is": Metric(_inception_score),
+    "kid": Metric(_kid),
+    "swd": Metric(_sliced_wasserstein, needs_extractor=False),
+    "ms_ssim": Metric(_ms_ssim, needs_extractor=False),
+    "prd": Metric(_prd),
+    "precision_recall": Metric(_precision_recall),
+    "density_coverage": Metric(_density_coverage),
+    "intra_fid": Metric(_intra_fid, needs_labels=True),
+    "memorisation": Metric(_memorisation, needs_training_images=True),
+}
+DEFAULT_METRICS = ("fid", "is", "kid", "swd")
+
+
+def check_metrics(names: tuple[str, ...]) -> None:
+    """Refuses what is no list of keys of `METRICS`.
+
+    Raises:
+        ValueError: it is empty, or a name is unknown.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise ValueError(
+            f"`--metrics` must name one or more of {', '.join(METRICS)}. Received: "
+            f"--metrics={','.join(names)}."
+        )
+
+
+def name_under(extractor: str, name: str) -> str:
+    """What a number is called that was computed under an extractor.
+
+    Args:
+        extractor: name of the extractor; "inception" leaves the name as it is.
+        name: as the metric calls it.
+    """
+    if extractor == "inception":
+        return name
+    for ours, general in (
+        ("fid", "frechet"),
+        ("inception_score", "classifier_score"),
+        ("kid", "kernel_distance"),
+    ):
+        name = name.replace(ours, general)
+    return f"{name}_{extractor}"

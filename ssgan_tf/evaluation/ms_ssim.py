@@ -1,0 +1,173 @@
+"""Diversity of generated images: mean multi-scale SSIM over random pairs of fakes.
+
+Of two images a and b, seen at scales 1 to n, each the 2x2 means of the one before,
+
+    MS-SSIM(a, b) = (l_n cs_n)^w_n  prod_{j < n} cs_j^w_j
+
+for each channel, then the mean over channels: l compares luminance, cs contrast and
+structure, under a Gaussian window of 11 x 11 and deviation 1.5; negative factors count
+as 0. 1 for equal images, 0 at the least.
+
+The number of scales. The window must fit: n is the largest number up to five for which
+size // 2^(n - 1) is at least 11. All five need 176 pixels, 128 has four, 64 three, 32
+two; 11 to 21 pixels have one, which is SSIM. The weights are the first n of Wang et
+al., divided by their sum. (compare_gan shrinks the window instead and keeps five
+scales: its values are others, as are those of any two numbers of scales.)
+
+Reference:
+    - Wang, Simoncelli and Bovik, 2003, https://doi.org/10.1109/ACSSC.2003.1292216
+    - Odena, Olah and Shlens, 2017 (of GANs), https://arxiv.org/abs/1610.09585
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+_WINDOW = 11
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+# About a dozen arrays of that many floats exist at a time: some 50 MiB.
+_VALUES_PER_BATCH = 2**20
+
+
+def ms_ssim_diversity(
+    images: np.ndarray,
+    *,
+    num_pairs: int,
+    seed: int,
+    labels: np.ndarray | None = None,
+) -> float:
+    """Mean MS-SSIM over `random_pairs` of images; lower is more diverse.
+
+    A generator that has collapsed approaches 1. Blur raises the value and noise lowers
+    it, whatever the diversity: set it beside that of as many real images. Within
+    classes, where different content does not hide a collapse, it is taken with labels.
+
+    Args:
+        images: uint8, (N, H, H, C), N >= 2, H >= 11, C 1 or 3.
+        num_pairs: int, positive. The standard error falls with its root.
+        seed: int, not negative. The pairs are a function of it, N and the labels.
+        labels: integers, (N,). Both images of a pair are then of one class. None: of
+            any.
+
+    Returns:
+        In [0, 1] up to the rounding of float32. On the CPU, wherever the networks run.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    images = np.asarray(images)
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[1] != images.shape[2]
+        or images.shape[3] not in (1, 3)
+    ):
+        raise ValueError(
+            "MS-SSIM takes uint8 images (N, H, H, C), C 1 or 3. Received: "
+            f"images.shape={images.shape}, images.dtype={images.dtype}. Float images "
+            "in [0, 1] go through scores.to_uint8 first."
+        )
+    compare = _comparison(num_scales(images.shape[1]))
+    pairs = random_pairs(len(images), num_pairs, seed=seed, labels=labels)
+    step = max(1, _VALUES_PER_BATCH // images[0].size)
+    total = 0.0
+    for start in range(0, num_pairs, step):
+        first, second = pairs[start : start + step].T
+        with tf.device("CPU:0"):
+            values = compare(images[first], images[second])
+        total += float(values.numpy().sum(dtype=np.float64))
+    return total / num_pairs
+
+
+def num_scales(size: int) -> int:
+    """At how many scales images are compared: the rule above, 1 to 5.
+
+    Args:
+        size: int. Height and width of the images, in pixels.
+
+    Raises:
+        ValueError: the window does not fit.
+    """
+    if size < _WINDOW:
+        raise ValueError(
+            f"MS-SSIM needs images of {_WINDOW} pixels or more, as its window has. "
+            f"Received: size={size}. Score larger images, or leave this score out."
+        )
+    return min(len(_WEIGHTS), (size // _WINDOW).bit_length())
+
+
+def random_pairs(
+    num_images: int, num_pairs: int, *, seed: int, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Draws pairs of different images, with replacement.
+
+    Without labels every pair is as likely as another. With labels every class of two
+    images or more is as likely as another, as Odena et al. average over classes, and
+    within it every pair; an image that is alone in its class is in no pair.
+
+    Args:
+        num_images: int, at least 2.
+        num_pairs: int, positive.
+        seed: int, not negative.
+        labels: integers, (num_images,), or None.
+
+    Returns:
+        int64, (num_pairs, 2), in [0, num_images). A function of the arguments.
+
+    Raises:
+        ValueError: an argument is not as described, or no class has two images.
+    """
+    for name, value, least in (
+        ("num_images", num_images, 2),
+        ("num_pairs", num_pairs, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise ValueError(
+                f"`{name}` must be at least {least}. Received: {name}={value}. Choose "
+                f"{least} or more."
+            )
+    labels = np.zeros(num_images, int) if labels is None else np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.shape != (num_images,):
+        raise ValueError(
+            f"Labels must be integers, one for each of the {num_images} images. "
+            f"Received: labels.shape={labels.shape}, labels.dtype={labels.dtype}. Give "
+            "those that the images were made for."
+        )
+    # In this order the images of a class are neighbours.
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    starts, counts = starts[counts > 1], counts[counts > 1]
+    if not len(counts):
+        raise ValueError(
+            "A class must have two images or more to make a pair. Received: "
+            f"{num_images} images of as many classes. Use more images."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(len(counts), size=num_pairs)
+    starts, counts = starts[chosen], counts[chosen]
+    first = rng.integers(counts)
+    # From 1 up to all the others: never back to the first.
+    second = (first + rng.integers(1, counts)) % counts
+    return order[starts[:, np.newaxis] + np.stack([first, second], axis=1)]
+
+
+@functools.cache
+def _comparison(scales: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """MS-SSIM of two batches, traced once for each number of scales, so five times."""
+    weights = np.array(_WEIGHTS[:scales]) / sum(_WEIGHTS[:scales])
+    images = tf.TensorSpec((None, None, None, None), tf.uint8)
+
+    @tf.function(input_signature=[images, images])
+    def compare(first, second):
+        return tf.image.ssim_multiscale(
+            first,
+            second,
+            max_val=255,
+            power_factors=weights.tolist(),
+            filter_size=_WINDOW,
+        )
+
+    return compare

@@ -1,0 +1,230 @@
+"""The table of scores, `scores.csv`, and comparisons between tables.
+
+One row per (checkpoint, protocol): `checkpoint`, `step`, for every metric
+`<metric>_mean`, `_std` and `_list` over the seeds, `rotation_confusion_real` and
+`_fake`, `metrics`, `versions`, `protocol`, `config`. Names of metrics end in how many
+fakes were compared with which split: `fid_10k_test`.
+"""
+
+import csv
+import io
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ssgan_tf import files
+from ssgan_tf.evaluation import protocols
+
+FILENAME = "scores.csv"
+_NEEDED_COLUMNS = ("step", "protocol", "weights_sha256", "metrics")
+_LAST_COLUMNS = ("metrics", "versions", "protocol", "config")
+
+
+class Scores(NamedTuple):
+    """What scoring a module gives.
+
+    Attributes:
+        values: every metric, one number per seed; those of rotation, one.
+        confusions: int lists (4, 4), by "real" and "fake": entry (i, j) counts images
+            of orientation i that D takes for j. Empty without a rotation head.
+    """
+
+    values: dict[str, list[float]]
+    confusions: dict[str, list[list[int]]]
+
+
+class ScoreTable:
+    """The file `scores.csv` of a run.
+
+    Args:
+        path: the file; made with the first row.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+
+    def rows(self) -> list[dict[str, str]]:
+        """All rows, in the order in which they were scored.
+
+        Raises:
+            ValueError: the file is no table of scores.
+        """
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if not set(_NEEDED_COLUMNS) <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f"A table of scores must have the columns {', '.join(_NEEDED_COLUMNS)}"
+                f". Received: {self.path} with the columns "
+                f"{reader.fieldnames}. Name another file by --score_filename, or move "
+                "that one away."
+            )
+        return rows
+
+    def has(
+        self, step: int, protocol: str, weights: str, keys: tuple[str, ...]
+    ) -> bool:
+        """Whether these metrics are there of these weights under this protocol."""
+        return any(
+            _key(row) == (str(step), protocol)
+            and row["weights_sha256"] == weights
+            and set(keys) <= set(row["metrics"].split(","))
+            for row in self.rows()
+        )
+
+    def add(
+        self,
+        step: int,
+        checkpoint: str,
+        found: Scores,
+        protocol: str,
+        operative_config: str,
+        weights: str,
+        keys: tuple[str, ...],
+    ) -> None:
+        """Adds a row; the file is replaced as a whole.
+
+        The row takes the place of one for the same step and protocol, which may belong
+        to weights that are no more, or come from another process. Other metrics of the
+        same weights stay.
+
+        Args:
+            step: int.
+            checkpoint: str. Prefix of the checkpoint.
+            found: `Scores`.
+            protocol: str. What moves the scores besides the weights.
+            operative_config: str. The configuration, as gin text.
+            weights: str. Hash of the module's weights.
+            keys: which metrics those are, as `--metrics` has them.
+        """
+        row = {"checkpoint": checkpoint, "step": str(step), "weights_sha256": weights}
+        for name, numbers in found.values.items():
+            row[f"{name}_mean"] = repr(float(np.mean(numbers)))
+            row[f"{name}_std"] = repr(float(np.std(numbers)))
+            row[f"{name}_list"] = json.dumps(numbers)
+        for side, confusion in found.confusions.items():
+            row[f"rotation_confusion_{side}"] = json.dumps(confusion)
+        row |= {
+            "metrics": ",".join(keys),
+            "versions": protocols.versions(),
+            "protocol": protocol,
+            "config": operative_config,
+        }
+        with files.locked(self.path.parent):
+            rows = self.rows()
+            others = [other for other in rows if _key(other) != _key(row)]
+            for former in rows:
+                same = _key(former) == _key(row)
+                if same and former["weights_sha256"] == weights:
+                    both = [*former["metrics"].split(","), *keys]
+                    row = {name: value for name, value in former.items() if value} | row
+                    row["metrics"] = ",".join(dict.fromkeys(both))
+            self._write([*others, row])
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        # Metrics may differ between rows; what is long stays last.
+        columns = dict.fromkeys(name for each in rows for name in each)
+        columns = [name for name in columns if name not in _LAST_COLUMNS]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*columns, *_LAST_COLUMNS], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(self.path, text.getvalue())
+
+
+def _key(row: dict[str, str]) -> tuple[str, str]:
+    return row["step"], row["protocol"]
+
+
+def comparison(paths: Sequence[str | os.PathLike], anyway: bool = False) -> str:
+    """The latest scores of several runs, side by side, if they can be compared.
+
+    Args:
+        paths: run directories, or tables of scores.
+        anyway: put numbers of different protocols beside each other, marked.
+
+    Returns:
+        One line for each run, one column for each metric, and the protocol.
+
+    Raises:
+        FileNotFoundError: a run has no scores.
+        ValueError: the protocols differ; the message says in what.
+    """
+    tables = [_rows_at(path) for path in paths]
+    shared = set.intersection(*({row["protocol"] for row in rows} for rows in tables))
+    chosen = []
+    for rows in tables:
+        usable = [row for row in rows if row["protocol"] in shared] or rows
+        # Of the first's latest protocol, if all have that.
+        protocol = (chosen[0] if chosen and shared else usable[-1])["protocol"]
+        rows = [row for row in usable if row["protocol"] == protocol]
+        chosen.append(max(rows, key=lambda row: int(row["step"])))
+    texts = [row["protocol"] for row in chosen]
+    apart = protocols.differences(texts)
+    said = [f"{key}: {' | '.join(values)}" for key, values in apart.items()]
+    if apart and not anyway:
+        raise ValueError(
+            "Scores must be of one protocol to be compared. Received: "
+            f"{', '.join(map(str, paths))}, which differ in\n  "
+            + "\n  ".join(said)
+            + "\nScore them alike with `ssgan evaluate`, or say --anyway."
+        )
+    lines = _aligned(_cells(paths, chosen, texts))
+    if apart:
+        lines += ["", "* of another protocol than the first:", *said]
+    else:
+        lines += ["", f"protocol: {texts[0]}"]
+    found = protocols.differences([row.get("versions", "") for row in chosen])
+    lines += [f"versions, {key}: {' | '.join(each)}" for key, each in found.items()]
+    return "\n".join(lines)
+
+
+def _rows_at(path: str | os.PathLike) -> list[dict[str, str]]:
+    path = pathlib.Path(path)
+    table = ScoreTable(path / FILENAME if path.is_dir() else path)
+    rows = table.rows()
+    if not rows:
+        raise FileNotFoundError(
+            f"A run that is compared must have scores. Received: {table.path}, which "
+            "has none. Score it with `ssgan train --schedule=eval_after_train` or "
+            "`ssgan evaluate`."
+        )
+    return rows
+
+
+def _cells(paths, rows, texts) -> list[list[str]]:
+    metrics = dict.fromkeys(
+        name.removesuffix("_mean")
+        for row in rows
+        for name, value in row.items()
+        if name.endswith("_mean") and value
+    )
+    cells = [["run", "step", *metrics]]
+    for path, row, text in zip(paths, rows, texts, strict=True):
+        mark = "" if text == texts[0] else " *"
+        numbers = []
+        for metric in metrics:
+            mean, std = (row.get(f"{metric}_{part}") for part in ("mean", "std"))
+            number = "-"
+            if mean:
+                number = f"{float(mean):.4g}"
+                several = len(json.loads(row[f"{metric}_list"])) > 1
+                number += f" +- {float(std):.2g}" if several else ""
+                number += mark
+            numbers.append(number)
+        cells.append([str(path), row["step"], *numbers])
+    return cells
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]

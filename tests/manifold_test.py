@@ -1,0 +1,514 @@
+"""Precision, recall and copies against SciPy, scikit-learn, loops and fractions."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.stats
+import threadpoolctl
+from scipy.spatial.distance import cdist
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.neighbors import NearestNeighbors
+
+from ssgan_tf.evaluation import manifold
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that the sets below are several blocks and a bit."""
+    monkeypatch.setattr(manifold, "_BLOCK", 16)
+
+
+def features(count, dim=6, seed=0, scale=1.0, shift=0.0):
+    return shift + scale * np.random.default_rng(seed).normal(size=(count, dim))
+
+
+def unlike_pair(num_reals=70, num_fakes=45):
+    """Fakes less spread than reals, and shifted: no two of the scores are equal."""
+    return features(num_reals), features(num_fakes, seed=1, scale=0.7, shift=0.4)
+
+
+def grid_pair(num_reals=70, num_fakes=45):
+    """On a grid, far from the origin: many ties, many duplicates, within and across."""
+    rng = np.random.default_rng(0)
+    return (rng.integers(90, 94, size=(n, 3)) for n in (num_reals, num_fakes))
+
+
+def radii_oracle(rows, k):
+    """The first neighbour that scikit-learn finds of a point is the point."""
+    neighbours = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(rows)
+    return neighbours.kneighbors(rows)[0][:, k]
+
+
+def exact_scores(real, fake, k):
+    """By loops, in integers: (precision, recall, density, coverage)."""
+
+    def squared(a, b):
+        return sum(int(i - j) ** 2 for i, j in zip(a, b, strict=True))
+
+    def ball(rows, place):
+        others = [i for i in range(len(rows)) if i != place]
+        return sorted(squared(rows[place], rows[i]) for i in others)[k - 1]
+
+    def inside(points, centres):
+        radii = [ball(centres, i) for i in range(len(centres))]
+        return [
+            [squared(p, c) <= r for c, r in zip(centres, radii, strict=True)]
+            for p in points
+        ]
+
+    fakes_in, reals_in = inside(fake, real), inside(real, fake)
+    return (
+        Fraction(sum(map(any, fakes_in)), len(fake)),
+        Fraction(sum(map(any, reals_in)), len(real)),
+        Fraction(sum(map(sum, fakes_in)), k * len(fake)),
+        Fraction(sum(map(any, zip(*fakes_in, strict=True))), len(real)),
+    )
+
+
+def scores(real, fake, k):
+    return (
+        *manifold.precision_recall(real, fake, k=k),
+        *manifold.density_coverage(real, fake, k=k),
+    )
+
+
+class TestNeighbours:
+    @pytest.mark.parametrize("k", [1, 2, 3, 5])
+    @pytest.mark.parametrize("sizes", [(70, 45), (32, 64), (45, 70), (7, 6)])
+    def test_equal_scipy_and_sklearn(self, k, sizes):
+        real, fake = unlike_pair(*sizes)
+        distances = cdist(fake, real)
+        inside = distances <= radii_oracle(real, k)
+        recalled = (distances <= radii_oracle(fake, k)[:, np.newaxis]).any(axis=0)
+        expected = (
+            inside.any(axis=1).mean(),
+            recalled.mean(),
+            inside.sum() / k / len(fake),
+            inside.any(axis=0).mean(),
+        )
+        if sizes == (70, 45):
+            # Inputs that tell the scores apart.
+            assert len(set(expected)) == 4 and 0 < min(expected)
+        assert scores(real, fake, k) == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("k", [1, 3, 5])
+    @pytest.mark.parametrize("sizes", [(70, 45), (45, 70), (200, 20)])
+    def test_equal_exact_arithmetic_on_a_grid(self, k, sizes):
+        real, fake = grid_pair(*sizes)
+        expected = exact_scores(real, fake, k)
+        assert scores(real, fake, k) == pytest.approx([*map(float, expected)])
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_ties_do_not_depend_on_rounding(self, dtype):
+        """Of a set with itself: balls hold their centre and its k neighbours."""
+        rows = features(90, dim=300, shift=1000).astype(dtype)
+        for k in (1, 4):
+            expected = (1, 1, (k + 1) / k, 1)
+            # A copy in another order: other blocks, other rounding.
+            assert scores(rows, rows[::-1], k) == pytest.approx(expected)
+
+    def test_ties_are_no_wider_than_rounding(self):
+        # 0, 2, 4, ...: balls of radius 2, and fakes outside the outermost.
+        real = np.arange(0.0, 40, 2)[:, np.newaxis]
+        fake = np.array([[-2.0], [-2 - 1e-9], [40 + 1e-9], [40 - 1e-9]])
+        assert manifold.precision_recall(real, fake, k=1).precision == 0.5
+        expected = manifold.DensityCoverage(density=0.5, coverage=0.1)
+        assert manifold.density_coverage(real, fake, k=1) == expected
+
+    def test_duplicates_are_in_balls_of_no_radius(self):
+        # Three of each real: 2nd neighbours at 0, 3rd at 1 or more.
+        places = np.repeat(features(20, dim=50, shift=7), 3, axis=0)
+        fake = places[np.arange(0, 60, 2)]
+        # A copy of a triple is in three balls, and every triple has one.
+        assert manifold.density_coverage(places, fake, k=2) == (1.5, 1)
+        assert manifold.precision_recall(places, fake + 1e-3, k=2).precision == 0
+        assert manifold.precision_recall(places, fake, k=2).precision == 1
+
+    def test_of_points_on_a_line(self):
+        """By hand: radii of reals 1, 1, 3 and of fakes 2, 2, 30; k = 1."""
+        real = np.array([[0.0], [1], [4]])
+        fake = np.array([[6.5], [8.5], [38.5]])
+        # 6.5 is in the ball of 4 alone, 8.5 and 38.5 in none; of the fakes' balls,
+        # 38.5's reaches down to 8.5 and 6.5's to 4.5: no real is in any.
+        assert manifold.precision_recall(real, fake, k=1) == (1 / 3, 0)
+        assert manifold.density_coverage(real, fake, k=1) == (1 / 3, 1 / 3)
+        # The mirror: what was recall is precision.
+        assert manifold.precision_recall(fake, real, k=1) == (0, 1 / 3)
+        # 2nd neighbours: reals 4, 3, 4 and fakes 32, 30, 32.
+        assert manifold.precision_recall(real, fake, k=2) == (1 / 3, 1)
+        assert manifold.density_coverage(real, fake, k=2) == (1 / 6, 1 / 3)
+
+    def test_disjoint_sets_have_nothing_in_common(self):
+        assert scores(features(40), features(30, shift=50), 3) == (0, 0, 0, 0)
+
+    def test_a_dropped_mode_costs_recall_and_bad_fakes_precision(self):
+        modes = [features(40, seed=i, shift=100 * i) for i in range(4)]
+        # Half of the reals' modes, well drawn by copies.
+        found = scores(np.concatenate(modes), np.concatenate(modes[:2]), 3)
+        assert found == pytest.approx((1, 0.5, 4 / 3, 0.5))
+        found = scores(np.concatenate(modes[:2]), np.concatenate(modes), 3)
+        assert found == pytest.approx((0.5, 1, 2 / 3, 1))
+
+    def test_expectations_of_equal_distributions(self):
+        k, count = 5, 100
+        found = np.mean(
+            [
+                manifold.density_coverage(
+                    features(count, seed=[i, 0]), features(count, seed=[i, 1]), k
+                )
+                for i in range(60)
+            ],
+            axis=0,
+        )
+        places = np.arange(1, k + 1)
+        missed = np.prod(count - places) / np.prod(2 * count - places)
+        # Standard errors of 60 runs: about 0.007 and 0.003.
+        np.testing.assert_allclose(found, [1, 1 - missed], atol=0.03)
+
+    def test_defaults_are_those_of_the_papers(self):
+        pair = unlike_pair()
+        assert manifold.precision_recall(*pair) == manifold.precision_recall(*pair, 3)
+        assert manifold.precision_recall(*pair) != manifold.precision_recall(*pair, 5)
+        assert manifold.density_coverage(*pair) == manifold.density_coverage(*pair, 5)
+        assert manifold.density_coverage(*pair) != manifold.density_coverage(*pair, 3)
+
+    @pytest.mark.parametrize("pair", [unlike_pair, grid_pair])
+    def test_do_not_depend_on_order_blocks_or_unit(self, pair, monkeypatch):
+        real, fake = pair()
+        expected = scores(real, fake, 3)
+        rng = np.random.default_rng(2)
+        assert scores(rng.permutation(real), rng.permutation(fake), 3) == expected
+        assert scores(real * 2.0**-30, fake * 2.0**-30, 3) == expected
+        for size in (1, 7, 45, 1024):
+            monkeypatch.setattr(manifold, "_BLOCK", size)
+            assert scores(real, fake, 3) == expected
+
+    def test_a_large_mean_costs_no_digits(self):
+        # Rounded to 2^-20, so that adding the offset rounds nothing.
+        real, fake = (np.round(each * 2**20) / 2**20 for each in unlike_pair())
+        expected = scores(real, fake, 3)
+        assert scores(real + 2**22, fake + 2**22, 3) == expected
+
+    def test_leave_the_features_alone(self):
+        pair = unlike_pair()
+        kept = [each.copy() for each in pair]
+        scores(*pair, 3)
+        np.testing.assert_array_equal(pair[0], kept[0])
+        np.testing.assert_array_equal(pair[1], kept[1])
+
+    def test_numbers_of_python(self):
+        assert [type(each) for each in scores(*unlike_pair(), 3)] == [float] * 4
+
+
+def f_beta(precision, recall, beta):
+    return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+
+
+class TestPRD:
+    def test_curve_of_two_bins_by_hand(self):
+        """P = (3/4, 1/4), Q = (1/2, 1/2): at slope 1, 3/4 and 3/4."""
+        precision, recall = manifold.prd_curve([0.75, 0.25], [0.5, 0.5], num_angles=5)
+        slopes = [np.tan(1e-10), np.tan(np.pi / 8), 1, np.tan(3 * np.pi / 8), 1e10]
+        # l (3/4 + 1/4); the same; 1/2 + 1/4; 1/2 + min(0.6, 1/2); all of Q.
+        expected = [slopes[0], slopes[1], 0.75, 1, 1]
+        np.testing.assert_allclose(precision, expected, rtol=1e-6)
+        expected = [1, 1, 0.75, 1 / slopes[3], 1e-10]
+        np.testing.assert_allclose(recall, expected, rtol=1e-6)
+
+    def test_curve_of_unlike_supports_by_hand(self):
+        """Q invents half of its mass and misses two thirds of P's."""
+        precision, recall = manifold.prd_curve([1 / 3, 2 / 3, 0], [0.5, 0, 0.5])
+        assert precision.max() == pytest.approx(0.5, abs=1e-12)
+        assert recall.max() == pytest.approx(1 / 3, abs=1e-12)
+        # F_8 of the corner where both are largest: l = 3/2 is between two angles.
+        for beta in (8, 1 / 8):
+            found = manifold._max_f_beta(precision, recall, beta)
+            assert found == pytest.approx(f_beta(0.5, 1 / 3, beta), rel=2e-3)
+
+    def test_curve_equals_loops(self):
+        rng = np.random.default_rng(0)
+        real, fake = rng.dirichlet(np.ones(20) / 2, size=2)
+        precision, recall = manifold.prd_curve(real, fake, num_angles=31)
+        assert len(precision) == len(recall) == 31
+        angles = [1e-10 + i * (np.pi / 2 - 2e-10) / 30 for i in range(31)]
+        for angle, found in zip(angles, zip(precision, recall), strict=True):
+            slope = np.sin(angle) / np.cos(angle)
+            alpha = sum(min(slope * p, q) for p, q in zip(real, fake))
+            beta = sum(min(p, q / slope) for p, q in zip(real, fake))
+            assert found == pytest.approx((alpha, beta), rel=1e-6)
+        # Unlike, so that the two may not be exchanged.
+        assert np.abs(precision - recall[::-1]).max() > 0.01
+
+    def test_curve_of_equal_and_of_disjoint_histograms(self):
+        histogram = np.full(7, 1 / 7)
+        precision, recall = manifold.prd_curve(histogram, histogram)
+        assert len(precision) == 1001
+        assert (precision[500], recall[500]) == pytest.approx((1, 1), abs=1e-9)
+        for beta in (8, 1 / 8):
+            found = manifold._max_f_beta(precision, recall, beta)
+            assert found == pytest.approx(1, abs=1e-9)
+        precision, recall = manifold.prd_curve([1, 0], [0, 1])
+        assert not precision.any() and not recall.any()
+        assert manifold._max_f_beta(precision, recall, 8) == 0
+
+    def test_curve_is_never_above_one(self):
+        histograms = [np.full(bins, 1 / bins) for bins in range(1, 100)]
+        # What makes it a test: there are shares whose sum rounds to more than 1.
+        assert max(each.sum() for each in histograms) > 1
+        for each in histograms:
+            precision, recall = manifold.prd_curve(each, each, num_angles=5)
+            assert precision.max() <= 1 and recall.max() <= 1
+
+    def test_of_a_collapsed_generator(self):
+        real = features(100)
+        # Fewer points that differ than clusters, once.
+        for rows in (real, real[:5]):
+            found = manifold.prd(rows, np.repeat(rows[:1], 100, axis=0), num_runs=1)
+            assert found.recall.max() < 0.5 < found.precision.max()
+            assert 0 < found.f8 < 0.5 < found.f1_8 < 1
+
+    def test_of_separate_clusters_is_the_curve_of_their_shares(self):
+        """Clusters that k-means cannot miss; 120 reals and 40 fakes."""
+        real_counts, fake_counts = [60, 30, 30, 0], [10, 0, 20, 10]
+        real, fake = (
+            np.concatenate(
+                [features(n, seed=i, shift=100 * i) for i, n in enumerate(counts)]
+            )
+            for counts in (real_counts, fake_counts)
+        )
+        found = manifold.prd(real, fake, num_clusters=4, num_runs=2, num_angles=101)
+        precision, recall = manifold.prd_curve(
+            np.divide(real_counts, 120), np.divide(fake_counts, 40), num_angles=101
+        )
+        np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
+        np.testing.assert_allclose(found.recall, recall, rtol=1e-12)
+        # A quarter of the fakes is like no real, and a quarter of the reals missing.
+        assert precision.max() == recall.max() == 0.75
+        f_scores = [f_beta(precision, recall, beta).max() for beta in (8, 1 / 8)]
+        assert (found.f8, found.f1_8) == pytest.approx(f_scores, rel=1e-12)
+
+    def test_f8_weighs_recall_and_f1_8_precision(self):
+        modes = [features(30, seed=i, shift=100 * i) for i in range(4)]
+        every, one = np.concatenate(modes), modes[0]
+        # One mode of four, well drawn: precision 1 and recall 1/4.
+        found = manifold.prd(every, one, num_clusters=4, num_runs=1)
+        assert found.precision.max() == pytest.approx(1)
+        assert found.recall.max() == pytest.approx(0.25)
+        assert found.f8 == pytest.approx(f_beta(1, 0.25, 8), rel=2e-2)
+        assert found.f1_8 == pytest.approx(f_beta(1, 0.25, 1 / 8), rel=2e-2)
+        assert found.f8 < 0.3 and found.f1_8 > 0.9
+        mirror = manifold.prd(one, every, num_clusters=4, num_runs=1)
+        assert mirror.f8 == pytest.approx(found.f1_8, rel=1e-6)
+        assert mirror.f1_8 == pytest.approx(found.f8, rel=1e-6)
+
+    def test_is_a_mean_over_the_runs(self):
+        real, fake = unlike_pair(150, 100)
+        options = dict(num_clusters=8, num_angles=21)
+        found = manifold.prd(real, fake, num_runs=3, seed=4, **options)
+        rows = np.concatenate([real, fake])
+        rows = rows - (real.mean(axis=0) + fake.mean(axis=0)) / 2
+        curves = []
+        for seed in np.random.default_rng(4).integers(2**31, size=3):
+            with threadpoolctl.threadpool_limits(1):
+                kmeans = MiniBatchKMeans(8, n_init=10, random_state=int(seed)).fit(rows)
+                labels = kmeans.predict(rows)
+            shares = [
+                [np.mean(own == i) for i in range(8)]
+                for own in (labels[:150], labels[150:])
+            ]
+            curves.append(manifold.prd_curve(*shares, num_angles=21))
+        assert np.ptp(curves, axis=0).max() > 1e-3
+        precision, recall = np.mean(curves, axis=0)
+        np.testing.assert_allclose(found.precision, precision, rtol=1e-9)
+        np.testing.assert_allclose(found.recall, recall, rtol=1e-9)
+        # Of the mean curve, not the mean of each curve's.
+        assert found.f8 == pytest.approx(f_beta(precision, recall, 8).max(), rel=1e-9)
+
+    def test_is_the_seeds_alone(self):
+        pair = unlike_pair(150, 100)
+        first, again, other = (
+            manifold.prd(*pair, num_runs=2, num_angles=21, seed=seed)
+            for seed in (0, 0, 1)
+        )
+        np.testing.assert_array_equal(first.precision, again.precision)
+        np.testing.assert_array_equal(first.recall, again.recall)
+        assert (first.precision != other.precision).any()
+
+    @pytest.mark.parametrize(
+        "histograms",
+        [
+            ([0.5, 0.5], [1.0]),
+            ([0.5, 0.6], [0.5, 0.5]),
+            ([0.5, 0.5], [1.5, -0.5]),
+            ([0.5, 0.5], [np.nan, 0.5]),
+            ([[0.5, 0.5]], [[0.5, 0.5]]),
+        ],
+    )
+    def test_curve_rejects_what_is_no_histogram(self, histograms):
+        for pair in (histograms, histograms[::-1]):
+            with pytest.raises(ValueError, match="Received: real_histogram="):
+                manifold.prd_curve(*pair)
+
+    def test_rejects_bad_numbers(self):
+        pair = unlike_pair(12, 7)
+        for clusters in (0, 20):
+            with pytest.raises(ValueError, match=f"num_clusters={clusters} for 12 . 7"):
+                manifold.prd(*pair, num_clusters=clusters)
+        manifold.prd(*pair, num_clusters=19, num_runs=1)
+        with pytest.raises(ValueError, match="Received: num_runs=0"):
+            manifold.prd(*pair, num_runs=0)
+        with pytest.raises(ValueError, match="Received: num_angles=2"):
+            manifold.prd(*pair, num_clusters=2, num_runs=1, num_angles=2)
+
+
+class TestNearestDistances:
+    @pytest.mark.parametrize("sizes", [[100], [1] * 100, [33, 1, 66], [16, 48, 36]])
+    @pytest.mark.parametrize("shift", [0, 1e4])
+    def test_equal_scipy(self, sizes, shift):
+        rows = features(100, shift=shift)
+        queries = features(37, seed=1, shift=shift)
+        expected = cdist(queries, rows)
+        distances, places = manifold.nearest_distances(
+            queries, iter(np.split(rows, np.cumsum(sizes)[:-1]))
+        )
+        np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-9)
+        np.testing.assert_array_equal(places, expected.argmin(axis=1))
+        assert distances.dtype == np.float64 and places.dtype == np.int64
+
+    def test_of_copies_is_zero(self):
+        rows = features(60, dim=40, shift=100).astype(np.float32)
+        distances, places = manifold.nearest_distances(
+            rows[::-1], [rows[:32], rows[32:]]
+        )
+        np.testing.assert_array_equal(distances, np.zeros(60))
+        np.testing.assert_array_equal(places, np.arange(60)[::-1])
+
+    def test_the_first_of_equal_batches_is_named(self):
+        rows, queries = features(60, dim=40, shift=3), features(50, dim=40, seed=1)
+        # Near ones too, whose distances are less than what the squares resolve.
+        queries[::2] = rows[:25] + 2.0**-30
+        once, twice = (
+            manifold.nearest_distances(queries, [rows] * repeats) for repeats in (1, 2)
+        )
+        np.testing.assert_array_equal(once[0], twice[0])
+        np.testing.assert_array_equal(once[1], twice[1])
+
+    def test_of_near_copies(self):
+        # Far below what the squares of norms could resolve.
+        rows = features(60, dim=40, shift=100)
+        queries = rows.copy()
+        queries[:, 3] += 2.0**-30
+        distances, _ = manifold.nearest_distances(queries, [rows])
+        np.testing.assert_allclose(distances, 2.0**-30, rtol=1e-3)
+
+    def test_ask_for_one_batch_at_a_time(self):
+        # An endless stream is fit for it as long as it ends in an error.
+        stream = itertools.chain([np.zeros((4, 6))] * 5, itertools.repeat(np.zeros(6)))
+        with pytest.raises(ValueError, match="batch must be .* batch.shape=.6,."):
+            manifold.nearest_distances(features(5), stream)
+
+    def test_reject_no_batch(self):
+        with pytest.raises(ValueError, match="no rows in all"):
+            manifold.nearest_distances(features(5), [])
+
+    @pytest.mark.parametrize("bad", [np.zeros((4, 5)), np.full((2, 6), np.nan)])
+    def test_reject_bad_batches(self, bad):
+        with pytest.raises(ValueError, match="batch must be finite .* shape .n, 6."):
+            manifold.nearest_distances(features(5), [features(5), bad])
+        with pytest.raises(ValueError, match="queries|batch"):
+            manifold.nearest_distances(bad, [features(5)])
+
+
+class TestMemorisation:
+    def test_equals_scipy(self):
+        rng = np.random.default_rng(0)
+        # Rounded: many ties.
+        fake = rng.gamma(3, size=80).round(1)
+        test = rng.gamma(4, size=50).round(1)
+        expected = scipy.stats.mannwhitneyu(fake, test).statistic / (80 * 50)
+        assert manifold.memorisation(fake, test) == pytest.approx(expected, rel=1e-12)
+        assert expected < 0.45
+
+    def test_by_hand(self):
+        assert manifold.memorisation([1, 3], [2]) == 0.5
+        assert manifold.memorisation([0, 2, 3, 3], [2]) == 2.5 / 4
+        assert manifold.memorisation([0, 0], [1, 2, 3]) == 0
+        assert manifold.memorisation([4], [1, 2, 3]) == 1
+        # Where test images are in the training set too, copies are no sign.
+        assert manifold.memorisation([0, 0], [0, 0, 0]) == 0.5
+
+    def test_tells_the_share_of_copies(self):
+        train, test, fake = (
+            features(n, seed=i) for i, n in enumerate((500, 1000, 1000))
+        )
+        test_distances, _ = manifold.nearest_distances(test, [train])
+        for share in (0, 0.3, 1):
+            copies = int(share * 1000)
+            drawn = np.concatenate([train[np.arange(copies) % 500], fake[copies:]])
+            distances, _ = manifold.nearest_distances(drawn, [train])
+            found = manifold.memorisation(distances, test_distances)
+            # Four standard errors, of sqrt((1/n + 1/m) / 12).
+            assert found == pytest.approx((1 - share) / 2, abs=0.052)
+
+    @pytest.mark.parametrize(
+        "bad", [[], [[1.0]], [np.nan], [1.0, np.inf], [-1.0, 1.0], 1.0]
+    )
+    def test_rejects_what_is_no_distance(self, bad):
+        for pair in ((bad, [1.0]), ([1.0], bad)):
+            with pytest.raises(ValueError, match="finite, >= 0 and of shape"):
+                manifold.memorisation(*pair)
+
+
+def bad_feature(value):
+    rows = features(30)
+    rows[20, 2] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    "score", [manifold.precision_recall, manifold.density_coverage, manifold.prd]
+)
+class TestValidation:
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            np.zeros(6),
+            np.zeros((30, 6, 1)),
+            np.zeros((0, 6)),
+            np.zeros((30, 0)),
+            bad_feature(np.nan),
+            bad_feature(-np.inf),
+        ],
+    )
+    def test_rejects_bad_features(self, score, bad):
+        message = "must be finite and of shape .* Received: {}.shape=.*, finite="
+        with pytest.raises(ValueError, match=message.format("real_features")):
+            score(bad, features(30))
+        with pytest.raises(ValueError, match=message.format("fake_features")):
+            score(features(30), bad)
+
+    def test_rejects_unequal_widths(self, score):
+        with pytest.raises(ValueError, match="fake_features must .* shape .n, 6., n"):
+            score(features(30), features(30, dim=5))
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_needs_more_features_than_k(k):
+    enough, few = features(k + 1), features(k, seed=1)
+    for score in (manifold.precision_recall, manifold.density_coverage):
+        score(enough, enough, k=k)
+        with pytest.raises(ValueError, match=f"real_features must .* n >= {k + 1}"):
+            score(few, enough, k=k)
+    with pytest.raises(ValueError, match=f"fake_features must .* n >= {k + 1}"):
+        manifold.precision_recall(enough, few, k=k)
+    # No balls are drawn around fakes here.
+    manifold.density_coverage(enough, few[:1], k=k)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_rejects_no_neighbours(k):
+    for score in (manifold.precision_recall, manifold.density_coverage):
+        with pytest.raises(ValueError, match=f"1 or more. Received: k={k}"):
+            score(*unlike_pair(), k=k)
