@@ -9,7 +9,8 @@ Chen, Zhai, Ritter, Lucic, Houlsby, CVPR 2019, https://arxiv.org/abs/1811.11212
     4   networks, spectral norm             networks/, layers/
     4   sBN, conditional batch norm         layers/batch_norm.py
     4   alternating updates, Adam           gan.py, optimizers.py
-    4   FID and its protocol                evaluation/, scoring.py
+    4   FID and its protocol                evaluation/, scoring.py, score_table.py
+    4   linear probe of D, tables 3 and 4   evaluation/probe.py, probing.py
 
     what followed it
     SS-GAN-MS, SSGAN-LA                     ssgan.py

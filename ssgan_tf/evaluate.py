@@ -10,7 +10,7 @@ compare` reads.
 
 from absl import app, flags
 
-from ssgan_tf import cli, module_flags, score_flags
+from ssgan_tf import cli, module_flags, score_flags, strategy_flags
 
 flags.mark_flag_as_required("module")
 _DATASET = flags.DEFINE_string(
@@ -18,15 +18,6 @@ _DATASET = flags.DEFINE_string(
 )
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Sets of fakes, of the seeds 0, 1, ...", lower_bound=1
-)
-_STRATEGY = flags.DEFINE_enum(
-    "strategy",
-    "auto",
-    ["auto", "one_device", "mirrored", "tpu"],
-    "On which devices; see docs/distributed.md.",
-)
-_TPU = flags.DEFINE_string(
-    "tpu", None, "Name or address of a TPU; local: that of this machine."
 )
 _OUT = flags.DEFINE_string("out", None, "Table of scores to add a row to, a CSV file.")
 
@@ -45,7 +36,7 @@ def main(argv):
     if table:
         # A file that is no table must show before the scores are computed.
         table.rows()
-    strategy = strategies.get_strategy(_STRATEGY.value, _TPU.value)
+    strategy = strategy_flags.get_strategy()
     module = module_flags.load(strategy)
     dataset = _DATASET.value or module.metadata.get("dataset")
     if not dataset:
@@ -55,6 +46,8 @@ def main(argv):
     scorer = scoring.ModuleScorer(dataset, how, strategy=strategy)
     found = scorer.score(module)
     protocol = scorer.protocol(module.metadata)
+    if not strategies.Workers(strategy).is_chief:
+        return
     print(scoring.report(found, protocol))
     if table:
         table.add(

@@ -7,7 +7,7 @@ import pathlib
 import re
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -425,8 +425,7 @@ def train_and_evaluate(
     *,
     start_up: StartUp,
     schedule: str,
-    strategy_name: str,
-    tpu: str | None,
+    get_strategy: Callable[[], tf.distribute.Strategy],
     jit_compile: str,
     how: Scoring,
     eval_every_steps: int,
@@ -442,7 +441,7 @@ def train_and_evaluate(
         schedule: "train"; "eval_after_train": train, then score the checkpoints;
             "continuous_eval": score the checkpoints of a training that another
             process runs, until it is done.
-        strategy_name, tpu: as `strategies.get_strategy` takes them.
+        get_strategy: makes the strategy, once the rest has been looked at.
         jit_compile: as `strategies.jit_compiles` takes it.
         how: `Scoring`. How to score, and where the data sets are.
         eval_every_steps: int. See `evaluate`.
@@ -464,7 +463,7 @@ def train_and_evaluate(
     run.check_usable()
     table = ScoreTable(run.path / score_filename)
     table.rows()
-    strategy = strategies.get_strategy(strategy_name, tpu)
+    strategy = get_strategy()
     workers = strategies.Workers(strategy)
     if schedule == "continuous_eval" and workers.count > 1:
         raise ValueError(

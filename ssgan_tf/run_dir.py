@@ -6,6 +6,7 @@ samples/<step>.png              64 samples from the same noise
 tensorboard/                    scalars and sample grids
 tfhub/<step>/                   exported module
 scores.csv                      one row per scored checkpoint
+probe.csv                       accuracies of a linear classifier on D's blocks
 TRAIN_DONE                      training is over
 """
 

@@ -8,7 +8,7 @@ Everything that moves a number is in the gin file; these flags say where and whe
 
 from absl import app, flags
 
-from ssgan_tf import cli, resources, score_flags
+from ssgan_tf import cli, resources, score_flags, strategy_flags
 
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -26,17 +26,6 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 )
 _NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
     "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
-)
-_STRATEGY = flags.DEFINE_enum(
-    "strategy",
-    "auto",
-    ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
-    "tf.distribute strategy. auto: tpu where --tpu is given, multi_worker where the "
-    "environment variable TF_CONFIG names several workers, mirrored where there are "
-    "several GPUs, else one_device. See docs/distributed.md.",
-)
-_TPU = flags.DEFINE_string(
-    "tpu", None, "Name or address of a TPU; local: that of this machine."
 )
 _JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
@@ -83,13 +72,13 @@ def main(argv):
         )
     start_up = resources.StartUp()
     # TensorFlow takes seconds to import: only now.
-    from ssgan_tf import config, dry_run, experiment, run_dir, scoring, strategies
+    from ssgan_tf import config, dry_run, experiment, run_dir, scoring
 
     start_up.done("imports")
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
     if _DRY_RUN.value:
-        strategy = strategies.get_strategy(_STRATEGY.value, _TPU.value)
+        strategy = strategy_flags.get_strategy()
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
@@ -98,8 +87,7 @@ def main(argv):
         run,
         start_up=start_up,
         schedule=_SCHEDULE.value,
-        strategy_name=_STRATEGY.value,
-        tpu=_TPU.value,
+        get_strategy=strategy_flags.get_strategy,
         jit_compile=_JIT_COMPILE.value,
         how=score_flags.scoring(_NUM_EVAL_AVERAGING_RUNS.value),
         eval_every_steps=_EVAL_EVERY_STEPS.value,

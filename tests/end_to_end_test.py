@@ -266,8 +266,7 @@ def start_again(plan, run, **changes):
     arguments = {
         "start_up": StartUp(),
         "schedule": "eval_after_train",
-        "strategy_name": "one_device",
-        "tpu": None,
+        "get_strategy": lambda: strategies.get_strategy("one_device"),
         "jit_compile": "auto",
         "how": scoring.Scoring(num_runs=2),
         "eval_every_steps": LAST,

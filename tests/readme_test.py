@@ -9,7 +9,7 @@ import sys
 import pytest
 import tiny
 
-from ssgan_tf import exporting, launch, strategies, train
+from ssgan_tf import cli, exporting, strategies
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [
@@ -19,6 +19,9 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/distributed.md",
     "docs/extending.md",
+    "docs/probe.md",
+    "docs/recheck.md",
+    "docs/scores.md",
 ]
 
 
@@ -56,17 +59,16 @@ def test_loading_a_module(page, tmp_path):
     assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/distributed.md"])
-def test_flags_exist(page):
-    by_module = train.flags.FLAGS.flags_by_module_dict()
-    defined = {
-        flag.name for module in (train, launch) for flag in by_module[module.__name__]
-    }
-    # The flags of the benchmarks are their own.
-    text = re.sub(r"benchmarks/\w+\.py[^`\n]*", "", (ROOT / page).read_text())
-    used = set(re.findall(r"--(\w+)", text))
-    assert {"gin_config", "model_dir", "schedule", "strategy"} <= used
-    assert used - {"num", "out", "module"} <= defined
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "BENCHMARKS.md"])
+def test_flags_and_commands_exist(page):
+    defined = set()
+    for source in [*ROOT.glob("ssgan_tf/*.py"), *ROOT.glob("export/*.py")]:
+        defined |= set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source.read_text()))
+    # The flags of the benchmarks and of other programs are their own.
+    others = r"(benchmarks/\w+\.py|pip install|fidelity) [^`\n]*|`--(cpu|gpu|isc)[^`]*`"
+    text = re.sub(others, "", (ROOT / page).read_text())
+    assert set(re.findall(r"--(\w+)", text)) <= defined
+    assert set(re.findall(r"(?<![-\w])ssgan (\w+) -", text)) <= set(cli.COMMANDS)
 
 
 def test_the_clusters_of_the_page_are_clusters(monkeypatch):
