@@ -43,6 +43,7 @@ def main(argv):
         raise app.UsageError(
             f"{module.path} does not say what it was trained on: --dataset must."
         )
+    scoring.check_shape(module, dataset)
     scorer = scoring.ModuleScorer(dataset, how, strategy=strategy)
     found = scorer.score(module)
     protocol = scorer.protocol(module.metadata)

@@ -50,7 +50,8 @@ def track(
         yield item
         done += size(item)
         now = time.monotonic()
-        if now - shown < interval and done < total:
+        # What is quick needs no word; what had one gets its end.
+        if now - shown < interval and not (done >= total and shown > start):
             continue
         shown = now
         left = (now - start) * (total - done) / max(done, 1)
@@ -59,6 +60,5 @@ def track(
             end = "\n" if done >= total else ""
             stream.write(f"\r\x1b[K{bar(min(done, total), total)} {line}{end}")
             stream.flush()
-        # What was quick needs no word.
-        elif now - start >= interval:
+        else:
             logging.info("%s", line)

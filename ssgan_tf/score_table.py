@@ -150,7 +150,7 @@ def comparison(paths: Sequence[str | os.PathLike], anyway: bool = False) -> str:
         anyway: put numbers of different protocols beside each other, marked.
 
     Returns:
-        One line for each run, one column for each metric, and the protocol.
+        One column for each run, one line for each metric, and the protocol.
 
     Raises:
         FileNotFoundError: a run has no scores.
@@ -175,7 +175,7 @@ def comparison(paths: Sequence[str | os.PathLike], anyway: bool = False) -> str:
             + "\n  ".join(said)
             + "\nScore them alike with `ssgan evaluate`, or say --anyway."
         )
-    lines = _aligned(_cells(paths, chosen, texts))
+    lines = _aligned(_columns(paths, chosen, texts))
     if apart:
         lines += ["", "* of another protocol than the first:", *said]
     else:
@@ -198,14 +198,14 @@ def _rows_at(path: str | os.PathLike) -> list[dict[str, str]]:
     return rows
 
 
-def _cells(paths, rows, texts) -> list[list[str]]:
+def _columns(paths, rows, texts) -> list[list[str]]:
     metrics = dict.fromkeys(
         name.removesuffix("_mean")
         for row in rows
         for name, value in row.items()
         if name.endswith("_mean") and value
     )
-    cells = [["run", "step", *metrics]]
+    columns = [["run", "step", *metrics]]
     for path, row, text in zip(paths, rows, texts, strict=True):
         mark = "" if text == texts[0] else " *"
         numbers = []
@@ -218,13 +218,13 @@ def _cells(paths, rows, texts) -> list[list[str]]:
                 number += f" +- {float(std):.2g}" if several else ""
                 number += mark
             numbers.append(number)
-        cells.append([str(path), row["step"], *numbers])
-    return cells
+        columns.append([str(path), row["step"], *numbers])
+    return columns
 
 
-def _aligned(cells: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+def _aligned(columns: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in columns]
     return [
         "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in cells
+        for line in zip(*columns, strict=True)
     ]

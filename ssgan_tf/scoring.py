@@ -61,6 +61,27 @@ class Scoring:
             )
 
 
+def check_shape(module: LoadedModule, dataset: str) -> None:
+    """Refuses a module whose images are not those of a data set.
+
+    Raises:
+        ValueError: they have another shape, or classes; or there is no such set.
+    """
+    spec = datasets.get_spec(dataset)
+    if tuple(module.image_shape) != tuple(spec.image_shape):
+        raise ValueError(
+            "A module is scored against images of its own shape. Received: "
+            f"{module.path} with image_shape={tuple(module.image_shape)}, dataset="
+            f"{dataset!r} with {spec.image_shape}. Name another data set."
+        )
+    if module.num_classes and spec.num_classes not in (0, module.num_classes):
+        raise ValueError(
+            "A conditional module is scored against images of its own classes. "
+            f"Received: {module.path} with {module.num_classes} classes, dataset="
+            f"{dataset!r} with {spec.num_classes}. Name another data set."
+        )
+
+
 class ModuleScorer:
     """Scores modules against real images.
 

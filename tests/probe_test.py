@@ -304,7 +304,8 @@ def test_a_run_is_probed(run, tmp_path):
         assert f"{float(row['test_accuracy']):.4f}" in done.stdout
         assert "data=digits32; train_images=1400; test_images=397" in row["protocol"]
         assert "pooling=mean_4x4" in row["protocol"]
-    assert list(tmp_path.iterdir()) == []
+    # TensorFlow leaves generated code there.
+    assert [path for path in tmp_path.iterdir() if path.name[:2] != "__"] == []
     # By another way, all at once.
     plan = tiny.plan()
     gan = plan.build_gan()

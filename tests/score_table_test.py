@@ -152,17 +152,19 @@ def two_runs(tmp_path):
 
 def test_runs_of_one_protocol_side_by_side(two_runs):
     lines = comparison(two_runs).splitlines()
-    assert lines[0].split() == ["run", "step", "fid_10k_test"]
-    assert lines[1].split() == [str(two_runs[0]), "100", "5", "+-", "1"]
-    assert lines[2].split() == [str(two_runs[1]), "100", "7"]
+    assert lines[0].split() == ["run", *map(str, two_runs)]
+    assert lines[1].split() == ["step", "100", "100"]
+    assert lines[2].split() == ["fid_10k_test", "5", "+-", "1", "7"]
     assert lines[4:] == [f"protocol: {PROTOCOL}"]
 
 
 def test_the_protocol_that_all_have_is_taken(two_runs):
     # The newest row of the second run is of another one.
     add(ScoreTable(two_runs[1]), 200, {"fid_5k_test": [3.0]}, str(EMA))
-    assert comparison(two_runs).splitlines()[2].split()[1:] == ["100", "7"]
-    assert comparison(two_runs[::-1]).splitlines()[1].split()[1:] == ["100", "7"]
+    for order, numbers in ((1, ["5", "+-", "1", "7"]), (-1, ["7", "5", "+-", "1"])):
+        lines = comparison(two_runs[::order]).splitlines()
+        assert lines[1].split() == ["step", "100", "100"]
+        assert lines[2].split()[1:] == numbers
 
 
 def test_other_protocols_are_refused_and_marked(two_runs):
@@ -172,7 +174,7 @@ def test_other_protocols_are_refused_and_marked(two_runs):
     with pytest.raises(ValueError, match=words):
         comparison(two_runs)
     text = comparison(two_runs, anyway=True)
-    assert re.search(r"100 +5 \+- 1\n", text) and re.search(r"100 +7 \*\n", text)
+    assert re.search(r"fid_10k_test +5 \+- 1 +7 \*\n", text)
     assert "* of another protocol than the first:" in text
     assert "weights: raw | ema" in text
 

@@ -237,3 +237,14 @@ def test_copies_are_noticed(module):
     train_images, _ = datasets.load_split("digits32", "train")
     copies = scorer._scorer.score([train_images[:397]])
     assert copies["memorisation_digits32_cnn"] < 0.01
+
+
+def test_a_module_of_another_data_set(module, tmp_path):
+    scoring.check_shape(module, "digits32")
+    words = r"image_shape=\(32, 32, 1\), dataset='cifar10' with \(32, 32, 3\)"
+    with pytest.raises(ValueError, match=words):
+        scoring.check_shape(module, "cifar10")
+    scoring.check_shape(export(tmp_path / "ten", num_classes=10), "digits32")
+    seven = export(tmp_path / "seven", num_classes=7)
+    with pytest.raises(ValueError, match="7 classes, dataset='digits32' with 10"):
+        scoring.check_shape(seven, "digits32")

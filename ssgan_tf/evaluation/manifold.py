@@ -29,6 +29,8 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 
+from ssgan_tf.progress import track
+
 _BLOCK = 1024
 _ANGLE_MARGIN = 1e-10
 
@@ -99,7 +101,8 @@ def precision_recall(
     real_radii, fake_radii = (_squared_radii(each, k) for each in (real, fake))
     precise = np.zeros(len(fake), bool)
     recalled = np.zeros(len(real), bool)
-    for part, distances in _squared_distances(fake, real, sign=-1):
+    blocks = _squared_distances(fake, real, sign=-1)
+    for part, distances in track(blocks, _num_blocks(fake), "precision and recall"):
         precise[part] = (distances <= real_radii).any(axis=1)
         recalled |= (distances <= fake_radii[part, np.newaxis]).any(axis=0)
     return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
@@ -132,7 +135,8 @@ def density_coverage(
     radii = _squared_radii(real, k)
     inside = 0
     covered = np.zeros(len(real), bool)
-    for _, distances in _squared_distances(fake, real, sign=-1):
+    blocks = _squared_distances(fake, real, sign=-1)
+    for _, distances in track(blocks, _num_blocks(fake), "density and coverage"):
         within = distances <= radii
         inside += np.count_nonzero(within)
         covered |= within.any(axis=0)
@@ -182,7 +186,8 @@ def prd(
     features = np.concatenate([real, fake])
     curves = []
     # Not seed, seed + 1, ...: neighbouring seeds would share all runs but one.
-    for run_seed in np.random.default_rng(seed).integers(2**31, size=num_runs):
+    run_seeds = np.random.default_rng(seed).integers(2**31, size=num_runs)
+    for run_seed in track(run_seeds, num_runs, "clusterings"):
         kmeans = MiniBatchKMeans(num_clusters, n_init=10, random_state=int(run_seed))
         # In thousands of small steps, at which threads wait for each other: where
         # others compute on the same cores, ten times as long as one takes, or more.
@@ -414,10 +419,15 @@ def _squared_distances(
         yield part, block
 
 
+def _num_blocks(queries: np.ndarray) -> int:
+    return -(-len(queries) // _BLOCK)
+
+
 def _squared_radii(features: np.ndarray, k: int) -> np.ndarray:
     """Upper bounds of each point's squared distance to its k-th neighbour, (n,)."""
     radii = np.empty(len(features))
-    for part, distances in _squared_distances(features, features, sign=1):
+    blocks = _squared_distances(features, features, sign=1)
+    for part, distances in track(blocks, _num_blocks(features), "neighbours"):
         own = np.arange(len(distances))
         distances[own, part.start + own] = np.inf
         distances.partition(k - 1, axis=1)

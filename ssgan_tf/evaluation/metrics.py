@@ -32,6 +32,7 @@ from ssgan_tf.evaluation import (
     sliced_wasserstein,
     tfgan,
 )
+from ssgan_tf.progress import track
 
 KERNEL_BLOCK_SIZE = 1024
 MS_SSIM_PAIRS = 10_000
@@ -89,7 +90,10 @@ def batches_of(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 def distances_to(train_features: np.ndarray, features: np.ndarray) -> np.ndarray:
     """From each row to the nearest training row."""
-    distances, _ = manifold.nearest_distances(features, batches_of(train_features))
+    batches = track(
+        batches_of(train_features), len(train_features), "training images", size=len
+    )
+    distances, _ = manifold.nearest_distances(features, batches)
     return distances
 
 
