@@ -22,7 +22,7 @@ _TFDS_DATA_DIR = flags.DEFINE_string(
 )
 _METRICS = flags.DEFINE_list(
     "metrics",
-    ["fid", "is", "kid", "swd", "prd", "precision_recall", "density_coverage"],
+    ["fid", "is", "kid", "prd", "precision_recall", "density_coverage"],
     "What to compute.",
 )
 _NUM_FAKES = flags.DEFINE_integer(

@@ -12,8 +12,11 @@ file with the array `images`, uint8 (num, height, width, channels), and `labels`
 which has the labels too, or in the file's array `facts`.
 """
 
+import contextlib
+import hashlib
 import json
 import pathlib
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -117,15 +120,20 @@ def check_target(path: pathlib.Path) -> None:
     if path.suffix == ".npz":
         ours = path.is_file() and _is_dump(path)
     else:
-        ours = path.is_dir() and (
-            (path / _FOLDER_FACTS).is_file() or not any(path.iterdir())
-        )
+        ours = path.is_dir() and _is_dump_folder(path)
     if path.exists() and not ours:
         raise FileExistsError(
             "A dump must be written to a new or empty folder, to a new .npz file, or "
             f"over a dump of the same kind. Received: out={path}, which is something "
             "else. Name another place, or move that away."
         )
+
+
+def _is_dump_folder(path: pathlib.Path) -> bool:
+    """Whether there is nothing in a folder but what a dump wrote."""
+    names = {file.name for file in path.iterdir()}
+    pictures = {name for name in names if re.fullmatch(r"\d{5,}\.png", name)}
+    return names == (pictures | {_FOLDER_FACTS} if pictures else set())
 
 
 def _is_dump(path: pathlib.Path) -> bool:
@@ -144,13 +152,8 @@ def fakes(module, num: int, seed: int) -> Images:
         seed: int.
     """
     from ssgan_tf.evaluation import scores
-    from ssgan_tf.latents import SAMPLING_LABELS_STREAM, draw_labels
 
-    labels = None
-    if module.num_classes:
-        # As `sample_batches` draws them; handed over, so that none is ever wrong.
-        labels = draw_labels(num, module.num_classes, [seed, SAMPLING_LABELS_STREAM])
-        labels = labels.numpy()
+    labels = module.draw_labels(num, seed)
     return Images(
         batches=map(scores.to_uint8, module.sample_batches(num, seed, labels)),
         shape=(num, *module.image_shape),
@@ -191,6 +194,20 @@ def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Image
     )
 
 
+@contextlib.contextmanager
+def _claimed(path: pathlib.Path) -> Iterator[None]:
+    """Keeps other dumps of this machine away from a place, for a block."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()
+    # Not beside it: that is the user's folder.
+    with files.claimed(files.cache_dir() / "locks" / digest) as others:
+        if others is not None:
+            raise OSError(
+                "One process at a time may write a dump. Received: out="
+                f"{path}, where {others} is writing. Name another place."
+            )
+        yield
+
+
 def _check_flags(argv) -> None:
     """Every flag that is given must mean something."""
     if len(argv) > 1:
@@ -224,7 +241,8 @@ def main(argv):
         images = reals(_DATASET.value, _SPLIT.value, _NUM.value, _TFDS_DATA_DIR.value)
         source = f"{_DATASET.value}, {_SPLIT.value} split"
     write = write_npz if out.suffix == ".npz" else write_folder
-    write(out, images)
+    with _claimed(out):
+        write(out, images)
     print(f"{images.shape[0]} images of {source}: {_OUT.value}")
 
 

@@ -1,8 +1,8 @@
 """Scores a module: ours, or a published one in TensorFlow 1's format.
 
     ssgan evaluate --module=run/tfhub/1600
-    ssgan evaluate --module=ssgan_128x128 --dataset=imagenet128 --metrics=fid,kid \
-        --num_fakes=50000 --inception_path=inception --out=scores.csv
+    ssgan evaluate --module=published.tar.gz --dataset=cifar10 --metrics=fid,kid \
+        --num_fakes=5000 --inception_path=inception --out=scores.csv
 
 Prints every score with its protocol. `--out` adds them to a table, which `ssgan
 compare` reads.
@@ -45,6 +45,7 @@ def main(argv):
         )
     scoring.check_shape(module, dataset)
     scorer = scoring.ModuleScorer(dataset, how, strategy=strategy)
+    scorer.check_labels(module.num_classes)
     found = scorer.score(module)
     protocol = scorer.protocol(module.metadata)
     if not strategies.Workers(strategy).is_chief:

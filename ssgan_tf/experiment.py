@@ -7,7 +7,7 @@ import pathlib
 import re
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import keras
 import tensorflow as tf
@@ -318,7 +318,8 @@ def evaluate(
     table: ScoreTable,
     *,
     every_steps: int,
-) -> None:
+    skipped: Collection[int] = (),
+) -> dict[int, str]:
     """Scores every checkpoint that has no score yet, through its exported module.
 
     All workers call this: each makes its part of the fakes and of the features. The
@@ -331,7 +332,12 @@ def evaluate(
         table: where the scores go.
         every_steps: int. Score checkpoints whose step it divides, and the one at the
             end of training; 0 scores all.
+        skipped: steps to leave out.
+
+    Returns:
+        Why modules could not be scored, by step; empty if all could.
     """
+    failures = {}
     workers = strategies.Workers(scorer.strategy)
     steps = [
         step
@@ -343,13 +349,22 @@ def evaluate(
     (count,) = workers.from_chief([len(steps)])
     # Of a folder that others see later than the chief, the others' list may be shorter.
     for step in workers.from_chief((steps + count * [0])[:count]):
+        if step in skipped:
+            continue
         wanted = workers.is_chief and _wants_score(experiment, run, scorer, table, step)
         (wanted,) = workers.from_chief([wanted])
         if not wanted:
             continue
         start = time.monotonic()
         path = run.module(step)
-        found = scorer.score(exporting.load(path, scorer.strategy))
+        module = exporting.load(path, scorer.strategy)
+        try:
+            found = scorer.score(module)
+        # Of a network that has diverged; others may be well.
+        except ValueError as error:
+            logging.error("step %d cannot be scored: %s", step, error)
+            failures[step] = str(error)
+            continue
         if workers.is_chief:
             metadata = exporting.read_metadata(path)
             table.add(
@@ -361,10 +376,22 @@ def evaluate(
                 metadata["weights_sha256"],
                 scorer.metrics,
             )
-            callbacks.show_scores(run.tensorboard / "scores", step, found)
+            callbacks.show_scores(
+                run.score_summaries(scorer.protocol(metadata)), step, found
+            )
             logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
     # Whoever reads the table next finds all of it.
     workers.wait()
+    return failures
+
+
+def _refuse(failures: dict[int, str]) -> None:
+    if failures:
+        step, why = min(failures.items())
+        raise ValueError(
+            "All checkpoints must be scored. Received: none for the steps "
+            f"{sorted(failures)}; of step {step}: {why}"
+        )
 
 
 def _wants_score(experiment, run: RunDir, scorer, table: ScoreTable, step: int) -> bool:
@@ -405,16 +432,20 @@ def evaluate_continuously(
 
     Raises:
         config.ConfigError: the run has another configuration.
+        ValueError: when the training is done, if a module could not be scored.
     """
+    failures = {}
     operative = config.operative_config()
     while True:
         # Before evaluating: what is there when training is done gets its score.
         done = run.train_done.exists()
         if not allow_config_change:
             run.check_config(operative)
-        evaluate(experiment, run, scorer, table, every_steps=every_steps)
+        failures |= evaluate(
+            experiment, run, scorer, table, every_steps=every_steps, skipped=failures
+        )
         if done:
-            return
+            return _refuse(failures)
         logging.log_every_n_seconds(logging.INFO, "waiting for %s", 600, run.train_done)
         time.sleep(POLL_SECONDS)
 
@@ -486,8 +517,10 @@ def train_and_evaluate(
         scorer = None
         if schedule != "train":
             scorer = ModuleScorer(experiment.dataset, how, strategy=strategy)
-            # Each extracts the features of its part of the images.
-            workers.check_same(f"feature network {scorer.extractor.fingerprint}")
+            scorer.check_labels(gan.num_classes)
+            if scorer.extractor is not None:
+                # Each extracts the features of its part of the images.
+                workers.check_same(f"feature network {scorer.extractor.fingerprint}")
         if schedule == "continuous_eval":
             evaluate_continuously(
                 experiment,
@@ -500,7 +533,9 @@ def train_and_evaluate(
             return True
         train(gan, experiment, run, start_up=start_up, data_dir=how.data_dir)
         if scorer is not None:
-            evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
+            _refuse(
+                evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
+            )
         return workers.is_chief
 
 

@@ -90,6 +90,23 @@ class LoadedModule:
         """
         return np.concatenate([*self.sample_batches(num, seed, labels, batch_size)])
 
+    def draw_labels(self, num: int, seed: int = 0) -> np.ndarray | None:
+        """The labels that samples have unless others are asked for.
+
+        Args:
+            num: int. How many samples.
+            seed: int. Theirs.
+
+        Returns:
+            int32, `(num,)`, every class as likely as another; None of an unconditional
+            GAN.
+        """
+        if not self.num_classes:
+            return None
+        return draw_labels(
+            num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
+        ).numpy()
+
     def sample_batches(
         self, num: int, seed: int = 0, labels=None, batch_size: int = 64
     ) -> Iterator[np.ndarray]:
@@ -119,9 +136,7 @@ class LoadedModule:
         if labels is not None:
             inputs["labels"] = self._check_labels(labels, num)
         elif self.num_classes:
-            inputs["labels"] = draw_labels(
-                num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
-            )
+            inputs["labels"] = self.draw_labels(num, seed)
         batch_size = self._generator.batch_size or batch_size
         step = batch_size * self._strategy.num_replicas_in_sync
 

@@ -12,6 +12,7 @@ TRAIN_DONE                      training is over
 
 import contextlib
 import difflib
+import hashlib
 import os
 import pathlib
 import re
@@ -38,6 +39,12 @@ class RunDir:
     def module(self, step: int) -> pathlib.Path:
         """Folder of the module exported at `step`."""
         return self.path / "tfhub" / str(step)
+
+    def score_summaries(self, protocol: str) -> pathlib.Path:
+        """Folder of the TensorBoard curves of scores under a protocol."""
+        # Curves of two protocols are none.
+        digest = hashlib.sha256(protocol.encode()).hexdigest()[:8]
+        return self.tensorboard / f"scores-{digest}"
 
     def has_module(self, step: int) -> bool:
         """Whether there is a module of `step`, newer than its checkpoint."""

@@ -64,15 +64,15 @@ def scoring(num_runs: int):
     from ssgan_tf.scoring import Scoring
 
     inception = _INCEPTION_PATH.value
-    if not inception and not _CLASSIFIER_PATH.value:
-        inception = os.environ.get(INCEPTION_VARIABLE) or None
+    if inception is None and not _CLASSIFIER_PATH.value:
+        inception = os.environ.get(INCEPTION_VARIABLE)
     return Scoring(
         metrics=tuple(_METRICS.value),
         split=_SPLIT.value,
         num_fakes=_NUM_FAKES.value,
         num_runs=num_runs,
         data_dir=_TFDS_DATA_DIR.value,
-        inception_path=inception,
+        inception_path=inception or None,
         classifier_path=_CLASSIFIER_PATH.value,
         extractor_hash=_EXTRACTOR_HASH.value,
     )

@@ -20,7 +20,14 @@ from ssgan_tf import files
 from ssgan_tf.evaluation import protocols
 
 FILENAME = "scores.csv"
-_NEEDED_COLUMNS = ("step", "protocol", "weights_sha256", "metrics")
+_NEEDED_COLUMNS = (
+    "checkpoint",
+    "step",
+    "weights_sha256",
+    "metrics",
+    "versions",
+    "protocol",
+)
 _LAST_COLUMNS = ("metrics", "versions", "protocol", "config")
 
 
@@ -55,16 +62,29 @@ class ScoreTable:
         """
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if not set(_NEEDED_COLUMNS) <= set(reader.fieldnames or ()):
+        try:
+            with self.path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                rows, columns = list(reader), list(reader.fieldnames or ())
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"A table of scores must be a CSV file. Received: {self.path}, which "
+                f"fails with: {error}. Name another file, or move that one away."
+            ) from error
+        if not set(_NEEDED_COLUMNS) <= set(columns):
             raise ValueError(
                 f"A table of scores must have the columns {', '.join(_NEEDED_COLUMNS)}"
                 f". Received: {self.path} with the columns "
-                f"{reader.fieldnames}. Name another file by --score_filename, or move "
-                "that one away."
+                f"{columns}. Name another file, or move that one away."
             )
+        for number, row in enumerate(rows, start=1):
+            # Cells too many or too few have None for a name or a value.
+            if None in row or None in row.values() or not row["step"].isdecimal():
+                raise ValueError(
+                    "Every row of a table of scores must have one cell for each column "
+                    f"and a whole number as step. Received: {self.path}, row {number}. "
+                    "Mend it, or move the file away."
+                )
         return rows
 
     def has(
@@ -72,7 +92,7 @@ class ScoreTable:
     ) -> bool:
         """Whether these metrics are there of these weights under this protocol."""
         return any(
-            _key(row) == (str(step), protocol)
+            (row["step"], row["protocol"]) == (str(step), protocol)
             and row["weights_sha256"] == weights
             and set(keys) <= set(row["metrics"].split(","))
             for row in self.rows()
@@ -90,9 +110,9 @@ class ScoreTable:
     ) -> None:
         """Adds a row; the file is replaced as a whole.
 
-        The row takes the place of one for the same step and protocol, which may belong
-        to weights that are no more, or come from another process. Other metrics of the
-        same weights stay.
+        The row takes the place of one of the same checkpoint and protocol, which may
+        belong to weights that are no more, or come from another process. Other metrics
+        of the same weights stay.
 
         Args:
             step: int.
@@ -120,11 +140,8 @@ class ScoreTable:
             rows = self.rows()
             others = [other for other in rows if _key(other) != _key(row)]
             for former in rows:
-                same = _key(former) == _key(row)
-                if same and former["weights_sha256"] == weights:
-                    both = [*former["metrics"].split(","), *keys]
-                    row = {name: value for name, value in former.items() if value} | row
-                    row["metrics"] = ",".join(dict.fromkeys(both))
+                if _key(former) == _key(row) and former["weights_sha256"] == weights:
+                    row = _joined(former, row)
             self._write([*others, row])
 
     def _write(self, rows: list[dict[str, str]]) -> None:
@@ -138,55 +155,73 @@ class ScoreTable:
         files.write_text(self.path, text.getvalue())
 
 
-def _key(row: dict[str, str]) -> tuple[str, str]:
-    return row["step"], row["protocol"]
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return row["checkpoint"], row["step"], row["protocol"]
+
+
+def _joined(former: dict[str, str], row: dict[str, str]) -> dict[str, str]:
+    """A row with what another one of the same weights has besides."""
+    joined = {name: value for name, value in former.items() if value} | row
+    for column, comma in (("metrics", ","), ("versions", " | ")):
+        both = [*former[column].split(comma), *row[column].split(comma)]
+        joined[column] = comma.join(dict.fromkeys(both))
+    return joined
 
 
 def comparison(paths: Sequence[str | os.PathLike], anyway: bool = False) -> str:
     """The latest scores of several runs, side by side, if they can be compared.
 
     Args:
-        paths: run directories, or tables of scores.
+        paths: run directories, of which the latest step is shown, or tables of scores,
+            of which each module is.
         anyway: put numbers of different protocols beside each other, marked.
 
     Returns:
-        One column for each run, one line for each metric, and the protocol.
+        One column for each run or module, one line for each metric, and the protocol.
 
     Raises:
         FileNotFoundError: a run has no scores.
         ValueError: the protocols differ; the message says in what.
     """
-    tables = [_rows_at(path) for path in paths]
-    shared = set.intersection(*({row["protocol"] for row in rows} for rows in tables))
+    candidates = {}
+    for path in map(pathlib.Path, paths):
+        rows = _rows_at(path)
+        if path.is_dir():
+            candidates[str(path)] = rows
+            continue
+        for row in rows:
+            candidates.setdefault(row["checkpoint"], []).append(row)
+    every = [{row["protocol"] for row in rows} for rows in candidates.values()]
+    shared = set.intersection(*every)
     chosen = []
-    for rows in tables:
+    for rows in candidates.values():
         usable = [row for row in rows if row["protocol"] in shared] or rows
         # Of the first's latest protocol, if all have that.
         protocol = (chosen[0] if chosen and shared else usable[-1])["protocol"]
         rows = [row for row in usable if row["protocol"] == protocol]
-        chosen.append(max(rows, key=lambda row: int(row["step"])))
+        last = max(int(row["step"]) for row in rows)
+        chosen.append([row for row in rows if int(row["step"]) == last][-1])
     texts = [row["protocol"] for row in chosen]
     apart = protocols.differences(texts)
     said = [f"{key}: {' | '.join(values)}" for key, values in apart.items()]
     if apart and not anyway:
         raise ValueError(
             "Scores must be of one protocol to be compared. Received: "
-            f"{', '.join(map(str, paths))}, which differ in\n  "
+            f"{', '.join(candidates)}, which differ in\n  "
             + "\n  ".join(said)
             + "\nScore them alike with `ssgan evaluate`, or say --anyway."
         )
-    lines = _aligned(_columns(paths, chosen, texts))
+    lines = _aligned(_columns(candidates, chosen, texts))
     if apart:
         lines += ["", "* of another protocol than the first:", *said]
     else:
         lines += ["", f"protocol: {texts[0]}"]
-    found = protocols.differences([row.get("versions", "") for row in chosen])
+    found = protocols.differences([row["versions"] for row in chosen])
     lines += [f"versions, {key}: {' | '.join(each)}" for key, each in found.items()]
     return "\n".join(lines)
 
 
-def _rows_at(path: str | os.PathLike) -> list[dict[str, str]]:
-    path = pathlib.Path(path)
+def _rows_at(path: pathlib.Path) -> list[dict[str, str]]:
     table = ScoreTable(path / FILENAME if path.is_dir() else path)
     rows = table.rows()
     if not rows:
@@ -214,8 +249,8 @@ def _columns(paths, rows, texts) -> list[list[str]]:
             number = "-"
             if mean:
                 number = f"{float(mean):.4g}"
-                several = len(json.loads(row[f"{metric}_list"])) > 1
-                number += f" +- {float(std):.2g}" if several else ""
+                # Of one number it is 0.
+                number += f" +- {float(std):.2g}" if float(std) else ""
                 number += mark
             numbers.append(number)
         columns.append([str(path), row["step"], *numbers])

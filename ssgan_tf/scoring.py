@@ -1,6 +1,7 @@
 """Scores of exported modules: images in, a row of the table out."""
 
 import dataclasses
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,6 @@ from absl import logging
 from ssgan_tf import datasets, files
 from ssgan_tf.evaluation import features, metrics, protocols, rotations, scores
 from ssgan_tf.exporting import MOVING_MOMENTS, LoadedModule
-from ssgan_tf.latents import SAMPLING_LABELS_STREAM, draw_labels
 from ssgan_tf.run_dir import RunDir
 from ssgan_tf.score_table import FILENAME, Scores, ScoreTable
 
@@ -97,7 +97,8 @@ class ModuleScorer:
 
     Attributes:
         strategy: for `exporting.load` of the modules to be scored.
-        extractor: `FeatureExtractor`. The feature network.
+        extractor: `FeatureExtractor`. The feature network; None where no metric needs
+            one.
         metrics: keys of the metrics.
     """
 
@@ -113,17 +114,19 @@ class ModuleScorer:
         self.metrics = scoring.metrics
         self.strategy = strategy or tf.distribute.get_strategy()
         num_classes = datasets.get_spec(dataset).num_classes
-        self.extractor = self._extractor_first(num_classes)
+        keys = [metrics.METRICS[key] for key in self.metrics]
+        needed = any(key.needs_extractor for key in keys)
+        self.extractor = self._extractor_first(num_classes) if needed else None
         images, labels = self._load(scoring.split)
         train_images = None
-        if any(metrics.METRICS[key].needs_training_images for key in self.metrics):
+        if any(key.needs_training_images for key in keys):
             if scoring.split == "train":
                 raise ValueError(
                     "`memorisation` compares training images with others. Received: "
                     "--split=train. Take --split=test, or leave it out."
                 )
             train_images, _ = self._load("train")
-        if self.extractor is None:
+        if needed and self.extractor is None:
             self.extractor = features.dataset_classifier(
                 dataset,
                 *self._load("train"),
@@ -166,8 +169,17 @@ class ModuleScorer:
     def _load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         return datasets.load_split(self._dataset, split, self._scoring.data_dir)
 
+    def check_labels(self, num_classes: int) -> None:
+        """Refuses metrics that a GAN of so many classes cannot have.
+
+        Raises:
+            ValueError: one needs labels of the fakes, and there are none.
+        """
+        self._scorer.check_labels(num_classes)
+
     def protocol(self, metadata: dict) -> str:
         """All that moves the scores of a module besides the weights, as text."""
+        assumed = " (assumed)" if metadata.get("z") == "assumed" else ""
         return str(
             protocols.Protocol(
                 data=self._dataset,
@@ -175,7 +187,7 @@ class ModuleScorer:
                 weights=metadata["weights"],
                 # Modules of earlier versions know nothing else.
                 batch_norm=metadata.get("batch_norm", MOVING_MOMENTS),
-                z=metadata["latents"]["distribution"],
+                z=metadata["latents"]["distribution"] + assumed,
                 labels="uniform" if metadata.get("num_classes", 0) else None,
                 fake_seeds=f"0-{self._scoring.num_runs - 1}",
                 **self._scorer.protocol(),
@@ -210,12 +222,7 @@ class ModuleScorer:
         return Scores(values, confusions)
 
     def _observe(self, module: LoadedModule, seed: int) -> metrics.Observed:
-        labels = None
-        if module.num_classes:
-            # Those that the module would draw; some metrics ask for them.
-            labels = draw_labels(
-                self._num_fakes, module.num_classes, [seed, SAMPLING_LABELS_STREAM]
-            ).numpy()
+        labels = module.draw_labels(self._num_fakes, seed)
         batches = module.sample_batches(self._num_fakes, seed, labels)
         return self._scorer.observe(map(scores.to_uint8, batches), labels)
 
@@ -223,9 +230,14 @@ class ModuleScorer:
         # Whatever the labels, the rotation head says the same.
         labels = -1 if module.num_classes else None
         return rotations.rotation_accuracy(
-            lambda batch: module.discriminate(batch, labels)["rotation_logits"],
-            images.astype(np.float32) / 255.0,
+            lambda batch: module.discriminate(batch / 255, labels)["rotation_logits"],
+            images,
         )
+
+
+def _is_distance(metric: str) -> bool:
+    """Whether it is the Frechet distance itself, not the end of its interval."""
+    return re.match(r"(fid|frechet)_(?!low_|high_)", metric) is not None
 
 
 def report(found: Scores, protocol: str) -> str:
@@ -269,7 +281,9 @@ def summary(run: RunDir, score_filename: str = FILENAME) -> str:
         )
     # Numbers under different protocols cannot be compared.
     rows = [row for row in rows if row["protocol"] == rows[-1]["protocol"]]
-    rows.sort(key=lambda row: int(row["step"]))
+    # Of a step that was scored twice, the last.
+    rows = sorted({int(row["step"]): row for row in rows}.items())
+    rows = [row for _, row in rows]
     rows = rows[:1] + rows[1:][-_SUMMARY_COLUMNS:]
     metrics = [
         name.removesuffix("_mean")
@@ -280,11 +294,11 @@ def summary(run: RunDir, score_filename: str = FILENAME) -> str:
     lines = [f"{'step':<{width}}" + "".join(f"{row['step']:>10}" for row in rows)]
     for metric in metrics:
         numbers = [row[f"{metric}_mean"] for row in rows]
-        cells = (f"{float(n):>10.4g}" for n in numbers)
+        cells = (f"{float(n):>10.4g}" if n else f"{'-':>10}" for n in numbers)
         notes = ""
         if metric.startswith("rotation_accuracy"):
             notes = "   chance 0.25"
-        elif metric.startswith(("frechet", "fid")):
+        elif _is_distance(metric) and numbers[0] and float(numbers[0]):
             share = float(numbers[-1]) / float(numbers[0])
             notes = f"   last / first {share:.3f}"
         lines.append(f"{metric:<{width}}" + "".join(cells) + notes)

@@ -154,7 +154,7 @@ def test_scores_that_are_none(run):
     pathlib.Path("run").mkdir()
     pathlib.Path("run/scores.csv").write_text("mine")
     errors = refused(run, *tiny.flags(), "--model_dir=run")
-    assert "--score_filename" in errors
+    assert "Name another file, or move that one away" in errors
 
 
 def test_inception_is_checked_before_training(run):

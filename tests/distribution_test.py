@@ -75,8 +75,10 @@ class TestReplicasEqualOneDevice:
 
     @pytest.mark.parametrize(
         ("objective", "d_steps"),
-        [(MODULATED, 2), (FEW_LABELS, 1)],
-        ids=["plain", "few"],
+        [
+            pytest.param(MODULATED, 2, id="plain", marks=pytest.mark.slow),
+            pytest.param(FEW_LABELS, 1, id="few"),
+        ],
     )
     def test_several_steps(self, two_replicas, objective, d_steps):
         options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)

@@ -247,7 +247,9 @@ def test_scores_of_the_evaluation_beside(runs):
         str(LAST),
     }
     pictures = {"rotation_confusion_real", "rotation_confusion_fake"}
-    shown = summaries(runs / "alone" / "tensorboard" / "scores")
+    folder = RunDir(runs / "alone").score_summaries(rows[0]["protocol"])
+    assert folder.parent == runs / "alone" / "tensorboard"
+    shown = summaries(folder)
     assert shown == dict.fromkeys(metrics | pictures, [0, LAST])
 
 
@@ -443,6 +445,32 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
         experiment.evaluate(plan, run, scorer, table, every_steps=3)
         assert scorer.scored == scored
     assert [row["protocol"] for row in table.rows()] == ["p", "p", "p", "q"]
+
+
+def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatch):
+    plan, run = tiny.plan(), RunDir(tmp_path)
+    gan = plan.build_gan()
+    for step in (0, 2, 4):
+        gan.g_optimizer.iterations.assign(step)
+        run.checkpoints.save(gan)
+    polls = [lambda: None, run.train_done.touch]
+    monkeypatch.setattr(experiment.time, "sleep", lambda seconds: polls.pop(0)())
+
+    class Picky(FakeScorer):
+        def score(self, module):
+            found = super().score(module)
+            if module.metadata["step"] == 2:
+                raise ValueError("NaN")
+            return found
+
+    scorer, table = Picky(), ScoreTable(tmp_path / "scores.csv")
+    with pytest.raises(ValueError, match=r"for the steps \[2\]; of step 2: NaN"):
+        experiment.evaluate_continuously(
+            plan, run, scorer, table, every_steps=0, allow_config_change=True
+        )
+    # Once, however often it looks.
+    assert polls == [] and scorer.scored == [0, 2, 4]
+    assert [row["step"] for row in table.rows()] == ["0", "4"]
 
 
 def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkeypatch):

@@ -58,56 +58,73 @@ def test_weights_may_be_no_numbers_before_a_loss_shows_it():
         gan.check_finite()
 
 
-def test_on_nan(tmp_path, monkeypatch):
-    run = RunDir(tmp_path)
-    steps = "options.training_steps = 6"
-    gan = experiment.build(tiny.plan(steps), strategies.get_strategy("one_device"))
-    poison = gan.adversarial_loss = Poisoned(gan, 4)
-    said, streams = [], []
-    monkeypatch.setattr(
-        logging, "warning", lambda text, *args: said.append(text % args)
-    )
-    training_dataset = experiment.datasets.training_dataset
+class Fleeing:
+    """A run that goes wrong at step 4, and what it says and reads meanwhile."""
 
-    def record(*args, **options):
-        streams.append((options["rollbacks"], options["start_step"]))
-        return training_dataset(*args, **options)
+    def __init__(self, path, monkeypatch):
+        self.run = RunDir(path)
+        plan = tiny.plan("options.training_steps = 6")
+        self.gan = experiment.build(plan, strategies.get_strategy("one_device"))
+        self.poison = self.gan.adversarial_loss = Poisoned(self.gan, 4)
+        self.said, self.streams = [], []
+        monkeypatch.setattr(
+            logging, "warning", lambda text, *args: self.said.append(text % args)
+        )
+        training_dataset = experiment.datasets.training_dataset
 
-    monkeypatch.setattr(experiment.datasets, "training_dataset", record)
+        def record(*args, **options):
+            self.streams.append((options["rollbacks"], options["start_step"]))
+            return training_dataset(*args, **options)
 
-    def train(on_nan):
-        plan = tiny.plan(steps, f"run_config.on_nan = '{on_nan}'")
-        experiment.train(gan, plan, run, start_up=StartUp())
+        monkeypatch.setattr(experiment.datasets, "training_dataset", record)
 
+    def train(self, on_nan, steps=6):
+        plan = tiny.plan(
+            f"options.training_steps = {steps}", f"run_config.on_nan = '{on_nan}'"
+        )
+        experiment.train(self.gan, plan, self.run, start_up=StartUp())
+
+
+@pytest.fixture
+def fleeing(tmp_path, monkeypatch):
+    return Fleeing(tmp_path, monkeypatch)
+
+
+def test_on_nan(fleeing):
+    run, streams = fleeing.run, fleeing.streams
     with pytest.raises(Diverged, match=r"loss/d=nan at step 4\."):
-        train("stop")
+        fleeing.train("stop")
     assert run.checkpoints.steps() == [0, 2] and not run.train_done.exists()
     assert streams == [(0, 0)]
 
     # The same checkpoint again and again, with other noise and data each time.
     with pytest.raises(Diverged, match=r"at step 4\."):
-        train("rollback")
+        fleeing.train("rollback")
     assert streams[1:] == [(0, 2), (1, 2), (2, 2), (3, 2)]
-    back = [each for each in said if each.endswith(" Back to step 2.")]
+    back = [each for each in fleeing.said if each.endswith(" Back to step 2.")]
     assert len(back) == 3 and all("loss/d=nan at step 4." in each for each in back)
     assert run.checkpoints.steps() == [0, 2]
 
-    poison.until.assign(2)
-    train("rollback")
-    assert streams[5:] == [(0, 2), (1, 2), (2, 2)]
+
+@pytest.mark.slow
+def test_a_run_that_has_fled_goes_on(fleeing):
+    run, gan, streams = fleeing.run, fleeing.gan, fleeing.streams
+    fleeing.poison.until.assign(2)
+    fleeing.train("rollback")
+    assert streams == [(0, 0), (1, 2), (2, 2)]
     assert gan.step == 6 and run.train_done.exists()
     # A run that is continued goes on with the noise that it fled to.
-    fresh = tiny.plan(steps).build_gan()
+    fresh = tiny.plan().build_gan()
     run.checkpoints.restore(fresh, 6)
     assert fresh.rollbacks.numpy() == 2
     fresh.check_finite()
-    # And another rollback flees from there.
-    poison.step.assign(8)
-    poison.until.assign(4)
-    steps = "options.training_steps = 10"
-    train("rollback")
-    assert streams[8:] == [(2, 6), (3, 6), (4, 6)]
-    assert gan.rollbacks.numpy() == 4
+    # And another rollback flees from there; a checkpoint gained, it may flee thrice
+    # again.
+    fleeing.poison.step.assign(8)
+    fleeing.poison.until.assign(5)
+    fleeing.train("rollback", steps=10)
+    assert streams[3:] == [(2, 6), (3, 6), (4, 6), (5, 6)]
+    assert gan.rollbacks.numpy() == 5
 
 
 # --------------------------------------------------------- what TensorFlow complains of

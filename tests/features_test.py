@@ -397,6 +397,7 @@ class TestCache:
             arguments[int(index[-1])] = value
         return features.dataset_classifier(name, *arguments, str(cache_dir), seed)
 
+    @pytest.mark.slow
     def test_damaged_file_is_replaced(self, tmp_path, caplog):
         expected = self.train(tmp_path)
         (file,) = pathlib.Path(tmp_path).iterdir()
@@ -598,6 +599,12 @@ class TestLoadClassifier:
         else:
             path = save_classifier(tmp_path / "net", **options)
         with pytest.raises(ValueError, match=words):
+            features.load_classifier(path)
+
+    @pytest.mark.parametrize("name", ["inception", "digits32_cnn"])
+    def test_a_name_that_is_taken(self, name, tmp_path):
+        path = save_classifier(tmp_path / name)
+        with pytest.raises(ValueError, match="taken for another.*Rename the folder"):
             features.load_classifier(path)
 
     def test_what_is_not_there(self, tmp_path):

@@ -790,7 +790,13 @@ WITHOUT_WEIGHT = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES.values())
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(loss, marks=[] if name == "hinge" else pytest.mark.slow)
+        for name, loss in LOSSES.items()
+    ],
+)
 @pytest.mark.parametrize("name", WITHOUT_WEIGHT)
 def test_without_weight_the_step_is_that_of_a_plain_gan_bit_for_bit(name, loss):
     spec = {}

@@ -346,7 +346,10 @@ def width_of(architecture):
 @pytest.mark.parametrize(
     ("architecture", "size", "norm", "channels"),
     [
-        (name, size, "cond", 1)
+        pytest.param(
+            *(name, size, "cond", 1),
+            marks=pytest.mark.slow if size > 128 else [],
+        )
         for name in SIZES
         for size in SIZES[name]
         if (name, size) not in RUN_WITH_LABELS

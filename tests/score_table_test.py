@@ -38,8 +38,8 @@ def test_table_keeps_mean_deviation_and_list(tmp_path):
     ]
 
 
-def add(table, step, values, protocol, weights="w", keys=("fid",)):
-    table.add(step, "c", Scores(values, {}), protocol, "", weights, keys)
+def add(table, step, values, protocol, weights="w", keys=("fid",), checkpoint="c"):
+    table.add(step, checkpoint, Scores(values, {}), protocol, "", weights, keys)
 
 
 def test_one_row_per_step_and_protocol(tmp_path):
@@ -79,9 +79,51 @@ def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
     path.write_text("name,phone\nA,1\n")
     table = ScoreTable(path)
     for call in (table.rows, lambda: add(table, 1, VALUES, "p")):
-        with pytest.raises(ValueError, match="--score_filename"):
+        with pytest.raises(ValueError, match="Name another file, or"):
             call()
     assert path.read_text() == "name,phone\nA,1\n"
+
+
+def test_modules_of_one_table_stay_apart(tmp_path):
+    table = ScoreTable(tmp_path / "mine.csv")
+    for name, value in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
+        found = {"fid_10k_test": [value]}
+        add(table, 0, found, str(PROTOCOL), weights=f"w{value}", checkpoint=name)
+    assert [row["fid_10k_test_mean"] for row in table.rows()] == ["2.0", "3.0"]
+    lines = comparison([table.path]).splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["run", "b", "a"],
+        ["step", "0", "0"],
+        ["fid_10k_test", "2", "3"],
+    ]
+
+
+def test_versions_of_metrics_that_were_added_later(tmp_path, monkeypatch):
+    table = ScoreTable(tmp_path / "scores.csv")
+    for key in ("fid", "kid"):
+        monkeypatch.setattr(protocols, "versions", lambda key=key: f"tensorflow={key}")
+        add(table, 5, {key: [1.0]}, "p", keys=(key,))
+    (row,) = table.rows()
+    assert row["versions"] == "tensorflow=fid | tensorflow=kid"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "",
+        lambda text: text + "5,c\n",
+        lambda text: text.replace("\n", ",more\n").replace(",more\n", "\n", 1),
+        lambda text: text.replace("c,5,", "c,5.0,"),
+        lambda text: text.encode("utf-16"),
+    ],
+)
+def test_torn_and_edited_tables(tmp_path, spoil):
+    table = ScoreTable(tmp_path / "scores.csv")
+    add(table, 5, VALUES, "p")
+    text = spoil(table.path.read_text())
+    table.path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=f"Received: {table.path}"):
+        table.rows()
 
 
 # ------------------------------------------------------------------------ comparison
@@ -89,6 +131,7 @@ def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
 PROTOCOL = protocols.Protocol(
     data="cifar10",
     split="test",
+    data_hash="4567",
     real_count=10_000,
     fake_count=10_000,
     resolution="32x32x3",
@@ -115,7 +158,7 @@ EMA = dataclasses.replace(PROTOCOL, weights="ema", fake_count=5000)
 
 def test_protocol_as_text():
     text = str(PROTOCOL)
-    assert text.startswith("data=cifar10; split=test; real_count=10000; ")
+    assert text.startswith("data=cifar10; split=test; data_hash=4567; ")
     assert "labels" not in text
     facts = protocols.facts_of(text)
     assert facts["resize"] == "tf1_bilinear_299" and facts["real_count"] == "10000"
@@ -152,7 +195,8 @@ def two_runs(tmp_path):
 
 def test_runs_of_one_protocol_side_by_side(two_runs):
     lines = comparison(two_runs).splitlines()
-    assert lines[0].split() == ["run", *map(str, two_runs)]
+    # Of a folder the run is shown, of a table every module.
+    assert lines[0].split() == ["run", str(two_runs[0]), "c"]
     assert lines[1].split() == ["step", "100", "100"]
     assert lines[2].split() == ["fid_10k_test", "5", "+-", "1", "7"]
     assert lines[4:] == [f"protocol: {PROTOCOL}"]
@@ -177,6 +221,20 @@ def test_other_protocols_are_refused_and_marked(two_runs):
     assert re.search(r"fid_10k_test +5 \+- 1 +7 \*\n", text)
     assert "* of another protocol than the first:" in text
     assert "weights: raw | ema" in text
+
+
+def test_the_latest_step_of_the_first_runs_latest_protocol(tmp_path):
+    for name in "ab":
+        table = ScoreTable(tmp_path / name / "scores.csv")
+        for protocol in (PROTOCOL, EMA):
+            # Scored in another order than trained.
+            for step in (100, 20):
+                add(table, step, {"fid_x": [step + (protocol is EMA)]}, str(protocol))
+    add(table, 5, {"fid_x": [5.0]}, str(PROTOCOL))
+    lines = comparison([tmp_path / "a", tmp_path / "b"]).splitlines()
+    assert lines[1].split() == ["step", "100", "100"]
+    assert lines[2].split() == ["fid_x", "101", "101"]
+    assert lines[4] == f"protocol: {EMA}"
 
 
 def test_a_run_without_scores(two_runs, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import hashlib
 import itertools
 import re
 import weakref
@@ -379,6 +380,7 @@ class TestScorer:
             table_images(0, 20), table_extractor(features, features), seed=3
         )
         assert scorer.protocol() == {
+            "data_hash": hashlib.sha256(table_images(0, 20)).hexdigest()[:16],
             "real_count": 20,
             "fake_count": 20,
             "resolution": "16x16x3",
@@ -397,6 +399,33 @@ class TestScorer:
         }
         bare = scores.Scorer(table_images(0, 20), None, metrics=["swd"]).protocol()
         assert bare["extractor"] == "none" and bare["extractor_hash"] is None
+        small = scores.Scorer(table_images(0, 20, 8), None, metrics=["swd"])
+        assert small.protocol()["ms_ssim"] is None
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"metrics": ["lpips"]}, "must name one or more"),
+            ({"real_labels": np.zeros(19, int)}, "20, 16, 16, 3.*19 labels"),
+            ({"metrics": ["intra_fid"]}, "need labels of the real images"),
+            ({"metrics": ["memorisation"]}, "need the training images"),
+            ({"train_images": table_images(0, 5, 8)}, "as large as the others"),
+            ({"metrics": ["kid"], "num_fakes": 11_000}, "20 reals and 11000 fakes"),
+            ({"metrics": ["precision_recall"], "num_fakes": 3}, "need more images"),
+            ({"metrics": ["prd", "fid"], "num_fakes": 1}, "two images or more"),
+        ],
+    )
+    def test_rejects_what_metrics_cannot_use(self, options, words):
+        features = np.zeros((20, 4))
+        extractor = table_extractor(features, features)
+        with pytest.raises(ValueError, match=words):
+            scores.Scorer(table_images(0, 20), extractor, **options)
+
+    def test_needs_a_network(self):
+        with pytest.raises(
+            ValueError, match=r"need a feature network.*\['fid', 'kid'\]"
+        ):
+            scores.Scorer(table_images(0, 20), None, metrics=["fid", "swd", "kid"])
 
     @pytest.mark.parametrize(("count", "warns"), [(2047, True), (2048, False)])
     def test_warns_of_few_images(self, count, warns, caplog):

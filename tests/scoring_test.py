@@ -12,7 +12,7 @@ from ssgan_tf.evaluation import (
     scores,
     sliced_wasserstein,
 )
-from ssgan_tf.latents import SAMPLING_LABELS_STREAM, Latents, draw_labels
+from ssgan_tf.latents import Latents
 from ssgan_tf.run_dir import RunDir
 from ssgan_tf.score_table import Scores, ScoreTable
 
@@ -40,6 +40,12 @@ def test_summary_shows_one_protocol(tmp_path):
     (tmp_path / "mine.png").touch()
     text = scoring.summary(run)
     lines = text.splitlines()
+    # What was computed of one of them only.
+    add(table, 10, {"kernel_x": [3.0], "frechet_low_x": [1.0]}, "new")
+    more = scoring.summary(run).splitlines()
+    assert more[:3] == lines[:3]
+    assert ["kernel_x", "-", "3"] in [line.split() for line in more]
+    assert ["frechet_low_x", "-", "1"] in [line.split() for line in more]
     assert lines[0].split() == ["step", "0", "10"]
     assert lines[1].split() == ["frechet_x", "20", "5", "last", "/", "first", "0.250"]
     assert lines[2].split()[:3] == ["rotation_accuracy_real", "0.2", "0.5"]
@@ -89,13 +95,13 @@ def accuracy_of(module, images, labels=None) -> float:
 
 
 def test_scores_are_those_of_the_module(module):
-    keys = ("fid", "is", "swd", "precision_recall", "ms_ssim", "intra_fid")
-    how = scoring.Scoring(metrics=keys[:-1], num_runs=2, num_fakes=100)
+    keys = ("fid", "is", "precision_recall", "ms_ssim")
+    how = scoring.Scoring(metrics=keys, num_runs=2, num_fakes=100)
     scorer = scoring.ModuleScorer("digits32", how)
     values, confusions = scorer.score(module)
     test_images, _ = datasets.load_split("digits32", "test")
     reference = scores.Scorer(
-        test_images, scorer.extractor, metrics=keys[:-1], num_fakes=100
+        test_images, scorer.extractor, metrics=keys, num_fakes=100
     )
     for seed in range(2):
         fakes = scores.to_uint8(module.sample(100, seed))
@@ -159,7 +165,7 @@ def test_conditional_module(tmp_path):
     test_images, test_labels = datasets.load_split("digits32", "test")
     fakes = scores.to_uint8(module.sample(len(test_images), 0))
     # Those that the module draws for itself.
-    labels = draw_labels(len(fakes), 10, [0, SAMPLING_LABELS_STREAM]).numpy()
+    labels = module.draw_labels(len(fakes), 0)
     sets = (test_images, test_labels), (fakes, labels)
     of_class = [
         [
@@ -209,11 +215,24 @@ def test_what_shows_before_anything_is_scored(options, words):
         scoring.ModuleScorer("digits32", scoring.Scoring(**options))
 
 
+def test_patches_need_no_network(module):
+    scorer = scoring.ModuleScorer("digits32", scoring.Scoring(metrics=("ms_ssim",)))
+    assert scorer.extractor is None
+    facts = protocols.facts_of(scorer.protocol(module.metadata))
+    assert facts["extractor"] == "none" and "extractor_hash" not in facts
+    assumed = scorer.protocol(module.metadata | {"z": "assumed"})
+    assert protocols.facts_of(assumed)["z"] == "uniform (assumed)"
+
+
 def test_no_classes_no_intra_fid(module):
     how = scoring.Scoring(metrics=("intra_fid",), num_runs=1)
     scorer = scoring.ModuleScorer("digits32", how)
-    with pytest.raises(ValueError, match="metrics=intra_fid and an unconditional GAN"):
-        scorer.score(module)
+    for refuse in (lambda: scorer.check_labels(0), lambda: scorer.score(module)):
+        with pytest.raises(
+            ValueError, match=r"\['intra_fid'\] and an unconditional GAN"
+        ):
+            refuse()
+    scorer.check_labels(10)
 
 
 def test_images_of_another_range_are_refused(module, monkeypatch):

@@ -216,6 +216,12 @@ def load_classifier(
             lacks such outputs.
     """
     what = "The classifier"
+    name = re.sub(r"[^\w.-]", "_", os.path.basename(os.path.abspath(path)))
+    if name == "inception" or name.endswith("_cnn"):
+        raise ValueError(
+            "A classifier must not be taken for another: its scores are named after "
+            f"its folder. Received: path={path!r}. Rename the folder."
+        )
     fingerprint = _fingerprint(path, what, path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -259,7 +265,7 @@ def load_classifier(
     # As above.
     forward.model = model
     return FeatureExtractor(
-        name=re.sub(r"[^\w.-]", "_", os.path.basename(os.path.abspath(path))),
+        name=name,
         feature_dim=widths["features"],
         num_classes=widths["logits"],
         image_shape=(None, None, shape[3]),
@@ -370,7 +376,8 @@ def _fingerprint(folder: str, what: str, path: str, expected: str | None) -> str
     if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         raise FileNotFoundError(
             f"{what} must be a SavedModel folder, with a file saved_model.pb in it. "
-            f"Received: path={path!r}. Inception is at "
+            f"Received: path={path!r}, of --inception_path or --classifier_path or the "
+            "environment variable SSGAN_INCEPTION_PATH. TFGAN's Inception is at "
             "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, to be unpacked."
         )
     fingerprint = _hash_folder(folder)

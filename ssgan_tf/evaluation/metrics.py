@@ -69,14 +69,6 @@ class Observed:
         return frechet.moments(batches_of(self.features))
 
     @functools.cached_property
-    def class_moments(self) -> dict[int, frechet.Moments]:
-        """Of the features of each class, by label."""
-        return {
-            int(label): frechet.moments(batches_of(self.features[self.labels == label]))
-            for label in np.unique(self.labels)
-        }
-
-    @functools.cached_property
     def train_distances(self) -> np.ndarray:
         """From each image to the nearest of `train_features`."""
         return distances_to(self.train_features, self.features)
@@ -102,12 +94,14 @@ class Metric(NamedTuple):
 
     Attributes:
         compute: of (real, fake, seed): the numbers, by name.
+        enough: whether these numbers of reals and fakes will do.
         needs_extractor: bool. Whether it looks at features or logits.
         needs_labels: bool. Whether it looks at the labels of both sets.
         needs_training_images: bool.
     """
 
     compute: Callable[[Observed, Observed, int], dict[str, float]]
+    enough: Callable[[int, int], bool] = lambda reals, fakes: min(reals, fakes) >= 2
     needs_extractor: bool = True
     needs_labels: bool = False
     needs_training_images: bool = False
@@ -146,13 +140,16 @@ def _kid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
         tf.constant(fake.features, tf.float64),
         max_block_size=KERNEL_BLOCK_SIZE,
     )
-    larger = max(len(real.features), len(fake.features))
-    blocks = -(-larger // KERNEL_BLOCK_SIZE)
+    blocks = _num_kernel_blocks(len(real.features), len(fake.features))
     numbers = {"kid": float(mean)}
     if blocks > 1:
         # TFGAN gives the standard error of the mean.
         numbers["kid_block_std"] = float(error) * blocks**0.5
     return numbers
+
+
+def _num_kernel_blocks(reals: int, fakes: int) -> int:
+    return -(-max(reals, fakes) // KERNEL_BLOCK_SIZE)
 
 
 def _sliced_wasserstein(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
@@ -163,22 +160,19 @@ def _sliced_wasserstein(real: Observed, fake: Observed, seed: int) -> dict[str, 
 
 
 def _ms_ssim(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """Mean similarity of pairs of fakes, of one class where there are classes. Lower
-    is more diverse; that of the reals is what to compare with.
+    """Mean similarity of pairs of fakes, of one class where both sets have classes.
+    Lower is more diverse; that of the reals is what to compare with.
     """
+    labelled = real.labels is not None and fake.labels is not None
     return {
         name: ms_ssim.ms_ssim_diversity(
             each.subset,
             num_pairs=MS_SSIM_PAIRS,
             seed=seed,
-            labels=None if fake.labels is None else _subset_labels(each),
+            labels=each.labels[: len(each.subset)] if labelled else None,
         )
         for name, each in (("ms_ssim", fake), ("ms_ssim_real", real))
     }
-
-
-def _subset_labels(observed: Observed) -> np.ndarray:
-    return observed.labels[: len(observed.subset)]
 
 
 def _prd(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
@@ -213,20 +207,23 @@ def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
     """Mean over the classes of the Frechet distance between the reals and the fakes
     of one class. Its bias is that of the number of images per class.
     """
-    classes = real.class_moments.keys() | fake.class_moments.keys()
-    missing = [
-        label
-        for label in sorted(classes)
-        if label not in real.class_moments or label not in fake.class_moments
-    ]
-    if missing:
-        raise ValueError(
-            "`intra_fid` needs reals and fakes of every class. Received: none of one "
-            f"or the other for the classes {missing}. Take more images."
-        )
+    classes = np.union1d(real.labels, fake.labels)
+    for side in (real, fake):
+        few = [c for c in classes if np.count_nonzero(side.labels == c) < 2]
+        if few:
+            raise ValueError(
+                "`intra_fid` needs two reals and two fakes of every class, or more. "
+                f"Received: fewer of the classes {few}. Take more images."
+            )
+    # One class at a time: covariances of a thousand do not fit into memory.
     distances = [
-        frechet.distance(real.class_moments[label], fake.class_moments[label])
-        for label in sorted(classes)
+        frechet.distance(
+            *(
+                frechet.moments(batches_of(side.features[side.labels == label]))
+                for side in (real, fake)
+            )
+        )
+        for label in track(classes, len(classes), "classes")
     ]
     return {"intra_fid": float(np.mean(distances))}
 
@@ -243,12 +240,13 @@ METRICS: dict[str, Metric] = {
     "fid": Metric(_fid),
     "fid_interval": Metric(_fid_interval),
     "is": Metric(_inception_score),
-    "kid": Metric(_kid),
+    # TFGAN divides both sets into as many blocks, of two images or more.
+    "kid": Metric(_kid, lambda r, f: min(r, f) >= 2 * _num_kernel_blocks(r, f)),
     "swd": Metric(_sliced_wasserstein, needs_extractor=False),
     "ms_ssim": Metric(_ms_ssim, needs_extractor=False),
-    "prd": Metric(_prd),
-    "precision_recall": Metric(_precision_recall),
-    "density_coverage": Metric(_density_coverage),
+    "prd": Metric(_prd, lambda r, f: r + f >= PRD_CLUSTERS),
+    "precision_recall": Metric(_precision_recall, lambda r, f: min(r, f) > PRECISION_K),
+    "density_coverage": Metric(_density_coverage, lambda r, f: r > DENSITY_K),
     "intra_fid": Metric(_intra_fid, needs_labels=True),
     "memorisation": Metric(_memorisation, needs_training_images=True),
 }

@@ -25,7 +25,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-_WINDOW = 11
+WINDOW = 11
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # About a dozen arrays of that many floats exist at a time: some 50 MiB.
 _VALUES_PER_BATCH = 2**20
@@ -90,12 +90,12 @@ def num_scales(size: int) -> int:
     Raises:
         ValueError: the window does not fit.
     """
-    if size < _WINDOW:
+    if size < WINDOW:
         raise ValueError(
-            f"MS-SSIM needs images of {_WINDOW} pixels or more, as its window has. "
+            f"MS-SSIM needs images of {WINDOW} pixels or more, as its window has. "
             f"Received: size={size}. Score larger images, or leave this score out."
         )
-    return min(len(_WEIGHTS), (size // _WINDOW).bit_length())
+    return min(len(_WEIGHTS), (size // WINDOW).bit_length())
 
 
 def random_pairs(
@@ -167,7 +167,7 @@ def _comparison(scales: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
             second,
             max_val=255,
             power_factors=weights.tolist(),
-            filter_size=_WINDOW,
+            filter_size=WINDOW,
         )
 
     return compare

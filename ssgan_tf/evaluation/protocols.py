@@ -16,6 +16,7 @@ class Protocol:
 
     Attributes:
         data, split: which real images.
+        data_hash: of these images.
         real_count, fake_count: int. How many of either.
         resolution: str. `HxWxC` of both.
         extractor, extractor_hash: the feature network, and the hash of its weights.
@@ -38,6 +39,7 @@ class Protocol:
 
     data: str
     split: str
+    data_hash: str
     real_count: int
     fake_count: int
     resolution: str
@@ -55,7 +57,7 @@ class Protocol:
     classifier_score_splits: int
     kernel_block_size: int
     swd_count: int
-    ms_ssim: str
+    ms_ssim: str | None
     prd: str
     neighbours: str
 

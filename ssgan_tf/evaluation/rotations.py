@@ -19,11 +19,11 @@ def rotation_accuracy(
     counter-clockwise. The prediction is the largest of `rotation.rotation_scores`.
 
     Args:
-        predict_rotation_logits: maps float32 images (b, H, H, C) in [0, 1] to
+        predict_rotation_logits: maps float32 images (b, H, H, C), as they are, to
             logits (b, 4, 5 or 8). Always called with the same b = min(N, 64); the
             last batch is filled up and the surplus ignored, so the logits of an
             image must not depend on its neighbours.
-        images: float32, (N, H, H, C), values in [0, 1], N >= 1.
+        images: (N, H, H, C), N >= 1, of any type.
 
     Returns:
         The accuracy over the 4 N images (chance: 0.25), and the confusion matrix,
@@ -33,7 +33,6 @@ def rotation_accuracy(
         ValueError: the images are not square, or the logits not finite or of the
             wrong shape.
     """
-    images = np.asarray(images, np.float32)
     if images.ndim != 4 or not len(images) or images.shape[1] != images.shape[2]:
         raise ValueError(
             "Quarter turns need square images (N, H, H, C), N >= 1. Received: "
@@ -42,7 +41,7 @@ def rotation_accuracy(
     size = min(len(images), _BATCH_SIZE)
     confusion = np.zeros((4, 4), np.int64)
     for start in range(0, len(images), size):
-        batch = images[start : start + size]
+        batch = images[start : start + size].astype(np.float32)
         count = len(batch)
         batch = np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)])
         for turns in range(4):

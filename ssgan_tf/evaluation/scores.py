@@ -4,6 +4,7 @@
 `frechet`; TFGAN computes what it has.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -106,6 +107,7 @@ class Scorer:
         self._seed = seed
         self.metrics = self._check_metrics(metrics, real_labels, train_images)
         features = {}
+        self._data_hash = hashlib.sha256(real_images).hexdigest()[:16]
         if extractor is not None:
             found = references.features_of(real_images, extractor, name, cache_dir)
             dealt = np.argsort(self._places(count))
@@ -132,7 +134,40 @@ class Scorer:
                     f"These metrics need {what}. Received: metrics={lacking}, and none."
                     " Leave them out, or provide for that."
                 )
+        counts = self._shape[0], self._num_fakes
+        few = [key for key in metrics if not METRICS[key].enough(*counts)]
+        if few:
+            raise ValueError(
+                f"These metrics need more images. Received: metrics={few}, {counts[0]} "
+                f"reals and {counts[1]} fakes. Take about as many fakes as reals."
+            )
+        if real_labels is not None and len(real_labels) != counts[0]:
+            raise ValueError(
+                "Every real image needs a label. Received: real_images.shape="
+                f"{self._shape}, {len(real_labels)} labels."
+            )
+        if train_images is not None and train_images.shape[1:] != self._shape[1:]:
+            raise ValueError(
+                "Training images must be as large as the others. Received: train_images"
+                f".shape={train_images.shape}, real_images.shape={self._shape}."
+            )
         return metrics
+
+    def check_labels(self, num_classes: int) -> None:
+        """Refuses metrics that a GAN of so many classes cannot have.
+
+        Args:
+            num_classes: int. 0 of an unconditional GAN.
+
+        Raises:
+            ValueError: one needs labels of the fakes, and there are none.
+        """
+        lacking = [key for key in self.metrics if METRICS[key].needs_labels]
+        if lacking and not num_classes:
+            raise ValueError(
+                "These metrics need fakes of known classes. Received: metrics="
+                f"{lacking} and an unconditional GAN. Leave them out."
+            )
 
     def score(
         self, fake_batches: Iterable[np.ndarray], fake_labels: np.ndarray | None = None
@@ -152,8 +187,10 @@ class Scorer:
             fake_labels: integers, (N,); None of an unconditional GAN.
 
         Raises:
-            ValueError: the images are not as described, or a feature is not finite.
+            ValueError: the images are not as described, a feature is not finite, or a
+                metric lacks the labels.
         """
+        self.check_labels(0 if fake_labels is None else 1)
         batches = self._check_batches(fake_batches)
         return self._observe(batches, self._num_fakes, fake_labels, "fakes")
 
@@ -161,17 +198,11 @@ class Scorer:
         """The numbers of all metrics, by name.
 
         Raises:
-            ValueError: a number is not finite, or a metric lacks the labels of the
-                fakes.
+            ValueError: a number is not finite.
         """
         scores = {}
         for key in self.metrics:
             metric = METRICS[key]
-            if metric.needs_labels and fake.labels is None:
-                raise ValueError(
-                    "This metric needs fakes of known classes. Received: metrics="
-                    f"{key} and an unconditional GAN. Leave it out."
-                )
             logging.info("computing %s", key)
             start = time.monotonic()
             numbers = metric.compute(self._real, fake, self._seed)
@@ -196,7 +227,11 @@ class Scorer:
         """What moves the scores besides the images: fields of `Protocol`."""
         extractor, size = self._extractor, self._shape[1]
         swd_count = min(self._shape[0], self._num_fakes, sliced_wasserstein.MAX_IMAGES)
+        scales = None
+        if size >= ms_ssim.WINDOW:
+            scales = f"{MS_SSIM_PAIRS} pairs, {ms_ssim.num_scales(size)} scales"
         return {
+            "data_hash": self._data_hash,
             "real_count": self._shape[0],
             "fake_count": self._num_fakes,
             "resolution": "x".join(map(str, self._shape[1:])),
@@ -209,7 +244,7 @@ class Scorer:
             "classifier_score_splits": 1,
             "kernel_block_size": KERNEL_BLOCK_SIZE,
             "swd_count": swd_count,
-            "ms_ssim": f"{MS_SSIM_PAIRS} pairs, {ms_ssim.num_scales(size)} scales",
+            "ms_ssim": scales,
             "prd": f"{PRD_CLUSTERS} clusters, {PRD_RUNS} runs",
             "neighbours": f"{PRECISION_K} and {DENSITY_K}",
         }
