@@ -156,6 +156,7 @@ def float32_run():
     return run("float32")
 
 
+@pytest.mark.slow
 @some_half
 def test_fifty_steps_stay_close_to_float32(precision, float32_run):
     expected, expected_weights = float32_run

@@ -216,7 +216,13 @@ def test_every_architecture_is_here():
     assert set(BLOCKS) == set(networks.ARCHITECTURES)
 
 
-@pytest.mark.parametrize("architecture", BLOCKS)
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "resnet30" else [])
+        for name in BLOCKS
+    ],
+)
 def test_blocks_of_every_architecture(architecture):
     size, count, first, last = BLOCKS[architecture]
     model = discriminator(architecture, size)

@@ -207,7 +207,7 @@ def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
     """Mean over the classes of the Frechet distance between the reals and the fakes
     of one class. Its bias is that of the number of images per class.
     """
-    classes = np.union1d(real.labels, fake.labels)
+    classes = np.union1d(real.labels, fake.labels).tolist()
     for side in (real, fake):
         few = [c for c in classes if np.count_nonzero(side.labels == c) < 2]
         if few:
