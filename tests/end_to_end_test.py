@@ -348,6 +348,47 @@ def test_export_scripts(runs, tmp_path):
     assert np.abs(grid - images.grid(expected, columns=4).astype(int)).max() <= 1
 
 
+def call(folder, code, *command) -> str:
+    """What a module run as a program says, which ends with this code."""
+    log = f"{len(list(folder.iterdir()))}.txt"
+    said = finish(start(folder, "-m", *command, log=log), folder, code, log=log)
+    assert "Traceback" not in said
+    return said
+
+
+EVALUATE = ["ssgan_tf.evaluate", "--seeds=1", "--num_fakes=100"]
+
+
+def test_evaluate_and_compare(runs, tmp_path):
+    module = f"{runs}/alone/tfhub/{LAST}"
+    options = ["--metrics=swd,ms_ssim", "--out=mine.csv"]
+    said = call(tmp_path, 0, *EVALUATE, f"--module={module}", *options)
+    assert "\nsliced_wasserstein_100_test " in said and "rotations of fake" in said
+    assert "data=digits32; split=test; data_hash=" in said
+    (row,) = ScoreTable(tmp_path / "mine.csv").rows()
+    assert row["checkpoint"] == module
+    assert row["step"] == str(LAST) and row["metrics"] == "swd,ms_ssim"
+    assert "fake_count=100; " in row["protocol"]
+    compare = ["ssgan_tf.compare", str(runs / "alone"), "mine.csv"]
+    assert "\n  fake_count: 397 | 100\n" in call(tmp_path, 1, *compare)
+    assert "\n* of another protocol" in call(tmp_path, 0, *compare, "--anyway")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_evaluated(runs, tmp_path):
+    (tmp_path / "notes.csv").write_text("mine")
+    module = f"--module={runs}/alone/tfhub/{LAST}"
+    for arguments, words in (
+        ([module, "--out=notes.csv"], "notes.csv with the columns"),
+        ([module, "--metrics=lpips"], "must name one or more of fid, "),
+        ([module, "--metrics=swd,intra_fid"], "['intra_fid'] and an unconditional"),
+        (["--module=nowhere"], "module=nowhere"),
+        ([module, "--dataset=cifar10"], "dataset='cifar10' with (32, 32, 3)"),
+    ):
+        assert words in call(tmp_path, 1, *EVALUATE, *arguments)
+    assert (tmp_path / "notes.csv").read_text() == "mine"
+
+
 def test_exports_of_what_is_not_there(runs, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"model_dir={tmp_path}"):
         experiment.load_run(str(tmp_path))
