@@ -12,6 +12,8 @@ from absl import app, flags
 
 from ssgan_tf import cli, module_flags
 
+# Shown by --help.
+flags.adopt_module_key_flags(module_flags)
 flags.mark_flag_as_required("module")
 _NUM = flags.DEFINE_integer("num", 64, "Number of images.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Equal seeds give equal images.")

@@ -27,6 +27,8 @@ from absl import app, flags
 from ssgan_tf import cli, files, module_flags
 from ssgan_tf.progress import track
 
+# Shown by --help.
+flags.adopt_module_key_flags(module_flags)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples: equal seeds, equal images.")
 _DATASET = flags.DEFINE_string("dataset", None, "Or: name of a data set.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Of the data set.")

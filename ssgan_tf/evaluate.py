@@ -1,4 +1,4 @@
-"""Scores a module: ours, or a published one in TensorFlow 1's format.
+r"""Scores a module: ours, or a published one in TensorFlow 1's format.
 
     ssgan evaluate --module=run/tfhub/1600
     ssgan evaluate --module=published.tar.gz --dataset=cifar10 --metrics=fid,kid \
@@ -13,6 +13,9 @@ from absl import app, flags
 from ssgan_tf import cli, module_flags, score_flags, strategy_flags
 
 flags.mark_flag_as_required("module")
+for _module in (module_flags, score_flags, strategy_flags):
+    # Shown by --help.
+    flags.adopt_module_key_flags(_module)
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set of the real images; default: what it was trained on."
 )

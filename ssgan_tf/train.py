@@ -1,4 +1,4 @@
-"""Trains, exports and scores a GAN.
+r"""Trains, exports and scores a GAN.
 
     python -m ssgan_tf.train --gin_config=quickstart.gin --model_dir=run \
         --schedule=eval_after_train
@@ -10,6 +10,9 @@ from absl import app, flags
 
 from ssgan_tf import cli, resources, score_flags, strategy_flags
 
+for _module in (score_flags, strategy_flags):
+    # Shown by --help.
+    flags.adopt_module_key_flags(_module)
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
     "train",

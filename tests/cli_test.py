@@ -239,3 +239,17 @@ def test_dry_run_of_every_config(run, name):
     assert code == 0, errors
     assert "nothing written" in output
     assert list(pathlib.Path(".").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("train", ["schedule", "metrics", "tfds_data_dir", "strategy"]),
+        ("evaluate", ["module", "tags", "metrics", "inception_path", "strategy"]),
+        ("dump", ["module", "z_distribution", "split"]),
+    ],
+)
+def test_help_shows_the_flags_that_binaries_share(command, names):
+    found = ssgan(command, "--help").stdout
+    for name in names:
+        assert f"\n  --{name}: " in found
