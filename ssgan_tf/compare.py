@@ -3,7 +3,7 @@
     ssgan compare runs/uncond runs/ssgan
 
 Takes run directories and tables of scores. Numbers of different protocols are not put
-into one column: what differs is said instead. `--anyway` marks them.
+side by side: what differs is said instead. `--anyway` marks them.
 """
 
 from absl import app, flags

@@ -362,6 +362,9 @@ def evaluate(
             found = scorer.score(module)
         # Of a network that has diverged; others may be well.
         except ValueError as error:
+            if workers.count > 1:
+                # Another worker may have seen nothing, and would wait for this one.
+                raise
             logging.error("step %d cannot be scored: %s", step, error)
             failures[step] = str(error)
             continue

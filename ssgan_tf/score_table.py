@@ -110,9 +110,9 @@ class ScoreTable:
     ) -> None:
         """Adds a row; the file is replaced as a whole.
 
-        The row takes the place of one of the same checkpoint and protocol, which may
-        belong to weights that are no more, or come from another process. Other metrics
-        of the same weights stay.
+        The row takes the place of one of the same checkpoint, step and protocol, whose
+        weights are no more, and joins one of the same weights, whose other metrics
+        stay.
 
         Args:
             step: int.
@@ -137,11 +137,15 @@ class ScoreTable:
             "config": operative_config,
         }
         with files.locked(self.path.parent):
-            rows = self.rows()
-            others = [other for other in rows if _key(other) != _key(row)]
-            for former in rows:
-                if _key(former) == _key(row) and former["weights_sha256"] == weights:
+            others = []
+            for former in self.rows():
+                if any(former[name] != row[name] for name in ("step", "protocol")):
+                    others.append(former)
+                elif former["weights_sha256"] == weights:
                     row = _joined(former, row)
+                # However it is spelt, its weights are no more.
+                elif not _same_path(former["checkpoint"], checkpoint):
+                    others.append(former)
             self._write([*others, row])
 
     def _write(self, rows: list[dict[str, str]]) -> None:
@@ -155,8 +159,8 @@ class ScoreTable:
         files.write_text(self.path, text.getvalue())
 
 
-def _key(row: dict[str, str]) -> tuple[str, ...]:
-    return row["checkpoint"], row["step"], row["protocol"]
+def _same_path(one: str, other: str) -> bool:
+    return os.path.abspath(one) == os.path.abspath(other)
 
 
 def _joined(former: dict[str, str], row: dict[str, str]) -> dict[str, str]:
@@ -190,7 +194,10 @@ def comparison(paths: Sequence[str | os.PathLike], anyway: bool = False) -> str:
             candidates[str(path)] = rows
             continue
         for row in rows:
-            candidates.setdefault(row["checkpoint"], []).append(row)
+            # Tables made in two folders may call two modules alike.
+            names = [row["checkpoint"], f"{path}: {row['checkpoint']}"]
+            several = len(paths) > 1
+            candidates.setdefault(names[several], []).append(row)
     every = [{row["protocol"] for row in rows} for rows in candidates.values()]
     shared = set.intersection(*every)
     chosen = []

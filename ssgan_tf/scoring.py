@@ -187,6 +187,7 @@ class ModuleScorer:
                 weights=metadata["weights"],
                 # Modules of earlier versions know nothing else.
                 batch_norm=metadata.get("batch_norm", MOVING_MOMENTS),
+                tags="+".join(sorted(metadata["tags"])) if "tags" in metadata else None,
                 z=metadata["latents"]["distribution"] + assumed,
                 labels="uniform" if metadata.get("num_classes", 0) else None,
                 fake_seeds=f"0-{self._scoring.num_runs - 1}",

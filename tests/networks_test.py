@@ -279,7 +279,10 @@ def parameters(build, *args, **spec):
 
 @pytest.mark.parametrize(
     ("key", "of_generator", "of_discriminator"),
-    PAPER + COMPARE_GAN,
+    [
+        pytest.param(*row, marks=pytest.mark.slow if row[0][1] > 128 else [])
+        for row in PAPER + COMPARE_GAN
+    ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_number_of_parameters(key, of_generator, of_discriminator, attention_maps):

@@ -98,6 +98,24 @@ def test_modules_of_one_table_stay_apart(tmp_path):
     ]
 
 
+def test_one_module_by_two_names_and_two_by_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tables = [ScoreTable(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for table, value in zip(tables, (1.0, 2.0), strict=True):
+        found = {"fid": [value]}
+        add(table, 0, found, str(PROTOCOL), weights=f"w{value}", checkpoint="m/0")
+    lines = comparison([table.path for table in tables]).splitlines()
+    assert lines[2].split() == ["fid", "1", "2"]
+    # The same weights by another path, then other weights at that path.
+    path = str(tmp_path / "m" / "0")
+    add(tables[0], 0, {"kid": [3.0]}, str(PROTOCOL), "w1.0", ("kid",), path)
+    (row,) = tables[0].rows()
+    assert (row["fid_mean"], row["kid_mean"]) == ("1.0", "3.0")
+    add(tables[0], 0, {"fid": [4.0]}, str(PROTOCOL), "w4.0", ("fid",), "m/0")
+    (row,) = tables[0].rows()
+    assert row["fid_mean"] == "4.0" and "kid_mean" not in row
+
+
 def test_versions_of_metrics_that_were_added_later(tmp_path, monkeypatch):
     table = ScoreTable(tmp_path / "scores.csv")
     for key in ("fid", "kid"):
@@ -140,6 +158,7 @@ PROTOCOL = protocols.Protocol(
     resize="tf1_bilinear_299",
     weights="raw",
     batch_norm="moving moments",
+    tags=None,
     z="uniform",
     labels=None,
     fake_seeds="0-2",
@@ -196,7 +215,7 @@ def two_runs(tmp_path):
 def test_runs_of_one_protocol_side_by_side(two_runs):
     lines = comparison(two_runs).splitlines()
     # Of a folder the run is shown, of a table every module.
-    assert lines[0].split() == ["run", str(two_runs[0]), "c"]
+    assert lines[0].split() == ["run", str(two_runs[0]), f"{two_runs[1]}:", "c"]
     assert lines[1].split() == ["step", "100", "100"]
     assert lines[2].split() == ["fid_10k_test", "5", "+-", "1", "7"]
     assert lines[4:] == [f"protocol: {PROTOCOL}"]

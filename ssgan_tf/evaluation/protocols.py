@@ -23,6 +23,7 @@ class Protocol:
         resize: what happens to the size of images before that network.
         weights: "ema" or "raw": which weights of G.
         batch_norm: whose moments G's batch norms use.
+        tags: of a published module's graph.
         z: distribution of the latents.
         labels: of the fakes of a conditional GAN.
         fake_seeds: seeds of the sets of fakes.
@@ -48,6 +49,7 @@ class Protocol:
     resize: str | None
     weights: str
     batch_norm: str
+    tags: str | None
     z: str
     labels: str | None
     fake_seeds: str
