@@ -1,12 +1,14 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import csv
 import fcntl
+import io
 import os
 import pathlib
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from absl import logging
@@ -62,6 +64,37 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all, making its folder."""
     with replacing(path) as partial:
         partial.write_text(text)
+
+
+def read_csv(path: str | os.PathLike) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a CSV file, as `write_csv` writes it.
+
+    Cells too many or too few in a row have None for a name or a value.
+
+    Raises:
+        ValueError: it cannot be read as one.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            return list(reader.fieldnames or ()), rows
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"A table must be a CSV file. Received: {path}, which fails with: {error}. "
+            "Name another file, or move that one away."
+        ) from error
+
+
+def write_csv(
+    path: str | os.PathLike, columns: Sequence[str], rows: Iterable[dict[str, str]]
+) -> None:
+    """Writes a CSV file whole or not at all; a row without a column gets no text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 @contextlib.contextmanager

@@ -3,14 +3,11 @@
 `probe.csv` has one row per (checkpoint, protocol, block).
 """
 
-import csv
 import dataclasses
-import io
 import os
 import pathlib
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 
 import keras
@@ -20,6 +17,7 @@ from absl import logging
 
 from ssgan_tf import config, datasets, files
 from ssgan_tf.evaluation import probe
+from ssgan_tf.progress import track
 from ssgan_tf.run_dir import RunDir
 
 _BATCH_SIZE = 64
@@ -198,21 +196,13 @@ def _extract(
 
 
 def _fill(targets: list[np.ndarray], pooled: Callable, images, split: str) -> None:
-    start_time, done = time.monotonic(), 0
-    for batch in _batches(images):
+    done, count = 0, images.shape[0]
+    what = f"features of the {split} split"
+    for batch in track(_batches(images), count, what, size=len):
         stop = done + len(batch)
         for target, rows in zip(targets, pooled(batch), strict=True):
             target[done:stop] = rows.numpy()
         done = stop
-        logging.log_every_n_seconds(
-            logging.INFO,
-            "features of the %s split: %d of %d images, %.0f s left",
-            30,
-            split,
-            done,
-            images.shape[0],
-            (images.shape[0] - done) * (time.monotonic() - start_time) / done,
-        )
 
 
 def _batches(images: tf.Tensor | datasets.StoredImages) -> tf.data.Dataset:
@@ -246,13 +236,11 @@ class ProbeTable:
         """
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if reader.fieldnames != _COLUMNS:
+        columns, rows = files.read_csv(self.path)
+        if columns != _COLUMNS:
             raise ValueError(
                 f"A table of the probe must have the columns {_COLUMNS}. Received: "
-                f"{self.path} with the columns {reader.fieldnames}. Name another file "
+                f"{self.path} with the columns {columns}. Name another file "
                 "by --out, or move that one away."
             )
         return rows
@@ -273,11 +261,7 @@ class ProbeTable:
                 for row in self.rows()
                 if (row["step"], row["protocol"]) not in replaced
             ]
-            text = io.StringIO()
-            writer = csv.DictWriter(text, _COLUMNS)
-            writer.writeheader()
-            writer.writerows([*others, *added])
-            files.write_text(self.path, text.getvalue())
+            files.write_csv(self.path, _COLUMNS, [*others, *added])
 
 
 def format_scores(scores: list[BlockScore]) -> str:

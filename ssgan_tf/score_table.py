@@ -6,8 +6,6 @@ One row per (checkpoint, protocol): `checkpoint`, `step`, for every metric
 fakes were compared with which split: `fid_10k_test`.
 """
 
-import csv
-import io
 import json
 import os
 import pathlib
@@ -62,15 +60,7 @@ class ScoreTable:
         """
         if not self.path.exists():
             return []
-        try:
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                rows, columns = list(reader), list(reader.fieldnames or ())
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"A table of scores must be a CSV file. Received: {self.path}, which "
-                f"fails with: {error}. Name another file, or move that one away."
-            ) from error
+        columns, rows = files.read_csv(self.path)
         if not set(_NEEDED_COLUMNS) <= set(columns):
             raise ValueError(
                 f"A table of scores must have the columns {', '.join(_NEEDED_COLUMNS)}"
@@ -78,7 +68,6 @@ class ScoreTable:
                 f"{columns}. Name another file, or move that one away."
             )
         for number, row in enumerate(rows, start=1):
-            # Cells too many or too few have None for a name or a value.
             if None in row or None in row.values() or not row["step"].isdecimal():
                 raise ValueError(
                     "Every row of a table of scores must have one cell for each column "
@@ -152,11 +141,7 @@ class ScoreTable:
         # Metrics may differ between rows; what is long stays last.
         columns = dict.fromkeys(name for each in rows for name in each)
         columns = [name for name in columns if name not in _LAST_COLUMNS]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*columns, *_LAST_COLUMNS], restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_text(self.path, text.getvalue())
+        files.write_csv(self.path, [*columns, *_LAST_COLUMNS], rows)
 
 
 def _same_path(one: str, other: str) -> bool:

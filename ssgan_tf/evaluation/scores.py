@@ -106,10 +106,9 @@ class Scorer:
         self._extractor = extractor
         self._seed = seed
         self.metrics = self._check_metrics(metrics, real_labels, train_images)
+        digest = hashlib.sha256(np.ascontiguousarray(real_images))
+        self._data_hash = digest.hexdigest()[:16]
         features = {}
-        self._data_hash = hashlib.sha256(np.ascontiguousarray(real_images)).hexdigest()[
-            :16
-        ]
         if extractor is not None:
             found = references.features_of(real_images, extractor, name, cache_dir)
             dealt = np.argsort(self._places(count))
