@@ -121,6 +121,12 @@ def export(
     module = _Module(generator, discriminator, latents.dim, image_shape)
     facts = {
         **metadata,
+        # Names of `module.variables`, first the one's, then the other's: they have
+        # none of their own that tell them apart.
+        "variables": {
+            "generator": [v.path for v in generator.variables],
+            "discriminator": [v.path for v in discriminator.variables],
+        },
         "weights_sha256": _hash(module.variables),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(image_shape),
