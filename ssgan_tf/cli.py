@@ -11,8 +11,10 @@ import traceback
 from absl import app, flags, logging
 
 COMMANDS = {
+    "data": ("ssgan_tf.data", "prepare a data set, or look at it"),
     "train": ("ssgan_tf.train", "train, export and score"),
     "launch": ("ssgan_tf.launch", "start several workers on this machine"),
+    "sample": ("ssgan_tf.sample", "draw pictures from a module"),
     "evaluate": ("ssgan_tf.evaluate", "score a module"),
     "compare": ("ssgan_tf.compare", "print the scores of several runs side by side"),
     "probe": ("ssgan_tf.probe", "fit a linear classifier to every block of D"),

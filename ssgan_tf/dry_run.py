@@ -142,6 +142,7 @@ def dry_run(
         + (f", in {options.accumulate} pieces" if options.accumulate > 1 else ""),
         f"precision     {options.precision}"
         + (", compiled by XLA" if gan.jit_compile else ""),
+        f"weights       of {settings.warm_start or f'seed {settings.seed}'}",
         f"steps         {options.training_steps:,} of G, {d_updates:,} of D",
         f"real images   {d_updates * options.batch_size:,}",
         f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import re
@@ -13,7 +14,15 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from ssgan_tf import callbacks, config, datasets, exporting, files, strategies
+from ssgan_tf import (
+    callbacks,
+    config,
+    datasets,
+    exporting,
+    files,
+    strategies,
+    warm_start,
+)
 from ssgan_tf.checkpoints import DamagedCheckpoint
 from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.resources import StartUp
@@ -36,17 +45,25 @@ def build(
     experiment: config.Experiment,
     strategy: tf.distribute.Strategy,
     jit_compile: str = "auto",
+    *,
+    warm: bool = True,
 ) -> GAN:
     """The GAN under a strategy, after checking that the batch can be shared out.
+
+    All workers call this.
 
     Args:
         experiment: what the config says.
         strategy: where the GAN lives.
         jit_compile: see `strategies.jit_compiles`.
+        warm: whether it gets the weights of `run_config.warm_start`, where that names
+            a module; what a checkpoint follows for needs none.
 
     Raises:
-        ValueError: a value of the config cannot be used, or the replicas or the
-            rotations do not divide the batch.
+        ValueError: a value of the config cannot be used; the replicas or the rotations
+            do not divide the batch; the module to start from does not fit the
+            networks, or is another one for another worker.
+        OSError: the module is not there.
     """
     if experiment.run.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -71,6 +88,15 @@ def build(
     for task in gan.tasks:
         task.check(batch_size // shares, shares)
     gan.jit_compile = compiles
+    if warm and experiment.run.warm_start is not None:
+        weights = warm_start.read(experiment.run.warm_start)
+        # Each worker reads its own copy.
+        digest = weights.metadata["weights_sha256"]
+        strategies.Workers(strategy).check_same(
+            f"run_config.warm_start = {experiment.run.warm_start!r}, weights {digest}"
+        )
+        with strategy.scope():
+            warm_start.start(gan, weights)
     return gan
 
 
@@ -83,6 +109,8 @@ def train(
     data_dir: str | None = None,
 ) -> None:
     """Trains to `options.training_steps`, from the last checkpoint if there is one.
+
+    Without one it starts from the weights that the GAN has.
 
     Writes checkpoints, the operative config, summaries and sample grids into the run
     directory, exports the last checkpoint and marks the run as done. All workers call
@@ -127,6 +155,10 @@ def train(
 def _open_data(experiment: config.Experiment, data_dir: str | None):
     """Images and labels of the training split, as `datasets.open_split` gives them."""
     images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
+    if experiment.label_file:
+        labels = datasets.read_labels(
+            experiment.label_file, len(labels), experiment.spec.num_classes
+        )
     if experiment.label_fraction < 1:
         labels = datasets.keep_labels(
             labels, experiment.label_fraction, experiment.run.seed
@@ -236,6 +268,7 @@ def _stream(gan, experiment, images, labels):
             d_steps=options.disc_iters,
             start_step=step,
             rollbacks=rollbacks,
+            flip=experiment.flip,
             input_context=input_context,
         )
 
@@ -258,6 +291,10 @@ def export_checkpoint(
     run: RunDir,
     step: int,
     path: str | os.PathLike | None = None,
+    *,
+    weights: str | None = None,
+    fine_tunable: bool = False,
+    table: ScoreTable | None = None,
 ) -> pathlib.Path:
     """Exports a checkpoint.
 
@@ -267,6 +304,11 @@ def export_checkpoint(
         step: int. Which checkpoint.
         path: folder of the module; None is `tfhub/<step>` of the run, where a module
             that is there and newer than the checkpoint stays.
+        weights: "ema" or "raw": which weights of G; None: the average where one is
+            kept.
+        fine_tunable: see `exporting.export`.
+        table: the scores that the module's metadata repeat, where they are of its
+            weights; None: no scores.
 
     Returns:
         The folder of the module.
@@ -274,41 +316,90 @@ def export_checkpoint(
     Raises:
         FileNotFoundError: there is no such checkpoint.
         OSError: the module cannot be written there.
+        ValueError: the run has kept no average, and that is asked for; or the module
+            of the run itself is to be another one than training exports.
     """
     run.check_step(step)
+    how = {"weights": weights, "fine_tunable": fine_tunable, "table": table}
     if path is not None:
-        _export(experiment, run, step, pathlib.Path(path))
+        _export(experiment, run, step, pathlib.Path(path), **how)
         return pathlib.Path(path)
+    if weights is not None or fine_tunable:
+        raise ValueError(
+            "A module with other weights, or one for fine-tuning, must have a folder "
+            f"of its own. Received: weights={weights}, fine_tunable={fine_tunable}, "
+            f"and {run.module(step)}, which is scored. Name an --output_dir."
+        )
     # A training and its evaluation may want the same module at the same time.
     with files.locked(run.path):
         if not run.has_module(step):
-            _export(experiment, run, step, run.module(step))
+            _export(experiment, run, step, run.module(step), **how)
     return run.module(step)
 
 
-def _export(experiment, run: RunDir, step: int, path: pathlib.Path) -> None:
+def _export(
+    experiment,
+    run: RunDir,
+    step: int,
+    path: pathlib.Path,
+    *,
+    weights: str | None,
+    fine_tunable: bool,
+    table: ScoreTable | None,
+) -> None:
     exporting.check_target(path)
     # Networks cost more than a look.
     run.checkpoints.check_whole(step)
     # Whoever loads a module wants its numbers, not the speed of the training.
     gan = experiment.build_gan(precision="float32")
+    weights = weights or ("raw" if gan.average is None else "ema")
+    generator = {"raw": gan.generator, "ema": gan.average}[weights]
+    if generator is None:
+        raise ValueError(
+            "Averaged weights must have been kept in training. Received: weights=ema "
+            f"and {run.path}, which kept none (ModularGAN.g_use_ema = False). Export "
+            "weights=raw."
+        )
     run.checkpoints.restore(gan, step)
     batch_norm = exporting.use_standing_moments(
-        gan.sampler, gan.latents, experiment.standing_examples, experiment.run.seed
+        generator, gan.latents, experiment.standing_examples, experiment.run.seed
     )
+    scores = []
+    if table is not None:
+        digest = exporting.hash_weights(generator, gan.discriminator)
+        scores = _scores_of(table, step, digest)
     exporting.export(
-        gan.sampler,
+        generator,
         gan.discriminator,
         gan.latents,
         path,
         {
             "step": step,
             "dataset": experiment.dataset,
-            "weights": "raw" if gan.average is None else "ema",
+            "weights": weights,
             "batch_norm": batch_norm,
             "config": config.operative_config(),
+            "scores": scores,
         },
+        fine_tunable=fine_tunable,
     )
+
+
+def _scores_of(table: ScoreTable, step: int, weights: str) -> list[dict]:
+    """All scores of a module, one dict for each protocol; a number for each seed."""
+    return [
+        {
+            "values": {
+                name.removesuffix("_list"): json.loads(numbers)
+                for name, numbers in row.items()
+                if name.endswith("_list") and numbers
+            },
+            "protocol": row["protocol"],
+            "versions": row["versions"],
+        }
+        for row in table.rows()
+        if (row["step"], row["weights_sha256"]) == (str(step), weights)
+    ]
 
 
 def evaluate(
@@ -513,7 +604,9 @@ def train_and_evaluate(
             f"--num_eval_averaging_runs={how.num_runs}, under TensorFlow "
             f"{tf.__version__} and Keras {keras.__version__}\n{config.bindings()}"
         )
-        gan = build(experiment, strategy, jit_compile)
+        # What is known of a run that goes on is in its checkpoints.
+        (warm,) = workers.from_chief([_begins(schedule, run)])
+        gan = build(experiment, strategy, jit_compile, warm=bool(warm))
         start_up.done("networks")
         if not allow_config_change:
             run.check_config(config.operative_config())
@@ -540,6 +633,11 @@ def train_and_evaluate(
                 evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)
             )
         return workers.is_chief
+
+
+def _begins(schedule: str, run: RunDir) -> bool:
+    """Whether this schedule takes the first step of a run."""
+    return schedule != "continuous_eval" and not run.checkpoints.steps()
 
 
 @contextlib.contextmanager

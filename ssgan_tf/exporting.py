@@ -15,10 +15,16 @@ All float32 but the labels, images in [0, 1], any b; `prediction` is the sigmoid
 `logits`; `rotation_logits` and `class_logits` are there when the discriminator has the
 heads. `labels` are there when the GAN is conditional: int32, in [0, classes), for the
 discriminator also -1, unknown. The module itself is callable, z [, labels] -> images,
-and has `variables` and `trainable_variables`. Batch normalization uses stored moments;
-they are inside. `saved_model.json` beside the weights says where the module comes from,
-how z is distributed and how many classes there are; and the size and SHA-256 of every
-file, itself included, so that a damaged module is never taken for a whole one.
+and has `discriminate`, `variables` and `trainable_variables`. Batch normalization uses
+stored moments; they are inside. Of a fine-tunable module both calls take `training`
+too: True takes moments of the batch, updates the stored ones and advances the vectors
+of spectral normalization.
+
+`saved_model.json` beside the weights says where the module comes from, how z is
+distributed, how many classes there are and what scores it has; and the size and SHA-256
+of every file, itself included, so that a damaged module is never taken for a whole one.
+`README.md`, which alone may be changed, says the same to people, with the picture
+`samples.png`.
 """
 
 import contextlib
@@ -33,8 +39,11 @@ from collections.abc import Collection, Iterator
 import keras
 import tensorflow as tf
 
-from ssgan_tf import files, hub, published
+from ssgan_tf import __version__, files, hub, model_card, published
+from ssgan_tf.images import grid, write_png
 from ssgan_tf.latents import (
+    SAMPLING_LABELS_STREAM,
+    SAMPLING_STREAM,
     STANDING_STREAM,
     Latents,
     draw_labels,
@@ -45,52 +54,79 @@ from ssgan_tf.latents import (
 from ssgan_tf.layers import standing_statistics
 from ssgan_tf.modules import LoadedModule, Network
 
-METADATA = "saved_model.json"
+METADATA, CARD = "saved_model.json", "README.md"
 MOVING_MOMENTS = "moving moments"
 STANDING_BATCH_SIZE = 64
+_GRID_SIZE = 4
 _WHERE = "Modules of a run lie in <model_dir>/tfhub/<step>."
 
 
-class _Module(tf.__internal__.tracking.AutoTrackable):
-    """What is saved: functions and the variables that they read."""
+def _module(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    latent_dim: int,
+    image_shape: tuple[int, int, int],
+    fine_tunable: bool,
+):
+    """What is saved, functions and the variables that they read; and its signatures."""
+    networks = (generator, discriminator)
+    z_specs, images_specs = (
+        [tf.TensorSpec((None, *shape), tf.float32, name)]
+        + [tf.TensorSpec((None,), tf.int32, "labels")] * bool(num_classes_of(network))
+        for network, shape, name in (
+            (generator, (latent_dim,), "z"),
+            (discriminator, image_shape, "images"),
+        )
+    )
 
-    def __init__(
-        self,
-        generator: keras.Model,
-        discriminator: keras.Model,
-        latent_dim: int,
-        image_shape: tuple[int, int, int],
-    ):
-        networks = (generator, discriminator)
-        # Tracked as plain variables: a reader needs no Keras.
-        self.variables = [v.value for net in networks for v in net.variables]
-        self.trainable_variables = [
-            v.value for net in networks for v in net.trainable_variables
-        ]
-        self.regularization_losses = []
-        labels_spec = []
-        if num_classes_of(generator):
-            labels_spec = [tf.TensorSpec((None,), tf.int32, "labels")]
-        latents_spec = tf.TensorSpec((None, latent_dim), tf.float32, "z")
-        images_spec = tf.TensorSpec((None, *image_shape), tf.float32, "images")
+    def run_discriminator(images, labels, training):
+        outputs = discriminator(images, *if_any(labels), training=training)
+        return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
 
-        # An argument that the signature leaves out keeps its default.
-        @tf.function(input_signature=[latents_spec, *labels_spec])
-        def call(z, labels=None):
-            return generator(z, *if_any(labels), training=False)
+    # An argument that the signature leaves out keeps its default.
+    @tf.function(input_signature=z_specs)
+    def call(z, labels=None):
+        return generator(z, *if_any(labels), training=False)
 
-        @tf.function(input_signature=[latents_spec, *labels_spec])
-        def generate(z, labels=None):
-            return {"generated": generator(z, *if_any(labels), training=False)}
+    @tf.function(input_signature=z_specs)
+    def generate(z, labels=None):
+        return {"generated": call(z, *if_any(labels))}
 
-        @tf.function(input_signature=[images_spec, *labels_spec])
-        def discriminate(images, labels=None):
-            outputs = discriminator(images, *if_any(labels), training=False)
-            return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
+    @tf.function(input_signature=images_specs)
+    def discriminate(images, labels=None):
+        return run_discriminator(images, labels, training=False)
 
-        self.__call__ = call
-        self.generate = generate
-        self.discriminate = discriminate
+    # These two have no signature: that would take `training` for a tensor.
+    @tf.function
+    def call_or_train(z, labels=None, training=False):
+        return generator(z, *if_any(labels), training=training)
+
+    @tf.function
+    def discriminate_or_train(images, labels=None, training=False):
+        return run_discriminator(images, labels, training)
+
+    module = tf.__internal__.tracking.AutoTrackable()
+    # Tracked as plain variables: a reader needs no Keras.
+    module.variables = [v.value for net in networks for v in net.variables]
+    module.trainable_variables = [
+        v.value for net in networks for v in net.trainable_variables
+    ]
+    module.regularization_losses = []
+    module.__call__, module.generate = call, generate
+    module.discriminate = discriminate
+    if fine_tunable:
+        module.__call__, module.discriminate = call_or_train, discriminate_or_train
+        for training in (False, True):
+            call_or_train.get_concrete_function(*z_specs, training=training)
+            discriminate_or_train.get_concrete_function(
+                *images_specs, training=training
+            )
+    signatures = {
+        "serving_default": generate,
+        "generator": generate,
+        "discriminator": discriminate,
+    }
+    return module, signatures
 
 
 def export(
@@ -99,6 +135,8 @@ def export(
     latents: Latents,
     path: str | os.PathLike,
     metadata: dict,
+    *,
+    fine_tunable: bool = False,
 ) -> None:
     """Writes a module, whole or not at all.
 
@@ -108,7 +146,9 @@ def export(
         discriminator: built, the same.
         latents: `Latents`. How z is drawn.
         path: folder of the SavedModel; a module that is there is replaced.
-        metadata: JSON-ready facts about the module, such as `step`.
+        metadata: JSON-ready facts about the module, such as `step`; of those that
+            the model card shows, `model_card.render` has a list.
+        fine_tunable: whether the module's calls take `training`.
 
     Raises:
         FileExistsError: there is something else at `path`.
@@ -117,9 +157,12 @@ def export(
     """
     path = pathlib.Path(path)
     check_target(path)
-    image_shape = _check_networks(generator, discriminator, latents)
-    module = _Module(generator, discriminator, latents.dim, image_shape)
+    image_shape, d_columns = _check_networks(generator, discriminator, latents)
+    module, signatures = _module(
+        generator, discriminator, latents.dim, image_shape, fine_tunable
+    )
     facts = {
+        "scores": [],
         **metadata,
         # Names of `module.variables`, first the one's, then the other's: they have
         # none of their own that tell them apart.
@@ -127,32 +170,51 @@ def export(
             "generator": [v.path for v in generator.variables],
             "discriminator": [v.path for v in discriminator.variables],
         },
-        "weights_sha256": _hash(module.variables),
+        "weights_sha256": hash_weights(generator, discriminator),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(image_shape),
         "num_classes": num_classes_of(generator),
+        "discriminator_classes": num_classes_of(discriminator),
+        "fine_tunable": fine_tunable,
         "versions": {
+            "ssgan_tf": __version__,
             "python": sys.version.split()[0],
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
         },
     }
     with files.replacing(path) as partial, _os_errors():
-        tf.saved_model.save(
-            module,
-            str(partial),
-            signatures={
-                "serving_default": module.generate,
-                "generator": module.generate,
-                "discriminator": module.discriminate,
-            },
-        )
+        tf.saved_model.save(module, str(partial), signatures=signatures)
+        picture = _write_samples(partial, generator, latents, image_shape)
         written = sorted(file for file in partial.rglob("*") if file.is_file())
         facts["files"] = {
             file.relative_to(partial).as_posix(): _fingerprint(file) for file in written
         }
         facts["sha256"] = _seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
+        # Not sealed: whoever publishes the module has something to add.
+        card = model_card.render(facts, {"prediction": 1, **d_columns}, picture)
+        (partial / CARD).write_text(card)
+
+
+def _write_samples(
+    folder: pathlib.Path, generator: keras.Model, latents: Latents, image_shape
+) -> str | None:
+    """Writes the images of `LoadedModule.sample(16)` where PNG can show them.
+
+    Returns:
+        The name of the file, or None.
+    """
+    if image_shape[-1] not in (1, 3):
+        return None
+    num, labels = _GRID_SIZE**2, None
+    if num_classes := num_classes_of(generator):
+        labels = draw_labels(num, num_classes, [0, SAMPLING_LABELS_STREAM])
+    z = latents.sample(num, [0, SAMPLING_STREAM])
+    # Not the saved function: calling it would take another trace.
+    samples = generator(z, *if_any(labels), training=False).numpy()
+    write_png(folder / "samples.png", grid(samples, columns=_GRID_SIZE))
+    return "samples.png"
 
 
 @contextlib.contextmanager
@@ -166,18 +228,22 @@ def _os_errors() -> Iterator[None]:
 
 def _check_networks(
     generator: keras.Model, discriminator: keras.Model, latents: Latents
-) -> tuple[int, int, int]:
-    """The shape of the images, by asking the networks: users' have no attributes."""
+) -> tuple[tuple[int, int, int], dict[str, int]]:
+    """The shape of the images, and the columns of D's outputs by name.
+
+    By asking the networks: users' have no attributes.
+    """
     classes = [num_classes_of(network) for network in (generator, discriminator)]
-    if classes[0] != classes[1]:
+    # The D of an S3GAN that compare_gan exported judges images without their labels.
+    if classes[1] not in (0, classes[0]):
         raise ValueError(
-            "Both networks of a module must know the same classes. Received: "
-            f"generator.num_classes={classes[0]}, "
+            "Both networks of a module must know the same classes, or D none. Received:"
+            f" generator.num_classes={classes[0]}, "
             f"discriminator.num_classes={classes[1]}."
         )
-    labels = keras.KerasTensor((None,), "int32") if classes[0] else None
+    labels = [keras.KerasTensor((None,), "int32") if each else None for each in classes]
     noise = keras.KerasTensor((None, latents.dim))
-    images = _output_of(generator, "A generator must take latents", noise, labels)
+    images = _output_of(generator, "A generator must take latents", noise, labels[0])
     shape = getattr(images, "shape", ())
     if len(shape) != 4 or None in shape[1:]:
         raise ValueError(
@@ -185,7 +251,7 @@ def _check_networks(
             f" Received: {generator.name}, which makes {_shapes(images)}."
         )
     outputs = _output_of(
-        discriminator, "A discriminator must take images", images, labels
+        discriminator, "A discriminator must take images", images, labels[1]
     )
     logits = outputs.get("logits") if isinstance(outputs, dict) else None
     if tuple(getattr(logits, "shape", ())) != (None, 1):
@@ -193,7 +259,8 @@ def _check_networks(
             "A discriminator must return a dict with `logits` (batch, 1). Received: "
             f"{discriminator.name}, which returns {_shapes(outputs)}."
         )
-    return tuple(shape[1:])
+    columns = {name: output.shape[-1] for name, output in outputs.items()}
+    return tuple(shape[1:]), columns
 
 
 def _output_of(network: keras.Model, rule: str, inputs, labels):
@@ -255,10 +322,12 @@ def use_standing_moments(
     return f"standing moments of {num_batches * STANDING_BATCH_SIZE} samples"
 
 
-def _hash(variables) -> str:
+def hash_weights(generator: keras.Model, discriminator: keras.Model) -> str:
+    """The SHA-256 of all variables, moments included: which weights a module has."""
     digest = hashlib.sha256()
-    for variable in variables:
-        digest.update(variable.numpy().tobytes())
+    for network in (generator, discriminator):
+        for variable in network.variables:
+            digest.update(variable.value.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -128,23 +128,28 @@ class GAN(keras.Model):
         self.seed = seed
         self.average = average
         self.rollbacks = keras.Variable(0, dtype="int64", trainable=False)
-        self._d_columns = self._pass_shapes()
+        self.image_shape, self._d_columns = self._pass_shapes()
         if average is not None:
             ema.update(average, generator, decay=0.0)
 
-    def _pass_shapes(self) -> dict[str, int]:
-        """Columns of D's outputs; builds networks that have waited for data."""
+    def _pass_shapes(self) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Shape of G's images, columns of D's outputs.
+
+        Builds networks that have waited for data.
+        """
         labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
         inputs = keras.KerasTensor((1, self.latents.dim)), *if_any(labels)
         if self.average is not None and not self.average.built:
             self.average(*inputs)
-        outputs = self.discriminator(self.generator(*inputs), *inputs[1:])
+        images = self.generator(*inputs)
+        outputs = self.discriminator(images, *inputs[1:])
         if not isinstance(outputs, dict) or "logits" not in outputs:
             raise ValueError(
                 "D's outputs must be a dict with `logits`, (batch, 1). Received: "
                 f"{list(outputs) if isinstance(outputs, dict) else outputs}."
             )
-        return {name: output.shape[-1] for name, output in outputs.items()}
+        columns = {name: output.shape[-1] for name, output in outputs.items()}
+        return tuple(images.shape[1:]), columns
 
     def compile(
         self,

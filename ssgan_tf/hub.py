@@ -1,4 +1,7 @@
-"""Where a module lies: folders, archives and addresses on TF-Hub become folders."""
+"""Where a module lies: folders, archives and addresses on TF-Hub become folders.
+
+And a folder becomes an archive, as TF-Hub and Kaggle Models take it.
+"""
 
 import gzip
 import hashlib
@@ -9,7 +12,7 @@ import zlib
 
 from ssgan_tf import files
 
-_ARCHIVES = (".tar.gz", ".tgz")
+ARCHIVES = (".tar.gz", ".tgz")
 _ADDRESSES = ("https://", "http://")
 
 
@@ -32,9 +35,43 @@ def resolve(handle: str | os.PathLike) -> str:
     name = os.fspath(handle)
     if name.startswith(_ADDRESSES):
         return _download(name)
-    if name.endswith(_ARCHIVES) and not os.path.isdir(name):
+    if name.endswith(ARCHIVES) and not os.path.isdir(name):
         return str(_unpacked(pathlib.Path(name)))
     return name
+
+
+def pack(folder: str | os.PathLike, archive: str | os.PathLike) -> None:
+    """Writes a module as an archive, whole or not at all.
+
+    The files lie at the archive's top. Equal files give an equal archive, bit by bit:
+    they are sorted and have no dates and no owners.
+
+    Args:
+        folder: of the SavedModel.
+        archive: the `.tar.gz` file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    # Listed first: the archive may come to lie among them.
+    paths = sorted(folder.rglob("*"))
+    with files.replacing(archive) as partial:
+        with (
+            partial.open("wb") as file,
+            # Without the file's name and date.
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as content,
+            tarfile.open(fileobj=content, mode="w") as members,
+        ):
+            for path in paths:
+                member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                if path.is_dir():
+                    member.type, member.mode = tarfile.DIRTYPE, 0o755
+                    members.addfile(member)
+                    continue
+                member.size = path.stat().st_size
+                with path.open("rb") as source:
+                    members.addfile(member, source)
 
 
 def _download(address: str) -> str:

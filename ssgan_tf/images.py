@@ -1,18 +1,22 @@
-"""Pictures: grids of images, and PNG files."""
+"""Pictures: grids of images, PNG files and animations."""
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
 from ssgan_tf import files
+
+_GIF_MILLISECONDS = 50
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
     """Lays images out row by row; places without an image are black.
 
     Args:
-        images: float in [0, 1] or uint8, `(num, height, width, channels)`.
+        images: float in [0, 1] or uint8, `(num, height, width, channels)`; NaN is
+            black.
         columns: int. Images per row.
 
     Returns:
@@ -20,16 +24,14 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        images = np.round(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+        images = np.clip(np.nan_to_num(images), 0.0, 1.0)
+        images = np.round(images * 255.0).astype(np.uint8)
     num, height, width, channels = images.shape
     rows = -(-num // columns)
-    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
-    cells[:num] = images
-    return (
-        cells.reshape(rows, columns, height, width, channels)
-        .transpose(0, 2, 1, 3, 4)
-        .reshape(rows * height, columns * width, channels)
-    )
+    cells = np.zeros((rows, height, columns, width, channels), np.uint8)
+    for i, image in enumerate(images):
+        cells[i // columns, :, i % columns] = image
+    return cells.reshape(rows * height, columns * width, channels)
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -38,6 +40,62 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     Args:
         path: the file.
         image: uint8, `(height, width, 1 or 3)`.
+
+    Raises:
+        OSError: it cannot be written.
     """
     with files.replacing(path) as partial:
-        partial.write_bytes(tf.io.encode_png(image).numpy())
+        _pillow(image).save(partial, "PNG")
+
+
+def write_pngs(folder: str | os.PathLike, images: np.ndarray) -> None:
+    """Writes a folder of 00000.png, 00001.png, ..., whole or not at all.
+
+    Args:
+        folder: takes the place of the one that is there.
+        images: uint8, `(num, height, width, 1 or 3)`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    digits = max(5, len(str(len(images) - 1)))
+    with files.replacing(folder) as partial:
+        partial.mkdir()
+        for i, image in enumerate(images):
+            write_png(partial / f"{i:0{digits}}.png", image)
+
+
+def write_gif(path: str | os.PathLike, images: Iterable[np.ndarray]) -> None:
+    """Writes an animation that repeats for ever, 20 images per second.
+
+    Grey is exact; of a coloured image the 256 colours that fit best are kept. An image
+    equal to the one before makes no frame: that one stays for longer. The file is
+    written whole or not at all, its folder made.
+
+    Args:
+        path: the file.
+        images: uint8, each `(height, width, 1 or 3)`; one or more.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Pillow's own choice of colours is a third further off.
+    frames = (
+        each.quantize(256, kmeans=1) if each.mode == "RGB" else each
+        for each in map(_pillow, images)
+    )
+    with files.replacing(path) as partial:
+        # Pillow's optimized files show other greys where an image has fewer of them.
+        next(frames).save(
+            partial,
+            "GIF",
+            save_all=True,
+            append_images=frames,
+            duration=_GIF_MILLISECONDS,
+            loop=0,
+            optimize=False,
+        )
+
+
+def _pillow(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -78,7 +78,12 @@ class LoadedModule:
         return network is not None and "rotation_logits" in network.outputs
 
     def sample(
-        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
+        self,
+        num: int,
+        seed: int = 0,
+        labels=None,
+        truncation: float | None = None,
+        batch_size: int = 64,
     ) -> np.ndarray:
         """The batches of `sample_batches` as one array.
 
@@ -88,7 +93,46 @@ class LoadedModule:
         Raises:
             ValueError: see `sample_batches`.
         """
-        return np.concatenate([*self.sample_batches(num, seed, labels, batch_size)])
+        batches = self.sample_batches(num, seed, labels, truncation, batch_size)
+        return self._gathered(batches, num)
+
+    def generate(self, z, labels=None, batch_size: int = 64) -> np.ndarray:
+        """The batches of `generate_batches` as one array.
+
+        Returns:
+            float32, `(num, size, size, channels)`, in [0, 1].
+
+        Raises:
+            ValueError: see `generate_batches`.
+        """
+        return self._gathered(self.generate_batches(z, labels, batch_size), len(z))
+
+    def _gathered(self, batches: Iterator[np.ndarray], num: int) -> np.ndarray:
+        # Concatenating would hold all images twice.
+        images = np.empty((num, *self.image_shape), np.float32)
+        start = 0
+        for batch in batches:
+            images[start : start + len(batch)] = batch
+            start += len(batch)
+        return images
+
+    def draw_latents(
+        self, num: int, seed: int = 0, truncation: float | None = None
+    ) -> np.ndarray:
+        """The latents of samples.
+
+        Args:
+            num: int. How many samples.
+            seed: int. Theirs.
+            truncation: float, or None. See `Latents.sample`.
+
+        Returns:
+            float32, `(num, latent_dim)`.
+
+        Raises:
+            ValueError: there is no such threshold.
+        """
+        return self.latents.sample(num, [seed, SAMPLING_STREAM], truncation).numpy()
 
     def draw_labels(self, num: int, seed: int = 0) -> np.ndarray | None:
         """The labels that samples have unless others are asked for.
@@ -108,16 +152,43 @@ class LoadedModule:
         ).numpy()
 
     def sample_batches(
-        self, num: int, seed: int = 0, labels=None, batch_size: int = 64
+        self,
+        num: int,
+        seed: int = 0,
+        labels=None,
+        truncation: float | None = None,
+        batch_size: int = 64,
     ) -> Iterator[np.ndarray]:
-        """Draws images; image i depends on `seed`, `num` and its label alone.
+        """Draws images; image i depends on `seed`, `num`, its label and `truncation`.
 
         Args:
             num: int. How many.
             seed: int. Equal seeds give equal images.
+            labels: as those of `generate_batches`; but None draws them, every class
+                as likely as another, from the seed.
+            truncation: float > 0, or None. Threshold of z, see `Latents.sample`.
+            batch_size: see `generate_batches`.
+
+        Returns:
+            See `generate_batches`.
+
+        Raises:
+            ValueError: see `generate_batches`; or there is no such threshold.
+        """
+        if labels is None:
+            labels = self.draw_labels(num, seed)
+        z = self.draw_latents(num, seed, truncation)
+        return self.generate_batches(z, labels, batch_size)
+
+    def generate_batches(
+        self, z, labels=None, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
+        """Images of given latents; image i depends on `z[i]` and its label alone.
+
+        Args:
+            z: float, `(num, latent_dim)`.
             labels: of a conditional GAN: integers in [0, num_classes), one for each
-                image, or one for all; None draws them, every class as likely as
-                another, from the seed.
+                image, or one for all.
             batch_size: int. Images per replica and call of the network; where the
                 network has a batch size of its own, that counts. Neither it nor the
                 number of replicas changes a number beyond rounding.
@@ -129,14 +200,18 @@ class LoadedModule:
             and all get it whole.
 
         Raises:
-            ValueError: the labels are no such integers, or the GAN is unconditional
-                and gets some.
+            ValueError: `z` has another shape; the labels are no such integers, or the
+                GAN is unconditional and gets some.
         """
-        inputs = {"z": self.latents.sample(num, [seed, SAMPLING_STREAM])}
-        if labels is not None:
-            inputs["labels"] = self._check_labels(labels, num)
-        elif self.num_classes:
-            inputs["labels"] = self.draw_labels(num, seed)
+        z = np.asarray(z, np.float32)
+        if z.shape[1:] != (self.latent_dim,):
+            raise ValueError(
+                f"Latents must be of shape (num, {self.latent_dim}). Received: z.shape="
+                f"{z.shape}, module={self.path}."
+            )
+        inputs = {"z": z}
+        if self.num_classes or labels is not None:
+            inputs["labels"] = self._check_labels(labels, len(z))
         batch_size = self._generator.batch_size or batch_size
         step = batch_size * self._strategy.num_replicas_in_sync
 
@@ -146,7 +221,7 @@ class LoadedModule:
             return self._generate(**batch)["generated"]
 
         # Not a generator function: that would look at the labels too late.
-        return map(images_from, range(0, num, step))
+        return map(images_from, range(0, len(z), step))
 
     def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
         """What D says of a batch.
@@ -155,7 +230,8 @@ class LoadedModule:
             images: float32, `(batch, size, size, channels)`, in [0, 1], batch >= 1;
                 dealt out to the replicas.
             labels: of a conditional GAN: integers in [-1, num_classes), one for each
-                image, or one for all; -1 is unknown.
+                image, or one for all; -1 is unknown. Looked at by a D that takes some,
+                which the D of a conditional GAN need not.
 
         Returns:
             dict with `prediction`, `logits`, `features` and, where D has those heads,
@@ -163,8 +239,8 @@ class LoadedModule:
             graph returns: `prediction`.
 
         Raises:
-            ValueError: a conditional GAN gets no such labels, or an unconditional one
-                gets some; or there are no images, or no D.
+            ValueError: a D that takes labels gets no such ones, or an unconditional
+                GAN gets some; or there are no images, or no D.
         """
         if self._discriminator is None:
             raise ValueError(
@@ -172,9 +248,10 @@ class LoadedModule:
                 f"module={self.path}, which has none. Take another module."
             )
         inputs = {"images": np.asarray(images, np.float32)}
-        if self.num_classes or labels is not None:
+        takes_labels = "labels" in self._discriminator.inputs
+        if takes_labels or labels is not None:
             labels = self._check_labels(labels, len(images), lowest=-1)
-        if "labels" in self._discriminator.inputs:
+        if takes_labels:
             inputs["labels"] = labels
         return self._discriminate(**inputs)
 

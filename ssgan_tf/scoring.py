@@ -128,7 +128,7 @@ class ModuleScorer:
             train_images, _ = self._load("train")
         if needed and self.extractor is None:
             self.extractor = features.dataset_classifier(
-                dataset,
+                datasets.short_name(dataset),
                 *self._load("train"),
                 *self._load("test"),
                 num_classes,
@@ -145,7 +145,7 @@ class ModuleScorer:
             num_fakes=self._num_fakes,
             real_labels=labels if num_classes else None,
             train_images=train_images,
-            name=f"{dataset}-{scoring.split}",
+            name=f"{datasets.short_name(dataset)}-{scoring.split}",
             cache_dir=files.cache_dir() / "references",
         )
 

@@ -27,6 +27,18 @@ _GIN_CONFIG = flags.DEFINE_multi_string(
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "A gin binding, such as options.batch_size=32. Repeatable."
 )
+_WARM_START = flags.DEFINE_string(
+    "warm_start",
+    None,
+    "Module whose weights both networks start from: folder, archive, address on "
+    "TF-Hub. Short for --gin_bindings=\"run_config.warm_start = 'MODULE'\".",
+)
+_IMAGE_FOLDER = flags.DEFINE_string(
+    "image_folder",
+    None,
+    "Folder of images to train on instead of the config's data set, at its size and "
+    "colours unless dataset.resolution and dataset.colors are bound. See docs/data.md.",
+)
 _NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
     "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
 )
@@ -79,7 +91,7 @@ def main(argv):
 
     start_up.done("imports")
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
-    plan = config.experiment()
+    plan = config.experiment(_WARM_START.value, _IMAGE_FOLDER.value)
     if _DRY_RUN.value:
         strategy = strategy_flags.get_strategy()
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))

@@ -78,7 +78,7 @@ def test_config_errors_are_all_shown(run):
     "binding, words",
     [
         ("options.batch_size = 0", "batch_size=0"),
-        ('dataset.name = "imagenet"', "Legal names: celeb_a_hq, cifar10, digits32"),
+        ('dataset.name = "imagenet"', "name='imagenet'"),
         ('options.architecture = "dcgn"', "Did you mean 'dcgan'"),
         ("SSGAN.rotated_batch_size = 64", "batch_size=8"),
         ("SSGAN.rotated_batch_size = 6", "rotated_batch_size=6"),
@@ -247,6 +247,7 @@ def test_dry_run_of_every_config(run, name):
         ("train", ["schedule", "metrics", "tfds_data_dir", "strategy"]),
         ("evaluate", ["module", "tags", "metrics", "inception_path", "strategy"]),
         ("dump", ["module", "z_distribution", "split"]),
+        ("sample", ["module", "num_classes", "truncation"]),
     ],
 )
 def test_help_shows_the_flags_that_binaries_share(command, names):

@@ -9,6 +9,7 @@ import tiny
 
 from ssgan_tf import config, layers, losses, penalties
 from ssgan_tf.gan import GAN
+from ssgan_tf.networks import resnet
 
 
 def errors_of(*bindings: str, files=(tiny.CONFIG,)) -> list[str]:
@@ -266,6 +267,7 @@ def test_compare_gans_biggan_example():
     gan = plan.build_gan()
     assert gan.num_classes == 1000 and gan.penalty is None
     assert gan.generator.blocks[0].conv1.units == 16 * 4
+    assert gan.generator.deal is resnet.split_latents
     (attention,) = [
         i
         for i, layer in enumerate(gan.discriminator.trunk)
@@ -286,13 +288,60 @@ def test_compare_gans_biggan_example():
     "line, expected",
     [
         ("resnet_biggan.Generator.embed_y = False", "True, as ModularGAN.conditional"),
-        ("resnet_biggan.Generator.hierarchical_z = False", "True"),
         ("eval_z.distribution_fn = @tf.random.uniform", "@normal, as z.distribution"),
     ],
 )
 def test_what_follows_from_other_parameters_cannot_be_another(line, expected):
     (error,) = errors_of(*BIGGAN, line, files=[])
     assert f"here it is always {expected}" in error
+
+
+@pytest.mark.parametrize(
+    "line, deal",
+    [
+        ("resnet_cifar.Generator.hierarchical_z = True", resnet.split_latents),
+        ("resnet_cifar.Generator.hierarchical_z = False", resnet.whole_latents),
+        ("G.hierarchical_z = None", resnet.whole_latents),
+    ],
+)
+def test_hierarchical_z(line, deal):
+    generator = tiny.plan(line).build_gan().generator
+    assert generator.deal is deal and generator.latent_dim == 8
+
+
+def test_biggan_with_the_whole_z_for_every_block():
+    plan = tiny.plan(
+        "options.architecture = 'resnet_biggan'",
+        "resnet_biggan.Generator.hierarchical_z = False",
+        "options.z_dim = 7",
+        "G.width = 4",
+        "G.batch_norm_fn = @self_modulated_batch_norm",
+    )
+    generator = plan.build_gan().generator
+    assert generator.blocks[2].norm1.hidden.kernel.shape == (7, 32)
+
+
+def test_hierarchical_z_where_there_is_none():
+    line = "G.hierarchical_z = True"
+    assert "'sndcgan' has no blocks that take pieces of z; resnet_cifar, resnet_" in (
+        refusal("options.architecture = 'sndcgan'", line)
+    )
+    assert "G.hierarchical_z" in refusal("G.hierarchical_z = 1")
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_gain_of_conditional_norms(centered):
+    plan = tiny.plan(
+        "ModularGAN.conditional = True",
+        "G.batch_norm_fn = @conditional_batch_norm",
+        *([] if centered else ["conditional_batch_norm.center_gain = False"]),
+    )
+    assert plan.build_gan().generator.blocks[0].norm1.center_gain == centered
+    assert "center_gain" in refusal(
+        "ModularGAN.conditional = True",
+        "G.batch_norm_fn = @conditional_batch_norm",
+        "conditional_batch_norm.center_gain = 1",
+    )
 
 
 def test_implied_parameters_have_the_defaults_of_what_implies_them():

@@ -314,6 +314,21 @@ def test_the_grid_of_the_export_is_the_trainers(runs):
     assert np.abs(samples - gan.generator(latents, training=False)).max() > 1e-3
 
 
+def check_archive(path, run) -> None:
+    """What is exported alone after scoring: the scored weights, and their scores."""
+    facts = exporting.load(path).metadata
+    scored = exporting.read_metadata(run / "tfhub" / str(LAST))
+    assert facts["weights_sha256"] == scored["weights_sha256"]
+    assert scored["scores"] == [] and facts["scores"]
+    rows = ScoreTable(run / "scores.csv").rows()
+    rows = [row for row in rows if row["step"] == str(LAST)]
+    for score, row in zip(facts["scores"], rows, strict=True):
+        assert score["protocol"] == row["protocol"]
+        for name, numbers in score["values"].items():
+            assert numbers == json.loads(row[f"{name}_list"])
+            assert np.mean(numbers) == pytest.approx(float(row[f"{name}_mean"]))
+
+
 def test_export_scripts(runs, tmp_path):
     run = runs / "alone"
     (tmp_path / "papers").mkdir()
@@ -321,9 +336,12 @@ def test_export_scripts(runs, tmp_path):
     (tmp_path / "file").write_text("mine")
     export = [str(ROOT / "export/export_generator.py"), f"--model_dir={run}"]
     load = [str(ROOT / "export/load_generator.py"), f"--module={run}/tfhub/{LAST}"]
+    other = ["--weights=raw", "--fine_tunable", "--out=both.tgz"]
     calls = {
         "papers.txt": (1, [*export, "--output_dir=papers"]),
-        "export.txt": (0, [*export, "--step=8", "--output_dir=module"]),
+        "export.txt": (0, [*export, "--step=8", "--output_dir=module", *other]),
+        "archive.txt": (0, [*export, "--out=module.tar.gz"]),
+        "zip.txt": (1, [*export, "--out=module.zip"]),
         "load.txt": (0, [*load, "--num=10", "--seed=3", "--out=new/grid.png"]),
         "out.txt": (1, [*load, "--out=file/grid.png"]),
         "jpg.txt": (1, [*load, "--out=grid.jpg"]),
@@ -336,13 +354,15 @@ def test_export_scripts(runs, tmp_path):
     assert "path=papers" in logs["papers.txt"]
     assert "path=file/grid.png" in logs["out.txt"]
     assert "--out=grid.jpg" in logs["jpg.txt"]
-    assert {path.name for path in tmp_path.iterdir()} - set(calls) == {
-        "file",
-        "module",
-        "new",
-        "papers",
-    }
-    assert exporting.read_metadata(tmp_path / "module")["step"] == 8
+    assert "--out=module.zip" in logs["zip.txt"]
+    archives = {"module.tar.gz", "both.tgz"}
+    folders = {"module", "new", "papers"}
+    left = {path.name for path in tmp_path.iterdir()} - set(calls)
+    assert left == archives | folders | {"file"}
+    facts = exporting.read_metadata(tmp_path / "module")
+    assert facts["step"] == 8 and facts["weights"] == "raw" and facts["fine_tunable"]
+    assert exporting.load(tmp_path / "both.tgz").metadata == facts
+    check_archive(tmp_path / "module.tar.gz", run)
     grid = tf.io.decode_png((tmp_path / "new/grid.png").read_bytes()).numpy()
     expected = exporting.load(run / "tfhub" / str(LAST)).sample(10, seed=3)
     assert np.abs(grid - images.grid(expected, columns=4).astype(int)).max() <= 1

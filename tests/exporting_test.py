@@ -1,5 +1,6 @@
 """The exported module: what it computes, what it needs, what it never overwrites."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -18,12 +19,15 @@ from ssgan_tf import (
     config,
     experiment,
     exporting,
+    hub,
     images,
     layers,
     losses,
     modules,
     run_dir,
+    score_table,
 )
+from ssgan_tf.evaluation import protocols
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import (
     SAMPLING_LABELS_STREAM,
@@ -37,14 +41,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LATENT_DIM = 5
 CLASSES = 3
 
-# Runs in a process that has TensorFlow and TF-Hub but not this package, even where
-# that is installed in the same environment.
+# Runs in a process that has TensorFlow but not this package, even where that is
+# installed in the same environment. TF-Hub is another way to load, where it is there.
 READER = """
+import os
+import re
 import sys
 sys.modules["ssgan_tf"] = None
 import numpy as np
 import tensorflow as tf
-import tensorflow_hub as hub
 
 try:
     import ssgan_tf
@@ -52,29 +57,72 @@ except ImportError:
     pass
 else:
     sys.exit("ssgan_tf can be imported here")
+try:
+    import tensorflow_hub as hub
+except ImportError:
+    hub = None
 
 inputs, outputs, *paths = sys.argv[1:]
-arrays = dict(np.load(inputs))
-z, images = tf.constant(arrays["z"]), tf.constant(arrays["images"])
-found = {}
-for i, path in enumerate(paths):
-    z_labels = images_labels = {}
-    if i == 1:
-        z_labels = {"labels": tf.constant(arrays["z_labels"])}
-        images_labels = {"labels": tf.constant(arrays["images_labels"])}
-    for loader, load in (("hub", hub.load), ("tf", tf.saved_model.load)):
+arrays = {name: tf.constant(value) for name, value in np.load(inputs).items()}
+found = {"hub": hub is not None}
+
+
+def ask(module, z, images, z_labels, images_labels):
+    found[name + "call"] = module(z, *z_labels.values()).numpy()
+    found[name + "keywords"] = module(z=z, **z_labels).numpy()
+    for key in ("serving_default", "generator"):
+        generate = module.signatures[key]
+        found[name + key] = generate(z=z, **z_labels)["generated"].numpy()
+    discriminate = module.signatures["discriminator"]
+    for key, value in discriminate(images=images, **images_labels).items():
+        found[name + key] = value.numpy()
+    for key, value in module.discriminate(images, *images_labels.values()).items():
+        found[name + "called " + key] = value.numpy()
+
+
+def train(module, z, images, z_labels, images_labels):
+    with tf.GradientTape() as tape:
+        made = module(z, *z_labels.values(), training=True)
+        judged = module.discriminate(images, *images_labels.values(), training=True)
+        loss = tf.reduce_sum(made * arrays["upstream"])
+        loss += sum(tf.reduce_sum(value**2) for value in judged.values())
+    gradients = tape.gradient(loss, module.trainable_variables)
+    for kind, values in (("gradient", gradients), ("variable", module.variables)):
+        for i, value in enumerate(values):
+            found[f"{name}{kind}{i}"] = value.numpy()
+
+
+for path in paths:
+    kind = os.path.basename(path)
+    loaders = {"tf": tf.saved_model.load}
+    if hub and kind == "plain":
+        loaders["hub"] = hub.load
+    for loader, load in loaders.items():
         module = load(path)
-        name = f"{i}/{loader}/"
-        found[name + "call"] = module(z, *z_labels.values()).numpy()
-        found[name + "keywords"] = module(z=z, **z_labels).numpy()
-        for key in ("serving_default", "generator"):
-            generate = module.signatures[key]
-            found[name + key] = generate(z=z, **z_labels)["generated"].numpy()
-        discriminate = module.signatures["discriminator"]
-        for key, value in discriminate(images=images, **images_labels).items():
-            found[name + key] = value.numpy()
+        for batch in (1, 5):
+            name = f"{kind}/{loader}/{batch}/"
+            z, images = arrays["z"][:batch], arrays["images"][:batch]
+            z_labels = images_labels = {}
+            if kind != "plain":
+                z_labels = {"labels": arrays["z_labels"][:batch]}
+                images_labels = {"labels": arrays["images_labels"][:batch]}
+            rows = z, images, z_labels, images_labels
+            ask(module, *rows)
+        name = f"{kind}/{loader}/"
         found[name + "variables"] = len(module.variables)
         found[name + "trainable_variables"] = len(module.trainable_variables)
+        if kind == "fine_tunable":
+            train(module, *rows)
+        else:
+            try:
+                module(*rows[:1], *z_labels.values(), training=True)
+            except (TypeError, ValueError):
+                found[name + "untrained"] = True
+    os.chdir(path)
+    scope = {}
+    for code in re.findall("```python\\n(.*?)```", open("README.md").read(), re.S):
+        exec(code, scope)
+    found[kind + "/card"] = [*scope["images"].shape, *scope["outputs"]["logits"].shape]
 np.savez(outputs, **found)
 """
 
@@ -97,9 +145,10 @@ def conditional_gan() -> GAN:
     return random_gan(num_classes=CLASSES, class_predictor=True, seed=7)
 
 
-def export(gan, path) -> modules.LoadedModule:
+def export(gan, path, **options) -> modules.LoadedModule:
     facts = {"step": 5, "weights": "ema"}
-    exporting.export(gan.sampler, gan.discriminator, gan.latents, path, facts)
+    networks = gan.sampler, gan.discriminator
+    exporting.export(*networks, gan.latents, path, facts, **options)
     return exporting.load(path)
 
 
@@ -110,7 +159,7 @@ def gan():
 
 @pytest.fixture(scope="module")
 def module(gan, tmp_path_factory):
-    return export(gan, tmp_path_factory.mktemp("export") / "tfhub" / "5")
+    return export(gan, tmp_path_factory.mktemp("export") / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -120,55 +169,170 @@ def conditional():
 
 @pytest.fixture(scope="module")
 def conditional_module(conditional, tmp_path_factory):
-    return export(conditional, tmp_path_factory.mktemp("conditional") / "5")
+    return export(conditional, tmp_path_factory.mktemp("export") / "conditional")
+
+
+@pytest.fixture(scope="module")
+def fine_tunable(conditional, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "fine_tunable"
+    return export(conditional, path, fine_tunable=True)
 
 
 def test_a_process_without_this_package_reads_it(
-    gan, module, conditional, conditional_module, tmp_path
+    gan, conditional, module, conditional_module, fine_tunable, tmp_path
 ):
+    modules = [module, conditional_module, fine_tunable]
+    assert check_reader(sys.executable, gan, conditional, modules, tmp_path)
+
+
+OLD_PYTHONS = os.environ.get("SSGAN_OLD_PYTHONS", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OLD_PYTHONS, reason="SSGAN_OLD_PYTHONS names none")
+@pytest.mark.parametrize("python", OLD_PYTHONS.split(os.pathsep))
+def test_an_older_tensorflow_reads_it(
+    python, gan, conditional, module, conditional_module, fine_tunable, tmp_path
+):
+    """Interpreters of environments with another TensorFlow."""
+    modules = [module, conditional_module, fine_tunable]
+    check_reader(python, gan, conditional, modules, tmp_path)
+
+
+def check_reader(python, gan, conditional, modules, folder) -> bool:
+    """Compares what another process reads with the networks.
+
+    Returns:
+        Whether it has TF-Hub.
+    """
     rng = np.random.default_rng(1)
     arrays = {
-        "z": rng.uniform(-1, 1, (7, LATENT_DIM)).astype(np.float32),
-        "z_labels": rng.integers(0, CLASSES, 7, dtype=np.int32),
-        "images": rng.uniform(0, 1, (3, 8, 8, 3)).astype(np.float32),
-        "images_labels": np.int32([2, -1, 0]),
+        "z": rng.uniform(-1, 1, (5, LATENT_DIM)).astype(np.float32),
+        "z_labels": rng.integers(0, CLASSES, 5, dtype=np.int32),
+        "images": rng.uniform(0, 1, (5, 8, 8, 3)).astype(np.float32),
+        "images_labels": np.int32([2, -1, 0, 1, -1]),
+        "upstream": rng.normal(size=(5, 8, 8, 3)).astype(np.float32),
     }
-    np.savez(tmp_path / "inputs.npz", **arrays)
-    paths = [os.path.abspath(m.path) for m in (module, conditional_module)]
-    subprocess.run(
-        [sys.executable, "-I", "-c", READER, "inputs.npz", "outputs.npz", *paths],
+    np.savez(folder / "inputs.npz", **arrays)
+    paths = [os.path.abspath(module.path) for module in modules]
+    command = [python, "-I", "-c", READER]
+    files = [str(folder / name) for name in ("inputs.npz", "outputs.npz")]
+    subprocess.run([*command, *files, *paths], cwd=folder, check=True)
+    found = dict(np.load(folder / "outputs.npz"))
+    has_hub = bool(found.pop("hub"))
+    for kind, each in (
+        ("plain", gan),
+        ("conditional", conditional),
+        ("fine_tunable", conditional),
+    ):
+        np.testing.assert_array_equal(found.pop(f"{kind}/card"), [16, 8, 8, 3, 16, 1])
+        for loader in ["tf", "hub"] if has_hub and kind == "plain" else ["tf"]:
+            prefix = f"{kind}/{loader}/"
+            for batch in (1, 5):
+                rows = {name: value[:batch] for name, value in arrays.items()}
+                for name, value in expected_outputs(each, rows).items():
+                    result = found.pop(f"{prefix}{batch}/{name}")
+                    assert result.dtype == np.float32 and result.shape == value.shape
+                    np.testing.assert_allclose(result, value, atol=1e-5, err_msg=name)
+            nets = (each.average, each.discriminator)
+            for name in ("variables", "trainable_variables"):
+                count = sum(len(getattr(net, name)) for net in nets)
+                assert found.pop(prefix + name) == count
+            if kind == "fine_tunable":
+                for name, value in trained(arrays).items():
+                    result = found.pop(prefix + name)
+                    scale = np.abs(value).max()
+                    np.testing.assert_allclose(result, value, 0, 1e-5 * (1 + scale))
+            else:
+                assert found.pop(prefix + "untrained")
+    assert not found
+    return has_hub
+
+
+def labels_of(gan, rows) -> tuple[list, list]:
+    """Labels as arguments, of z and of images."""
+    names = ("z_labels", "images_labels")
+    return tuple([tf.constant(rows[n])] if gan.num_classes else [] for n in names)
+
+
+def expected_outputs(gan, rows) -> dict[str, np.ndarray]:
+    z_labels, images_labels = labels_of(gan, rows)
+    outputs = gan.discriminator(rows["images"], *images_labels, training=False)
+    outputs = {name: value.numpy() for name, value in outputs.items()}
+    heads = {"class_logits"} if gan.num_classes else set()
+    assert set(outputs) == {"logits", "rotation_logits", "features"} | heads
+    outputs["prediction"] = 1 / (1 + np.exp(-outputs["logits"]))
+    expected = {f"called {name}": value for name, value in outputs.items()} | outputs
+    images = gan.average(rows["z"], *z_labels, training=False).numpy()
+    for name in ("call", "keywords", "serving_default", "generator"):
+        expected[name] = images
+    return expected
+
+
+def trained(arrays) -> dict[str, np.ndarray]:
+    """Gradients, and the variables after it, of a training call of Keras's networks."""
+    gan = conditional_gan()
+    networks = gan.average, gan.discriminator
+    z_labels, images_labels = labels_of(gan, arrays)
+    before = [value for net in networks for value in oracles.values(net)]
+    with tf.GradientTape() as tape:
+        made = gan.average(arrays["z"], *z_labels, training=True)
+        judged = gan.discriminator(arrays["images"], *images_labels, training=True)
+        loss = tf.reduce_sum(made * arrays["upstream"])
+        loss += tf.reduce_sum(tf.sigmoid(judged["logits"]) ** 2)
+        loss += sum(tf.reduce_sum(value**2) for value in judged.values())
+    weights = [v.value for net in networks for v in net.trainable_variables]
+    gradients = tape.gradient(loss, weights)
+    after = [value for net in networks for value in oracles.values(net)]
+    # Moments and vectors: what trains is moved by gradients alone.
+    moved = [not np.array_equal(*pair) for pair in zip(before, after, strict=True)]
+    assert sum(moved) == len(before) - len(weights)
+    return {
+        f"{kind}{i}": np.array(value)
+        for kind, values in (("gradient", gradients), ("variable", after))
+        for i, value in enumerate(values)
+    }
+
+
+# A layer of tf_keras, in a process of its own: TF-Hub brings that along.
+KERAS_LAYER = """
+import sys
+sys.modules["ssgan_tf"] = None
+import numpy as np
+import tensorflow as tf
+import tensorflow_hub as hub
+import tf_keras
+
+path = sys.argv[1]
+z = tf.random.stateless_uniform((8, 5), [1, 2], -1.0, 1.0)
+layer = hub.KerasLayer(path, trainable=True)
+model = tf_keras.Sequential([layer])
+for training in (False, True):
+    expected = tf.saved_model.load(path)(z, training=training)
+    np.testing.assert_allclose(model(z, training=training), expected, atol=1e-6)
+before = [weight.numpy() for weight in layer.trainable_weights]
+model.compile(optimizer="sgd", loss="mse")
+losses = model.fit(z, tf.zeros((8, 8, 8, 3)), epochs=3, verbose=0).history["loss"]
+assert losses[2] < losses[0]
+pairs = zip(before, layer.trainable_weights)
+print(*(np.any(old != new.numpy()) for old, new in pairs))
+"""
+
+
+@pytest.mark.slow
+def test_a_keras_layer_of_tf_hub(gan, tmp_path):
+    module = export(gan, tmp_path / "m", fine_tunable=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", KERAS_LAYER, os.path.abspath(module.path)],
         cwd=tmp_path,
         check=True,
+        capture_output=True,
+        text=True,
     )
-    found = dict(np.load(tmp_path / "outputs.npz"))
-    heads = {"logits", "rotation_logits", "features"}
-    for i, (each, names) in enumerate(
-        [(gan, heads), (conditional, heads | {"class_logits"})]
-    ):
-        z, z_labels, images, images_labels = (
-            [array] if i == 1 or "labels" not in name else []
-            for name, array in arrays.items()
-        )
-        outputs = each.discriminator(*images, *images_labels, training=False)
-        expected = {name: value.numpy() for name, value in outputs.items()}
-        assert set(expected) == names
-        expected["prediction"] = 1 / (1 + np.exp(-expected["logits"]))
-        for name in ("call", "keywords", "serving_default", "generator"):
-            expected[name] = each.average(*z, *z_labels, training=False).numpy()
-        nets = (each.average, each.discriminator)
-        for loader in ("hub", "tf"):
-            prefix = f"{i}/{loader}/"
-            for name, value in expected.items():
-                result = found.pop(prefix + name)
-                assert result.dtype == np.float32 and result.shape == value.shape
-                np.testing.assert_allclose(result, value, atol=1e-5, err_msg=name)
-            assert found.pop(prefix + "variables") == sum(
-                len(net.variables) for net in nets
-            )
-            assert found.pop(prefix + "trainable_variables") == sum(
-                len(net.trainable_variables) for net in nets
-            )
-    assert not found
+    moved = [word == "True" for word in done.stdout.split()]
+    count = len(gan.average.trainable_variables)
+    # Not a bias before a norm, and nothing of D.
+    assert sum(moved[:count]) > count / 2 and not any(moved[count:])
 
 
 def test_shapes_and_range(module):
@@ -188,10 +352,32 @@ def test_shapes_and_range(module):
     assert module.latent_dim == LATENT_DIM
 
 
+def shown(module) -> np.ndarray:
+    picture = (pathlib.Path(module.path) / "samples.png").read_bytes()
+    return tf.io.decode_png(picture).numpy().astype(int)
+
+
+def test_the_card_shows_the_first_samples(module, conditional_module):
+    for each in (module, conditional_module):
+        expected = images.grid(each.sample(16), columns=4)
+        assert expected.std() > 1.0
+        assert np.abs(shown(each) - expected).max() <= 1
+        card = (pathlib.Path(each.path) / "README.md").read_text()
+        assert "](samples.png)" in card
+        labels = 0 if each.num_classes else None
+        outputs = each.discriminate(np.zeros((1, 8, 8, 3)), labels)
+        for name, value in outputs.items():
+            assert f"`{name}` (b, {value.shape[1]})" in card
+        assert each.metadata["weights_sha256"] in card and "| step | 5 |" in card
+
+
 @pytest.mark.parametrize("rotation_classes", [0, 5, 8])
 def test_other_heads(rotation_classes, tmp_path):
     gan = random_gan("normal", rotation_classes=rotation_classes)
     module = export(gan, tmp_path / "m")
+    # Normal noise of image i depends on how many there are.
+    expected = images.grid(module.sample(16), columns=4)
+    assert np.abs(shown(module) - expected).max() <= 1
     assert module.has_rotation_head is (rotation_classes > 0)
     outputs = module.discriminate(module.sample(2))
     heads = {"rotation_logits"} if rotation_classes else set()
@@ -334,7 +520,12 @@ def test_metadata(module):
     assert facts["latents"] == {"dim": LATENT_DIM, "distribution": "uniform"}
     assert facts["image_shape"] == [8, 8, 3]
     assert facts["num_classes"] == 0
+    assert facts["scores"] == [] and facts["fine_tunable"] is False
     assert facts["versions"]["tensorflow"] == tf.__version__
+    # Of the weights, and of nothing else.
+    variables = tf.saved_model.load(module.path).variables
+    content = b"".join(variable.numpy().tobytes() for variable in variables)
+    assert facts["weights_sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_only_modules_and_empty_folders_are_replaced(gan, tmp_path):
@@ -425,7 +616,8 @@ def test_what_a_module_says_itself(module, choice):
 
 
 def test_an_archive_of_a_module(module, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / "m"), "gztar", module.path)
+    archive = tmp_path / "m.tar.gz"
+    hub.pack(module.path, archive)
     loaded = exporting.load(archive)
     assert loaded.metadata == module.metadata
     np.testing.assert_array_equal(loaded.sample(2), module.sample(2))
@@ -451,8 +643,9 @@ class TestDamage:
 
     def files(self, copy):
         files = [path for path in sorted(copy.rglob("*")) if path.is_file()]
-        assert len(files) == 5 and {file.name for file in files} > {"saved_model.pb"}
-        return files
+        names = {"saved_model.pb", "README.md", "samples.png"}
+        assert len(files) == 7 and {file.name for file in files} > names
+        return [file for file in files if file.name != "README.md"]
 
     def test_of_any_file_is_refused(self, module, copy):
         rng = np.random.default_rng(0)
@@ -502,19 +695,45 @@ class TestDamage:
             exporting.read_metadata(copy)
 
     def test_further_files_are_the_users(self, module, copy):
-        (copy / "README.md").write_text("Digits.")
+        (copy / "NOTES.md").write_text("Digits.")
+        (copy / "README.md").write_text("Digits too.")
         (copy / "assets" / "samples").mkdir(parents=True)
         (copy / "assets" / "samples" / "digits.png").write_bytes(b"\0")
         loaded = exporting.load(copy)
         np.testing.assert_array_equal(loaded.sample(2), module.sample(2))
 
 
-def functional_pair(latent_dim=LATENT_DIM, size=5, logits="logits") -> tuple:
+def test_a_discriminator_that_takes_no_labels(tmp_path):
+    """As that of an S3GAN of compare_gan, whose projection is not in its module."""
+    conditional, plain = conditional_gan(), random_gan()
+    networks = (conditional.generator, plain.discriminator)
+    exporting.export(*networks, conditional.latents, tmp_path / "m", {})
+    loaded = exporting.load(tmp_path / "m")
+    assert (loaded.num_classes, loaded.metadata["discriminator_classes"]) == (
+        CLASSES,
+        0,
+    )
+    images = loaded.sample(3, labels=[0, 1, 2])
+    expected = plain.discriminator(images, training=False)
+    for labels in (None, 1):
+        found = loaded.discriminate(images, labels)
+        np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-5)
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "`images` (b, 8, 8, 3) |" in card and "(images=images)" in card
+    with pytest.raises(ValueError, match="discriminator.num_classes=3"):
+        other = (plain.generator, conditional.discriminator)
+        exporting.export(*other, plain.latents, tmp_path / "n", {})
+    assert not (tmp_path / "n").exists()
+
+
+def functional_pair(
+    latent_dim=LATENT_DIM, size=5, logits="logits", channels=3
+) -> tuple:
     """Networks as a user makes them: no attributes of ours."""
     latents = keras.Input((latent_dim,))
-    pixels = keras.layers.Dense(3 * size**2, "sigmoid")(latents)
-    images = keras.layers.Reshape((size, size, 3))(pixels)
-    seen = keras.Input((size, size, 3))
+    pixels = keras.layers.Dense(channels * size**2, "sigmoid")(latents)
+    images = keras.layers.Reshape((size, size, channels))(pixels)
+    seen = keras.Input((size, size, channels))
     features = keras.layers.Dense(6)(keras.layers.Flatten()(seen))
     outputs = {logits: keras.layers.Dense(1)(features), "features": features}
     return keras.Model(latents, images), keras.Model(seen, outputs)
@@ -549,6 +768,13 @@ class TestUsersNetworks:
             np.testing.assert_allclose(outputs[name], value, atol=1e-6)
         assert not module.has_rotation_head
 
+    def test_what_no_picture_can_show(self, tmp_path):
+        gan = GAN(*functional_pair(channels=5), latents=Latents(LATENT_DIM))
+        module = export(gan, tmp_path / "m")
+        assert module.sample(2).shape == (2, 5, 5, 5)
+        card = (tmp_path / "m" / "README.md").read_text()
+        assert "samples.png" not in card and "(b, 5, 5, 5)" in card
+
     def test_conditional(self, tmp_path):
         generator = UsersGenerator()
         discriminator = oracles.tiny_discriminator(
@@ -572,7 +798,6 @@ class TestUsersNetworks:
         wide = keras.Model(discriminator.input, {"logits": discriminator.outputs[0]})
         yield generator, wide, "dict with `logits`"
         yield generator, functional_pair(size=6)[1], "images of shape (None, 5, 5, 3)"
-        yield UsersGenerator(), discriminator, "generator.num_classes=3"
 
     def test_what_does_not_fit_is_refused(self, tmp_path):
         for generator, discriminator, words in self.bad_pairs():
@@ -671,114 +896,122 @@ class TestStandingMoments:
         with pytest.raises(ValueError, match="at least 1"):
             exporting.use_standing_moments(gan.generator, gan.latents, -64, seed=1)
 
-    @pytest.mark.parametrize("examples", [0, 100])
-    def test_export_of_a_checkpoint(self, monkeypatch, tmp_path, examples):
+
+class TestCheckpoint:
+    """What `experiment.export_checkpoint` makes of a run."""
+
+    @pytest.fixture(autouse=True)
+    def no_config(self, monkeypatch):
         monkeypatch.setattr(config, "operative_config", lambda: "")
 
-        def build_gan(precision="float32"):
-            gan = random_gan()
-            optimizers = {
-                f"{side}_optimizer": keras.optimizers.SGD(0.1) for side in "gd"
-            }
-            gan.compile(**optimizers, adversarial_loss=losses.Hinge())
-            return gan
+    def build_gan(self, precision="float32", average=True):
+        gan = random_gan()
+        gan.average = gan.average if average else None
+        optimizers = {f"{side}_optimizer": keras.optimizers.SGD(0.1) for side in "gd"}
+        gan.compile(**optimizers, adversarial_loss=losses.Hinge())
+        return gan
 
-        trained = build_gan()
-        for seed, net in enumerate((trained.average, trained.generator)):
+    @pytest.fixture
+    def trained(self):
+        gan = self.build_gan()
+        for seed, net in enumerate((gan.average, gan.generator)):
             oracles.randomize(net, 20 + seed)
-        trained.g_optimizer.iterations.assign(5)
+        gan.g_optimizer.iterations.assign(5)
+        return gan
+
+    @pytest.fixture
+    def run(self, trained, tmp_path):
         run = run_dir.RunDir(tmp_path / "run")
         run.checkpoints.save(trained)
-        files = {path: path.read_bytes() for path in run.checkpoints.folder.iterdir()}
-        plan = types.SimpleNamespace(
-            build_gan=build_gan,
+        return run
+
+    def plan(self, standing_examples=0, build_gan=None):
+        return types.SimpleNamespace(
+            build_gan=build_gan or self.build_gan,
             dataset="digits32",
-            standing_examples=examples,
+            standing_examples=standing_examples,
             run=types.SimpleNamespace(seed=4),
         )
+
+    @pytest.mark.parametrize(
+        "examples, weights", [(0, None), (100, None), (100, "raw")]
+    )
+    def test_which_weights_and_moments(self, trained, run, tmp_path, examples, weights):
+        files = {path: path.read_bytes() for path in run.checkpoints.folder.iterdir()}
         path = tmp_path / "module"
-        experiment._export(plan, run, 5, path)
+        plan = self.plan(examples)
+        experiment.export_checkpoint(plan, run, 5, path, weights=weights)
         facts = exporting.read_metadata(path)
         batch_norm = "standing moments of 128 samples" if examples else "moving moments"
         assert facts["batch_norm"] == batch_norm
-        assert facts["weights"] == "ema" and facts["step"] == 5
+        assert facts["weights"] == weights or "ema"
+        assert facts["step"] == 5 and facts["scores"] == []
         for file, content in files.items():
             assert file.read_bytes() == content
         # What training would go on with is what was saved.
-        again = build_gan()
+        again = self.build_gan()
         run.checkpoints.restore(again, 5)
         for net in ("average", "generator", "discriminator"):
             ours, theirs = (oracles.values(getattr(g, net)) for g in (again, trained))
             for our, their in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(our, their)
-        moving = samples_of(trained)
-        exporting.use_standing_moments(trained.average, trained.latents, examples, 4)
+        generator = trained.generator if weights == "raw" else trained.average
+        moving = samples_of(generator)
+        exporting.use_standing_moments(generator, trained.latents, examples, 4)
         np.testing.assert_allclose(
-            exporting.load(path).sample(8), samples_of(trained), atol=1e-5
+            exporting.load(path).sample(8), samples_of(generator), atol=1e-5
         )
         if examples:
-            assert np.abs(samples_of(trained) - moving).max() > 0.01
+            assert np.abs(samples_of(generator) - moving).max() > 0.01
+
+    def test_its_scores(self, trained, run, tmp_path):
+        table = score_table.ScoreTable(run.path / "scores.csv")
+        weights = exporting.hash_weights(trained.average, trained.discriminator)
+        for step, value, protocol, digest in (
+            (5, 1.5, "a=1", weights),
+            (5, 2.5, "a=2", weights),
+            (5, 3.5, "a=3", "other"),
+            (4, 4.5, "a=1", weights),
+        ):
+            found = score_table.Scores({"fid": [value, 7.0]}, {})
+            table.add(step, "ckpt", found, protocol, "", digest, ("fid",))
+        path = tmp_path / "m"
+        options = {"weights": "ema", "fine_tunable": True, "table": table}
+        experiment.export_checkpoint(self.plan(), run, 5, path, **options)
+        facts = exporting.check_files(path)
+        assert facts["weights"] == "ema" and facts["fine_tunable"] is True
+        assert facts["weights_sha256"] == weights
+        scores = [(score["protocol"], score["values"]) for score in facts["scores"]]
+        assert scores == [("a=1", {"fid": [1.5, 7.0]}), ("a=2", {"fid": [2.5, 7.0]})]
+        for score in facts["scores"]:
+            assert score["versions"] == protocols.versions()
+        card = (path / "README.md").read_text()
+        assert "| `fid` | 4.25 | 2.8 | 2 |" in card and "a=3" not in card
+
+    def test_the_module_of_the_run_itself(self, run, monkeypatch):
+        plan, module = self.plan(), run.module(5)
+        for options in ({"weights": "raw"}, {"weights": "ema"}, {"fine_tunable": True}):
+            with pytest.raises(ValueError, match="a folder of its own. Received: "):
+                experiment.export_checkpoint(plan, run, 5, **options)
+        assert not module.exists()
+        table = score_table.ScoreTable(run.path / "scores.csv")
+        assert experiment.export_checkpoint(plan, run, 5, table=table) == module
+        facts = exporting.read_metadata(module)
+        # Scores that come later are not a reason to write it again.
+        found = score_table.Scores({"fid": [1.0]}, {})
+        digest = facts["weights_sha256"]
+        table.add(5, "ckpt", found, "a=1", "", digest, ("fid",))
+        monkeypatch.setattr(exporting, "export", pytest.fail)
+        experiment.export_checkpoint(plan, run, 5, table=table)
+        assert exporting.read_metadata(module) == facts
+
+    def test_an_average_that_was_not_kept(self, run, tmp_path):
+        plan = self.plan(build_gan=lambda precision: self.build_gan(average=False))
+        with pytest.raises(ValueError, match="Received: weights=ema and .*/run"):
+            experiment.export_checkpoint(plan, run, 5, tmp_path / "m", weights="ema")
+        assert not (tmp_path / "m").exists()
 
 
-def samples_of(gan) -> np.ndarray:
-    latents = gan.latents.sample(8, [0, SAMPLING_STREAM])
-    return gan.sampler(latents, training=False).numpy()
-
-
-# One process for all: TensorFlow takes seconds to import.
-CALLS = """
-import json
-import runpy
-import sys
-from absl import app, flags
-
-script = runpy.run_path(sys.argv[1])
-said = []
-for line in json.loads(sys.argv[2]):
-    flags.FLAGS(["load_generator", *line])
-    try:
-        script["main"](["load_generator"])
-        said.append("")
-    except (ValueError, app.UsageError) as error:
-        said.append(str(error))
-json.dump(said, open("said.json", "w"))
-"""
-
-
-def test_load_generator(conditional_module, tmp_path):
-    module = f"--module={os.path.abspath(conditional_module.path)}"
-    calls = {
-        "drawn": ["--seed=3"],
-        "each": ["--seed=0", "--labels=2,0,1,2"],
-        "all": ["--labels=1"],
-        "short": ["--labels=2,0"],
-        "range": ["--labels=3"],
-        "text": ["--labels=2,b"],
-    }
-    lines = [
-        [module, "--num=4", f"--out={name}.png", *arguments]
-        for name, arguments in calls.items()
-    ]
-    subprocess.run(
-        [sys.executable, "-c", CALLS]
-        + [str(ROOT / "export" / "load_generator.py"), json.dumps(lines)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
-    said = json.loads((tmp_path / "said.json").read_text())
-    said = dict(zip(calls, said, strict=True))
-    assert said["drawn"] == said["each"] == said["all"] == ""
-    assert "labels=[2, 0]" in said["short"] and "4 images" in said["short"]
-    assert "labels=3" in said["range"]
-    assert "--labels=2,b" in said["text"]
-    pictures = {path.stem for path in tmp_path.glob("*.png")}
-    assert pictures == {"drawn", "each", "all"}
-    for name, arguments in (
-        ("drawn", {"seed": 3}),
-        ("each", {"labels": [2, 0, 1, 2]}),
-        ("all", {"labels": 1}),
-    ):
-        grid = tf.io.decode_png((tmp_path / f"{name}.png").read_bytes()).numpy()
-        expected = images.grid(conditional_module.sample(4, **arguments), columns=2)
-        assert np.abs(grid.astype(int) - expected).max() <= 1
+def samples_of(generator) -> np.ndarray:
+    latents = Latents(LATENT_DIM).sample(8, [0, SAMPLING_STREAM])
+    return generator(latents, training=False).numpy()

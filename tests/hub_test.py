@@ -16,6 +16,7 @@ FILES = {
     "variables/variables.index": b"names",
     "variables/variables.data-00000-of-00001": bytes(range(256)) * 100,
 }
+FOLDERS = ["assets", "variables"]
 ADDRESS = "https://tfhub.dev/google/compare_gan/ssgan_128x128/1"
 
 
@@ -143,6 +144,72 @@ class TestArchive:
         cache.write_text("mine")
         with pytest.raises(OSError, match="must be writable"):
             hub.resolve(archive(tmp_path / "m.tar.gz"))
+
+
+class TestPack:
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "module"
+        for name, content in FILES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        (folder / "assets").mkdir()
+        return folder
+
+    def test_comes_back(self, tmp_path, folder, monkeypatch):
+        path = tmp_path / "new" / "m.tar.gz"
+        hub.pack(folder, path)
+        unpacked = pathlib.Path(hub.resolve(path))
+        assert content_of(unpacked) == FILES and (unpacked / "assets").is_dir()
+        # TF-Hub makes no folders that the archive does not name before their files.
+        content = path.read_bytes()
+        monkeypatch.setattr(
+            urllib.request, "urlopen", lambda *_, **__: io.BytesIO(content)
+        )
+        assert content_of(hub.resolve(ADDRESS)) == FILES
+
+    def test_equal_files_make_equal_archives(self, tmp_path, folder, monkeypatch):
+        hub.pack(folder, tmp_path / "one.tar.gz")
+        copy = tmp_path / "other name"
+        (copy / "assets").mkdir(parents=True)
+        for name in reversed(FILES):
+            (copy / name).parent.mkdir(exist_ok=True)
+            (copy / name).write_bytes(FILES[name])
+            (copy / name).chmod(0o600)
+            os.utime(copy / name, (1, 1))
+        monkeypatch.setattr("time.time", lambda: 1e9)
+        hub.pack(copy, tmp_path / "two.tgz")
+        one, two = (
+            (tmp_path / name).read_bytes() for name in ("one.tar.gz", "two.tgz")
+        )
+        assert one == two
+        with tarfile.open(tmp_path / "one.tar.gz") as file:
+            members = file.getmembers()
+        assert [member.name for member in members] == sorted([*FILES, *FOLDERS])
+        for member in members:
+            assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
+            assert member.uname == member.gname == ""
+            assert member.mode == (0o755 if member.isdir() else 0o644)
+        # Nor has gzip a date or a name.
+        assert one[3:8] == bytes(5)
+
+    def test_whole_or_not_at_all(self, tmp_path, folder, monkeypatch):
+        path = tmp_path / "m.tar.gz"
+        path.write_text("former")
+
+        def fail(*args):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tarfile.TarFile, "addfile", fail)
+            with pytest.raises(OSError, match="m.tar.gz, which fails with: No space"):
+                hub.pack(folder, path)
+        assert path.read_text() == "former"
+        assert sorted(os.listdir(tmp_path)) == ["m.tar.gz", "module"]
+        # Beside the files that it packs, too.
+        hub.pack(folder, folder / "m.tar.gz")
+        assert content_of(hub.resolve(folder / "m.tar.gz")) == FILES
 
 
 class TestAddress:

@@ -1,10 +1,12 @@
 """The noise: its distribution, and what it is a function of."""
 
+import re
+
 import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import spatial, stats
 
 from ssgan_tf import latents as latents_module
 from ssgan_tf.latents import TRAINING_STREAM, Latents, draw_labels, random_uniform
@@ -36,17 +38,171 @@ def test_uniform_bounds():
     assert -1.0 <= draws.min() < -0.999 and 0.999 < draws.max() < 1.0
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "normal"])
-def test_a_function_of_the_seed_alone(distribution):
-    latents = Latents(4, distribution)
-    first = latents.sample(6, (7, 1)).numpy()
-    tf.random.uniform([3])
-    np.testing.assert_array_equal(latents.sample(6, (7, 1)), first)
-    np.testing.assert_array_equal(
-        tf.function(latents.sample)(6, tf.constant([7, 1], tf.int64)), first
+def test_without_truncation_as_ever():
+    uniform = Latents(4, "uniform").sample(6, (7, 1), truncation=None)
+    np.testing.assert_array_equal(uniform, 2.0 * oracles.uniform((6, 4), (7, 1)) - 1.0)
+    radius, turn = oracles.uniform((2, 6, 4), (7, 1)).astype(np.float64)
+    normal = Latents(4, "normal").sample(6, (7, 1), truncation=None)
+    expected = np.sqrt(-2.0 * np.log1p(-radius)) * np.cos(2.0 * np.pi * turn)
+    np.testing.assert_allclose(normal, expected, atol=2e-6)
+
+
+class TestTruncation:
+
+    @pytest.mark.parametrize(
+        ("name", "threshold", "distribution"),
+        [
+            *(("uniform", t, stats.uniform(-t, 2 * t)) for t in (1e-3, 0.5, 1.0)),
+            *(
+                ("normal", t, stats.truncnorm(-t, t))
+                for t in (0.04, 0.5, 1.0, 2.0, 4.0)
+            ),
+            # So near zero the density is flat; SciPy's moments are not exact there.
+            ("normal", 1e-6, stats.uniform(-1e-6, 2e-6)),
+        ],
     )
+    def test_distribution(self, name, threshold, distribution):
+        sample = Latents(16, name).sample(4096, (3, TRAINING_STREAM), threshold)
+        assert sample.shape == (4096, 16) and sample.dtype == tf.float32
+        draws = sample.numpy().astype(np.float64)
+        # As above.
+        assert stats.kstest(draws.ravel(), distribution.cdf).statistic < 0.01
+        assert np.abs(draws).max() <= np.float32(threshold)
+        for power in (1, 2, 3, 4):
+            # Five deviations of the mean of 65,536.
+            error = 5 * np.std(draws**power) / 256
+            expected = pytest.approx(distribution.moment(power), rel=0, abs=error)
+            assert np.mean(draws**power) == expected
+        assert np.abs(np.corrcoef(draws.T) - np.eye(16)).max() < 0.1
+        # A threshold, however small, leaves as many values.
+        assert len(np.unique(draws[:, 0])) > 4000
+
+    @pytest.mark.parametrize("threshold", [1e-6, 0.1, 1.0, 3.0, 6.0, np.inf])
+    def test_normal_values_keep_their_quantiles(self, threshold):
+        latents = Latents(16, "normal")
+        free = latents.sample(4096, (3, 1)).numpy().astype(np.float64)
+        assert np.abs(free).max() > 3.9
+        # Two tails, as SciPy's quantiles of the truncated normal are less exact.
+        tail = 2.0 * stats.norm.sf(np.abs(free))
+        tail += (1.0 - tail) * 2.0 * stats.norm.sf(threshold)
+        if threshold < 1e-3:
+            expected = threshold * (2.0 * stats.norm.cdf(free) - 1.0)
+        else:
+            expected = np.copysign(stats.norm.isf(tail / 2.0), free)
+        found = latents.sample(4096, (3, 1), threshold)
+        atol = 1e-7 * min(threshold, 1.0)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=atol)
+
+    def test_uniform_values_keep_their_quantiles(self):
+        latents = Latents(16, "uniform")
+        free = latents.sample(64, (3, 1)).numpy()
+        np.testing.assert_array_equal(latents.sample(64, (3, 1), 1.0), free)
+        found = latents.sample(64, (3, 1), np.float64(0.3))
+        np.testing.assert_allclose(found, 0.3 * free.astype(np.float64), rtol=1e-6)
+
+    @pytest.mark.parametrize("threshold", [0, 0.0, -0.5, np.nan, -np.inf])
+    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
+    def test_rejects(self, distribution, threshold):
+        with pytest.raises(ValueError, match="must be positive") as caught:
+            Latents(4, distribution).sample(2, (0, 0), threshold)
+        received = f"truncation={threshold}, distribution={distribution!r}"
+        assert received in str(caught.value)
+
+    @pytest.mark.parametrize("threshold", [1.001, 2, np.inf])
+    def test_uniform_values_have_a_limit_already(self, threshold):
+        with pytest.raises(ValueError, match="at most 1 for uniform z"):
+            Latents(4, "uniform").sample(2, (0, 0), threshold)
+
+
+class TestInterpolation:
+
+    def ends(self, distribution, dim=6, rows=4):
+        draws = Latents(dim, distribution).sample(2 * rows, (5, 1)).numpy()
+        return np.split(draws, 2)
+
+    def test_uniform_is_straight(self):
+        start, end = self.ends("uniform")
+        shares = [0.0, 0.1, 0.5, 1.0]
+        found = Latents(6, "uniform").interpolate(start, end, shares)
+        assert found.shape == (4, 4, 6) and found.dtype == np.float32
+        for row in range(4):
+            for i in range(6):
+                ends = start[row, i].astype(float), end[row, i].astype(float)
+                expected = np.interp(shares, [0.0, 1.0], ends)
+                np.testing.assert_allclose(found[row, :, i], expected, atol=1e-7)
+
+    @pytest.mark.parametrize("dim", [2, 6, 128])
+    def test_normal_runs_along_the_sphere(self, dim):
+        start, end = self.ends("normal", dim)
+        shares = np.linspace(0.0, 1.0, 7)
+        found = Latents(dim, "normal").interpolate(start, end, shares)
+        assert found.shape == (4, 7, dim) and found.dtype == np.float32
+        for row in range(4):
+            ends = [each[row].astype(float) for each in (start, end)]
+            norms = [np.linalg.norm(each) for each in ends]
+            units = [each / norm for each, norm in zip(ends, norms)]
+            expected = spatial.geometric_slerp(*units, shares)
+            expected *= np.linspace(*norms, 7)[:, None]
+            np.testing.assert_allclose(found[row], expected, atol=1e-6)
+
+    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
+    def test_ends_are_those_given(self, distribution):
+        start, end = self.ends(distribution)
+        found = Latents(6, distribution).interpolate(start, end, [0.0, 1.0])
+        np.testing.assert_array_equal(found, np.stack([start, end], axis=1))
+
+    def test_directions_without_an_arc(self):
+        latents = Latents(2, "normal")
+        start = [[3.0, 4.0], [3.0, 4.0], [3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
+        end = [[6.0, 8.0], [-3.0, -4.0], [3.0, 4.0], [0.0, 2.0], [0.0, 0.0]]
+        expected = [[4.5, 6.0], [0.0, 0.0], [3.0, 4.0], [0.0, 2**-0.5], [0.0, 0.0]]
+        found = latents.interpolate(start, end, [0.5])[:, 0]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        # Nearly the same direction, and nearly the opposite one.
+        for angle in (1e-9, 1e-5, np.pi - 1e-5):
+            end = [[np.cos(angle), np.sin(angle)]]
+            found = latents.interpolate([[1.0, 0.0]], end, [0.25])
+            expected = [[[np.cos(angle / 4), np.sin(angle / 4)]]]
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        found = Latents(1, "normal").interpolate([[2.0]], [[-1.0]], [0.0, 0.5, 1.0])
+        np.testing.assert_allclose(found, [[[2.0], [0.0], [-1.0]]], atol=1e-6)
+
+    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
+    def test_loop(self, distribution):
+        latents = Latents(6, distribution)
+        corners = latents.sample(3, (5, 1))
+        found = latents.loop(corners, 4)
+        assert found.shape == (12, 6) and found.dtype == np.float32
+        np.testing.assert_array_equal(found[::4], corners)
+        # The way from the last to the first is as even as the others.
+        corners = [*corners.numpy(), corners.numpy()[0]]
+        for i in range(3):
+            side = latents.interpolate(
+                [corners[i]], [corners[i + 1]], [0.0, 0.25, 0.5, 0.75]
+            )
+            np.testing.assert_allclose(found[4 * i : 4 * i + 4], side[0], atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("start", "end"), [((2, 6), (3, 6)), ((2, 5), (2, 5)), ((6,), (6,)), ((), ())]
+    )
+    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
+    def test_rejects(self, distribution, start, end):
+        words = re.escape(f"Received: start.shape={start}, end.shape={end}")
+        with pytest.raises(ValueError, match=words):
+            Latents(6, distribution).interpolate(np.ones(start), np.ones(end), [0.5])
+
+
+@pytest.mark.parametrize("truncation", [None, 0.5])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_a_function_of_the_seed_alone(distribution, truncation):
+    latents = Latents(4, distribution)
+    first = latents.sample(6, (7, 1), truncation).numpy()
+    tf.random.uniform([3])
+    np.testing.assert_array_equal(latents.sample(6, (7, 1), truncation), first)
+    traced = tf.function(lambda seed: latents.sample(6, seed, truncation))
+    np.testing.assert_array_equal(traced(tf.constant([7, 1], tf.int64)), first)
     with tf.device("CPU:1"):
-        np.testing.assert_array_equal(latents.sample(6, (7, 1)), first)
+        np.testing.assert_array_equal(latents.sample(6, (7, 1), truncation), first)
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
@@ -75,13 +231,18 @@ def test_rejects_an_empty_latent(dim):
         Latents(dim)
 
 
+@pytest.mark.parametrize("truncation", [None, 0.5])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
-def test_compiled_draws_equal_eager_ones(distribution):
+def test_compiled_draws_equal_eager_ones(distribution, truncation):
     latents = Latents(16, distribution)
+
     # The seed is an argument: draws from a constant are made before XLA sees them.
-    compiled = tf.function(lambda seed: latents.sample(32, seed), jit_compile=True)
+    def draw(seed):
+        return latents.sample(32, seed, truncation)
+
     seed = tf.constant([3, 1], tf.int64)
-    np.testing.assert_allclose(compiled(seed), latents.sample(32, seed), atol=1e-5)
+    compiled = tf.function(draw, jit_compile=True)
+    np.testing.assert_allclose(compiled(seed), draw(seed), atol=1e-5)
 
 
 def test_compiled_labels_equal_eager_ones():

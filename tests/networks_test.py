@@ -754,7 +754,7 @@ class TestErrors:
     def test_attention_where_there_is_none(self, build, architecture):
         size = min(SIZES[architecture])
         with raises(
-            f"'{architecture}' has no self-attention; resnet_biggan and "
+            f"'{architecture}' has no self-attention; resnet_biggan, "
             "resnet_biggan_deep have.*attention='B1'"
         ):
             build(architecture, size, attention="B1")
@@ -779,6 +779,71 @@ class TestErrors:
             model(inputs)
 
 
+@pytest.mark.parametrize("hierarchical", [True, False, None])
+@pytest.mark.parametrize("architecture", ["resnet_cifar", "resnet_biggan"])
+def test_what_the_blocks_get_of_z(architecture, hierarchical):
+    model = generator(
+        architecture,
+        width=2,
+        latent_dim=8,
+        num_classes=CLASSES,
+        norm=layers.ConditionalBatchNorm,
+        hierarchical_z=hierarchical,
+        class_embedding=0,
+    )
+    if hierarchical is None:
+        hierarchical = architecture == "resnet_biggan"
+    assert model.fc_noise.kernel.shape[0] == (2 if hierarchical else 8)
+    # The piece of z lies before the one-hot label.
+    rows = CLASSES + 2 * hierarchical
+    assert model.blocks[1].norm2.gamma.kernel.shape[0] == rows
+    if architecture == "resnet_cifar":
+        # All of it, as compare_gan's has.
+        assert model.final_norm.gamma.kernel.shape[0] == CLASSES
+
+
+@pytest.mark.parametrize("architecture", ["resnet_biggan", "resnet_biggan_deep"])
+@pytest.mark.parametrize(("asked", "size"), [(None, 128), (7, 7), (0, None)])
+def test_class_embedding(architecture, asked, size):
+    model = generator(
+        architecture,
+        width=4,
+        latent_dim=4,
+        num_classes=CLASSES,
+        norm=layers.ConditionalBatchNorm,
+        class_embedding=asked,
+    )
+    shapes = {v.path: tuple(v.shape) for v in model.variables}
+    assert shapes.get("generator/embed_y/kernel") == (size and (CLASSES, size))
+    first = f"generator/B1/{'conv1/bn' if 'deep' in architecture else 'bn1'}"
+    # Beside a quarter of z, or all of it.
+    piece = 4 if "deep" in architecture else 1
+    assert shapes[f"{first}/gamma/kernel"][0] == piece + (size or CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("option", "architecture", "words"),
+    [
+        (
+            {"hierarchical_z": True},
+            "resnet_biggan_deep",
+            "no blocks that take pieces of z; resnet_cifar, resnet_biggan have.*=True",
+        ),
+        (
+            {"class_embedding": 5},
+            "resnet_cifar",
+            "no embedding of labels; resnet_biggan, resnet_biggan_deep have.*=5",
+        ),
+    ],
+)
+def test_options_where_they_are_not(option, architecture, words):
+    with raises(f"'{architecture}' has {words}"):
+        generator(architecture, **option)
+    # Asked not to have what it has not, it has not.
+    off = {key: 0 * value for key, value in option.items()}
+    generator(architecture, width=4, kernel_initializer="zeros", **off)
+
+
 @pytest.mark.parametrize("architecture", ["resnet_biggan_deep", "dcgan", "sndcgan"])
 def test_layer_norm_where_there_is_none(architecture):
     with raises(
@@ -790,7 +855,7 @@ def test_layer_norm_where_there_is_none(architecture):
 
 @pytest.mark.parametrize(
     "architecture",
-    [key for key, row in networks.ARCHITECTURES.items() if row.layer_norm],
+    [key for key, row in networks.ARCHITECTURES.items() if "layer_norm" in row.options],
 )
 def test_layer_norm_takes_two_in_every_block(architecture):
     model = discriminator(

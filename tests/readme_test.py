@@ -17,6 +17,7 @@ PAGES = [
     "README.md",
     "export/README.md",
     "CONTRIBUTING.md",
+    "docs/data.md",
     "docs/distributed.md",
     "docs/extending.md",
     "docs/probe.md",

@@ -6,6 +6,7 @@ import tensorflow as tf
 from oracles import conv3x3, power_iteration
 
 from ssgan_tf.layers import Conv2D, Conv2DTranspose, Dense, SpectralNorm
+from ssgan_tf.layers.spectral_norm import vector_shape
 
 SHAPES = [(7, 5), (4, 9), (6, 1), (3, 3, 4, 5), (3, 3, 2, 30)]
 every_vector = pytest.mark.parametrize("vector", ["left", "right"])
@@ -111,7 +112,10 @@ def test_gradient_passes_through_sigma_but_not_through_u_and_v(shape, training, 
 def test_auto_keeps_the_shorter_vector(shape, kept):
     kernel, layer = kernel_of(shape), SpectralNorm("auto")
     layer.build(shape)
-    assert layer.u.shape == kept
+    assert layer.u.shape == kept == vector_shape("auto", shape)
+    rows = int(np.prod(shape[:-1]))
+    assert vector_shape("left", shape) == (rows, 1)
+    assert vector_shape("right", shape) == (1, shape[-1])
     layer.u.assign(kernel_of(kept, seed=1))
     sigma, *_ = iteration(kernel, layer.u, "left" if kept[1] == 1 else "right")
     np.testing.assert_allclose(layer(tf.constant(kernel)), kernel / sigma, rtol=1e-5)

@@ -1,6 +1,7 @@
 """The whole experiment: what is trained on what, for how long, how it is kept."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import gin
@@ -20,6 +21,7 @@ from ssgan_tf.config.checks import (
 )
 from ssgan_tf.config.networks import standardize_batch
 from ssgan_tf.config.parser import configurable
+from ssgan_tf.datasets import folders
 from ssgan_tf.gan import GAN
 
 ON_NAN = ("stop", "rollback")
@@ -29,23 +31,53 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @configurable("dataset")
-def dataset(name: str = gin.REQUIRED, label_fraction: float = 1.0) -> tuple[str, float]:
-    """The data set, a key of `datasets.DATASETS`, and the share of labels that is kept.
+def dataset(
+    name: str = gin.REQUIRED,
+    resolution: int | None = None,
+    colors: int | None = None,
+    label_fraction: float = 1.0,
+    label_file: str | None = None,
+    flip: bool = False,
+) -> tuple[str, float, str | None, bool]:
+    """The data set: a key of `datasets.DATASETS`, or "folder:DIR"; and its labels.
 
-    Which labels are kept is a function of `run_config.seed`.
+    A folder needs `resolution`, the height and width that its images are brought to,
+    and `colors`, 1 or 3. Which labels are kept is a function of `run_config.seed`.
+
+    Returns:
+        The first four attributes of `Experiment`.
     """
     if not isinstance(name, str):
         raise ConfigError(
             f"`dataset.name` must be a name in quotes. {received('name', name)} Legal "
             f"names: {', '.join(sorted(datasets.DATASETS))}."
         )
-    datasets.get_spec(name)
+    if folders.is_folder(name):
+        name = datasets.folder_name(name, resolution, colors)
+    elif not (resolution is None and colors is None):
+        raise ConfigError(
+            "`dataset.resolution` and `dataset.colors` are of folders of images: other "
+            f"data sets have their own. Received: name={name!r}, resolution="
+            f"{resolution!r}, colors={colors!r}. Leave them out."
+        )
+    num_classes = datasets.get_spec(name).num_classes
     if type(label_fraction) not in (int, float) or not 0 < label_fraction <= 1:
         raise ConfigError(
             "`dataset.label_fraction` must be a number in (0, 1]. "
             f"{received('label_fraction', label_fraction)}"
         )
-    return name, label_fraction
+    if label_file is not None and not (isinstance(label_file, str) and label_file):
+        raise ConfigError(
+            "`dataset.label_file` must be the name of a file in quotes, or None. "
+            f"{received('label_file', label_file)}"
+        )
+    if label_file and not num_classes:
+        raise ConfigError(
+            "`dataset.label_file` replaces labels, and this data set has none. "
+            f"Received: label_file={label_file!r}, name={name!r}. Leave it out."
+        )
+    check_flag("dataset.flip", flip)
+    return name, label_fraction, label_file, flip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +154,9 @@ class RunConfig:
 
     Attributes:
         seed: int. Of the weights, the noise and the order of the data.
+        warm_start: str, or None. The module whose weights both networks start from, as
+            `warm_start.read` takes it; the seed's are then those of the heads that it
+            lacks.
         save_checkpoints_steps: int. Generator steps between checkpoints.
         keep_checkpoint_max: int. How many of the latest checkpoints stay.
         keep_checkpoint_every_steps: int, or None. Those of its multiples stay too.
@@ -136,6 +171,7 @@ class RunConfig:
     """
 
     seed: int
+    warm_start: str | None
     save_checkpoints_steps: int
     keep_checkpoint_max: int
     keep_checkpoint_every_steps: int | None
@@ -157,6 +193,7 @@ def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None
 @configurable("run_config")
 def run_config(
     seed: int = 0,
+    warm_start: str | None = None,
     save_checkpoints_steps: int | None = None,
     keep_checkpoint_max: int = 20,
     keep_checkpoint_every_steps: int | None = None,
@@ -171,6 +208,11 @@ def run_config(
     100, or at the next multiple of `iterations_per_loop`.
     """
     check_integer("run_config.seed", seed, at_least=0)
+    if warm_start is not None and not (isinstance(warm_start, str) and warm_start):
+        raise ConfigError(
+            "`run_config.warm_start` must be the place of a module in quotes, or None. "
+            f"{received('warm_start', warm_start)}"
+        )
     check_integer("run_config.keep_checkpoint_max", keep_checkpoint_max, at_least=1)
     if keep_checkpoint_every_steps is not None:
         check_integer(
@@ -193,6 +235,7 @@ def run_config(
         _check_divided(f"run_config.{name}", steps, iterations_per_loop)
     return RunConfig(
         seed,
+        warm_start,
         save_checkpoints_steps,
         keep_checkpoint_max,
         keep_checkpoint_every_steps,
@@ -211,8 +254,11 @@ class Experiment:
     """All that a config says, checked.
 
     Attributes:
-        dataset: str. A key of `datasets.DATASETS`.
+        dataset: str. A key of `datasets.DATASETS`, or a folder's name as
+            `datasets.folder_name` has it.
         label_fraction: float in (0, 1]. Share of the training labels that is kept.
+        label_file: str, or None. Where the training labels come from instead.
+        flip: bool. Whether images are mirrored half of the time.
         standing_examples: int. Samples that an export's batch-norm moments are
             averaged over; 0 for the moving moments of training.
         options: `Options`.
@@ -221,6 +267,8 @@ class Experiment:
 
     dataset: str
     label_fraction: float
+    label_file: str | None
+    flip: bool
     standing_examples: int
     options: Options
     run: RunConfig
@@ -252,20 +300,62 @@ class Experiment:
             keras.config.set_dtype_policy(before)
 
 
-def experiment() -> Experiment:
+def experiment(
+    warm_start: str | None = None, image_folder: str | None = None
+) -> Experiment:
     """Reads the parsed configuration.
 
+    Args:
+        warm_start: what `run_config.warm_start` is bound to first; None leaves it.
+        image_folder: takes the place of the data set that is bound, whose size and
+            colours it keeps where none are bound; None leaves it.
+
     Raises:
-        ConfigError: a required parameter is missing, or values do not fit together.
+        ConfigError: a required parameter is missing, or values do not fit together; the
+            configuration starts from another module than `warm_start`.
     """
     with config_errors():
-        name, label_fraction = dataset()
+        if warm_start is not None:
+            _bind_warm_start(warm_start)
+        if image_folder is not None:
+            _bind_image_folder(image_folder)
+        data = dataset()
         opts, run = options(), run_config()
         standing_examples = standardize_batch().standing_examples
     _check_divided(
         "options.training_steps", opts.training_steps, run.iterations_per_loop
     )
-    return Experiment(name, label_fraction, standing_examples, opts, run)
+    return Experiment(*data, standing_examples, opts, run)
+
+
+def _bind_warm_start(module: str) -> None:
+    bound = run_config().warm_start
+    if bound not in (None, module):
+        raise ConfigError(
+            "`--warm_start` is short for a binding of `run_config.warm_start`: there "
+            f"can be one of them. Received: --warm_start={module}, and in the "
+            f"configuration warm_start={bound!r}. Leave one of them out."
+        )
+    gin.bind_parameter("run_config.warm_start", module)
+
+
+def _bind_image_folder(folder: str) -> None:
+    named = _bound("dataset.name")
+    if named is not None and not folders.is_folder(named):
+        size, _, colors = datasets.get_spec(named).image_shape
+        for parameter, value in (("resolution", size), ("colors", colors)):
+            if _bound(f"dataset.{parameter}") is None:
+                gin.bind_parameter(f"dataset.{parameter}", value)
+    path = os.path.abspath(os.path.expanduser(folder.removeprefix(folders.PREFIX)))
+    gin.bind_parameter("dataset.name", folders.PREFIX + path)
+
+
+def _bound(parameter: str):
+    """What a parameter is bound to; None if it is not."""
+    try:
+        return gin.query_parameter(parameter)
+    except ValueError:
+        return None
 
 
 def bindings() -> str:

@@ -115,14 +115,18 @@ def self_modulated_batch_norm(
 
 
 @configurable("conditional_batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
-def conditional_batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
+def conditional_batch_norm(
+    name: str, spectral_norm: str | None, center_gain: bool = True
+) -> keras.layers.Layer:
     """Batch normalization modulated by the label.
 
     It starts as plain batch normalization; with spectral normalization, which a zero
-    kernel cannot have, near it.
+    kernel cannot have, near it. `center_gain = False` is for compare_gan's weights.
     """
+    check_flag("conditional_batch_norm.center_gain", center_gain)
     return layers.ConditionalBatchNorm(
         name=name,
+        center_gain=center_gain,
         spectral_norm=spectral_norm,
         kernel_initializer=weights() if spectral_norm else "zeros",
         **standardize_batch().arguments,
@@ -154,6 +158,7 @@ def generator(
     spectral_norm: bool = False,
     width: int | None = None,
     attention: str | None = None,
+    hierarchical_z: bool | None = None,
 ) -> keras.Model:
     """The generator.
 
@@ -161,10 +166,13 @@ def generator(
     normalization keeps (None for none). `asked` is what the experiment says of it.
     """
     common = _common("G", width, attention, spectral_norm)
+    if hierarchical_z is not None:
+        check_flag("G.hierarchical_z", hierarchical_z)
     moments = standardize_batch().arguments
     spec = networks.GeneratorSpec(
         norm=functools.partial(_norm, batch_norm_fn, common["spectral_norm"]),
         plain_norm=functools.partial(layers.BatchNorm, **moments),
+        hierarchical_z=hierarchical_z,
         **common,
         **asked,
     )

@@ -24,6 +24,8 @@ ALIASES = {
     "run_config.tf_random_seed": "run_config.seed",
     "tf.random.normal": "normal",
     "tf.random.uniform": "uniform",
+    "resnet_biggan.Generator.hierarchical_z": "G.hierarchical_z",
+    "resnet_cifar.Generator.hierarchical_z": "G.hierarchical_z",
 } | {
     f"{network}.{player}.{theirs}": f"{player[0]}.{ours}"
     for network in ("resnet_biggan", "resnet_biggan_deep")
@@ -45,7 +47,11 @@ VALUE_ALIASES = {
         )
     },
     "dataset.name": {
+        "celeb_a": "celeb_a64",
+        "fashion-mnist": "fashion_mnist",
+        "imagenet_64": "imagenet64",
         "imagenet_128": "imagenet128",
+        "imagenet_256": "imagenet256",
         "lsun-bedroom": "lsun_bedroom",
         "celeb_a_hq_128": "celeb_a_hq",
     },
@@ -61,7 +67,6 @@ _IMPLIED = {
     "resnet_biggan_deep.Discriminator.project_y": "ModularGAN.conditional",
     "resnet_cifar.Discriminator.project_y": "ModularGAN.conditional",
     "S3GAN.project_y": "ModularGAN.conditional",
-    "resnet_biggan.Generator.hierarchical_z": True,
 }
 _IMPLIED_DEFAULTS = {
     "z.distribution_fn": "@uniform",

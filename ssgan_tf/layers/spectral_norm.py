@@ -11,6 +11,16 @@ EPSILON = 1e-12
 VECTORS = ("auto", "left", "right")
 
 
+def _keeps_left(vector: str, rows: int, columns: int) -> bool:
+    return vector == "left" or (vector == "auto" and rows <= columns)
+
+
+def vector_shape(vector: str, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Shape of the singular vector of a kernel that is kept; see `SpectralNorm`."""
+    rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
+    return (rows, 1) if _keeps_left(vector, rows, columns) else (1, columns)
+
+
 class SpectralNorm(keras.layers.Layer):
     """Divides a kernel by an estimate of its largest singular value.
 
@@ -70,11 +80,9 @@ class SpectralNorm(keras.layers.Layer):
                 f"kernel_shape={tuple(kernel_shape)}."
             )
         rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
-        self.keeps_left = self.vector == "left" or (
-            self.vector == "auto" and rows <= columns
-        )
+        self.keeps_left = _keeps_left(self.vector, rows, columns)
         self.u = self.add_weight(
-            shape=(rows, 1) if self.keeps_left else (1, columns),
+            shape=vector_shape(self.vector, kernel_shape),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             trainable=False,
             name="u",

@@ -84,11 +84,17 @@ class GeneratorSpec(_Spec):
         norm: makes a normalization layer from a `name`.
         plain_norm: the same, for a norm that neither z nor labels modulate; BigGAN
             ends with one.
+        hierarchical_z: bool or None. Whether every block gets a piece of z of its own;
+            None is the architecture's own choice.
+        class_embedding: int or None. Size of the embedding of the label that the norms
+            share; 0 for the one-hot label; None is the architecture's own choice.
     """
 
     latent_dim: int
     norm: NormFactory
     plain_norm: NormFactory = BatchNorm
+    hierarchical_z: bool | None = None
+    class_embedding: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

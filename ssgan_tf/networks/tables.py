@@ -22,6 +22,7 @@ from ssgan_tf.networks.resnet import (
     Stage,
     joined_latents,
     split_latents,
+    whole_latents,
 )
 from ssgan_tf.networks.spec import DiscriminatorSpec, GeneratorSpec
 
@@ -35,16 +36,15 @@ class Architecture:
         discriminator: `DiscriminatorSpec` -> a built one, see `Discriminator`.
         sizes: the legal image sizes, in words.
         fits: whether a size is one of them.
-        attention: bool. Whether self-attention can be placed.
-        layer_norm: bool. Whether D's blocks take layer normalization.
+        options: the attributes of a spec that not every architecture can fulfil, and
+            this one can.
     """
 
     generator: Callable[[GeneratorSpec], keras.Model]
     discriminator: Callable[[DiscriminatorSpec], keras.Model]
     sizes: str = "any"
     fits: Callable[[int], bool] = lambda size: True
-    attention: bool = False
-    layer_norm: bool = False
+    options: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------- small helpers
@@ -74,6 +74,18 @@ def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | N
             f"attention={spec.attention!r}."
         )
     return spec.attention
+
+
+def _deal(spec: GeneratorSpec, default: bool) -> Callable:
+    """How z is dealt out."""
+    hierarchical = default if spec.hierarchical_z is None else spec.hierarchical_z
+    return split_latents if hierarchical else whole_latents
+
+
+def _class_embedding(spec: GeneratorSpec) -> int:
+    """Size of the shared embedding of labels, BigGAN's if nothing else is asked."""
+    asked = spec.class_embedding
+    return CLASS_EMBEDDING if asked is None else asked
 
 
 def _trunk(
@@ -132,7 +144,14 @@ def _cifar_generator(spec: GeneratorSpec) -> ResNetGenerator:
 
     https://arxiv.org/abs/1802.05957
     """
-    return _resnet_generator(spec, 4, 4 * [1], 3 * ["up"], spec.width or 256)
+    return _resnet_generator(
+        spec,
+        4,
+        4 * [1],
+        3 * ["up"],
+        spec.width or 256,
+        deal=_deal(spec, default=False),
+    )
 
 
 def _cifar_discriminator(spec: DiscriminatorSpec) -> Discriminator:
@@ -253,16 +272,16 @@ def _tanh_images(outputs: tf.Tensor) -> tf.Tensor:
     return (tf.tanh(outputs) + 1.0) / 2.0
 
 
-_CLASS_EMBEDDING = 128
+CLASS_EMBEDDING = 128
 _ATTENTION_SIZE = 64
-_G_BIGGAN = {
+G_BIGGAN = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
     128: (16, 16, 8, 4, 2, 1),
     256: (16, 16, 8, 8, 4, 2, 1),
     512: (16, 16, 8, 8, 4, 2, 1, 1),
 }
-_D_BIGGAN = {
+D_BIGGAN = {
     32: (2, 2, 2, 2),
     64: (2, 4, 8, 16, 16),
     128: (1, 2, 4, 8, 16, 16),
@@ -274,7 +293,7 @@ _D_BIGGAN = {
 def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
     """Brock et al., 2019, appendix B, table 4. https://arxiv.org/abs/1809.11096"""
     width = spec.width or 96
-    multiples = _G_BIGGAN[spec.size]
+    multiples = G_BIGGAN[spec.size]
     names = [f"B{i}" for i in range(1, len(multiples))]
     return _resnet_generator(
         spec,
@@ -284,8 +303,8 @@ def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
         width,
         block=functools.partial(ResNetBlock, shortcut=1),
         attention=_attention_block(spec, "B4", names),
-        deal=split_latents,
-        class_embedding=_CLASS_EMBEDDING,
+        deal=_deal(spec, default=True),
+        class_embedding=_class_embedding(spec),
         final_norm=spec.plain_norm,
         to_images=_tanh_images,
     )
@@ -297,7 +316,7 @@ def _biggan_block(stage: Stage, in_channels: int, **options) -> ResNetBlock:
 
 
 def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    multiples = _D_BIGGAN[spec.size]
+    multiples = D_BIGGAN[spec.size]
     resamples = (len(multiples) - 1) * ["down"] + ["none"]
     blocks = _named(_stages(multiples, resamples, spec.width or 96))
     # At 64x64 places where the image is larger. compare_gan's own default is B1 at
@@ -314,14 +333,14 @@ def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     )
 
 
-_G_DEEP = {
+G_DEEP = {
     32: 8 * (4,),
     64: 4 * (16,) + 2 * (8,) + (4, 4, 2),
     128: 4 * (16,) + 2 * (8,) + (4, 4, 2, 2, 1),
     256: 4 * (16,) + 4 * (8,) + (4, 4, 2, 2, 1),
     512: 4 * (16,) + 4 * (8,) + (4, 4, 2, 2, 1, 1, 1),
 }
-_D_DEEP = {
+D_DEEP = {
     32: 8 * (2,),
     64: (2, 4, 4) + 2 * (8,) + 4 * (16,),
     128: (1, 2, 2, 4, 4) + 2 * (8,) + 4 * (16,),
@@ -346,7 +365,7 @@ def _deep_blocks(multiples, resamples, width: int, start: int):
 def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
     """Brock et al., 2019, appendix B, table 7. https://arxiv.org/abs/1809.11096"""
     width = spec.width or 128
-    multiples = _G_DEEP[spec.size]
+    multiples = G_DEEP[spec.size]
     blocks, attention = _deep_blocks(multiples, ("none", "up"), width, 4)
     return ResNetGenerator(
         spec,
@@ -355,7 +374,7 @@ def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
         block=BottleneckBlock,
         attention=_attention_block(spec, attention, [name for name, _ in blocks]),
         deal=joined_latents,
-        class_embedding=_CLASS_EMBEDDING,
+        class_embedding=_class_embedding(spec),
         final_norm=spec.plain_norm,
         to_images=_tanh_images,
     )
@@ -363,7 +382,7 @@ def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
 
 def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     width = spec.width or 128
-    multiples = _D_DEEP[spec.size]
+    multiples = D_DEEP[spec.size]
     blocks, attention = _deep_blocks(multiples, ("down", "none"), width, spec.size)
     attention = _attention_block(spec, attention, [name for name, _ in blocks])
     return Discriminator(
@@ -472,36 +491,44 @@ def _is_doubled(size: int) -> bool:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet_cifar": Architecture(
-        _cifar_generator, _cifar_discriminator, *_one_of(32), layer_norm=True
+        _cifar_generator,
+        _cifar_discriminator,
+        *_one_of(32),
+        options=("hierarchical_z", "layer_norm"),
     ),
     "resnet_stl": Architecture(
-        _stl_generator, _stl_discriminator, *_one_of(48), layer_norm=True
+        _stl_generator, _stl_discriminator, *_one_of(48), options=("layer_norm",)
     ),
     "resnet5": Architecture(
         _resnet5_generator,
         _resnet5_discriminator,
         *_one_of(32, 64, 128),
-        layer_norm=True,
+        options=("layer_norm",),
     ),
     "resnet30": Architecture(
-        _resnet30_generator, _resnet30_discriminator, *_one_of(128), layer_norm=True
+        _resnet30_generator,
+        _resnet30_discriminator,
+        *_one_of(128),
+        options=("layer_norm",),
     ),
     "resnet": Architecture(
         _resnet_generator_of_any_size,
         _resnet_discriminator_of_any_size,
         "4, 5, 6 or 7 times a power of two",
         _is_doubled,
-        layer_norm=True,
+        options=("layer_norm",),
     ),
     "resnet_biggan": Architecture(
         _biggan_generator,
         _biggan_discriminator,
-        *_one_of(*_G_BIGGAN),
-        attention=True,
-        layer_norm=True,
+        *_one_of(*G_BIGGAN),
+        options=("attention", "hierarchical_z", "class_embedding", "layer_norm"),
     ),
     "resnet_biggan_deep": Architecture(
-        _deep_generator, _deep_discriminator, *_one_of(*_G_DEEP), attention=True
+        _deep_generator,
+        _deep_discriminator,
+        *_one_of(*G_DEEP),
+        options=("attention", "class_embedding"),
     ),
     "sndcgan": Architecture(
         _sndcgan_generator, _sndcgan_discriminator, *_multiple_of(8)
@@ -533,21 +560,26 @@ def get_architecture(name: str, size: int) -> Architecture:
     return architecture
 
 
+# What an architecture lacks that has not such an option.
+_LACKS = {
+    "attention": "no self-attention",
+    "hierarchical_z": "no blocks that take pieces of z",
+    "class_embedding": "no embedding of labels",
+    "layer_norm": "no blocks that take layer normalization",
+}
+
+
 def _find(name: str, spec) -> Architecture:
     """The architecture, after refusing what it would silently leave out."""
     architecture = get_architecture(name, spec.size)
-    if not architecture.attention and spec.attention not in (None, "none"):
-        able = [key for key, row in ARCHITECTURES.items() if row.attention]
-        raise ValueError(
-            f"{name!r} has no self-attention; {' and '.join(able)} have. Received: "
-            f"attention={spec.attention!r}."
-        )
-    if not architecture.layer_norm and getattr(spec, "layer_norm", False):
-        able = [key for key, row in ARCHITECTURES.items() if row.layer_norm]
-        raise ValueError(
-            f"{name!r} has no blocks that take layer normalization; {', '.join(able)} "
-            "have. Received: layer_norm=True."
-        )
+    for option, lack in _LACKS.items():
+        asked = getattr(spec, option, None)
+        able = [key for key, row in ARCHITECTURES.items() if option in row.options]
+        if asked not in (None, False, 0, "none") and name not in able:
+            raise ValueError(
+                f"{name!r} has {lack}; {', '.join(able)} have. Received: "
+                f"{option}={asked!r}."
+            )
     return architecture
 
 
