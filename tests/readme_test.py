@@ -45,11 +45,13 @@ def test_loading_a_module(page, tmp_path):
     exporting.export(
         gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {}
     )
-    (snippet,) = (code for code in snippets(page) if "hub.load" in code)
+    loading = [code for code in snippets(page) if ".load(" in code]
     snippet, count = re.subn(
-        r'"runs/quickstart/tfhub/\d+"', repr(str(tmp_path / "module")), snippet
+        r'"runs/quickstart/tfhub/\d+"',
+        repr(str(tmp_path / "module")),
+        "\n".join(loading),
     )
-    assert count == 1
+    assert count == len(loading) > 0
     # In a process of its own: tensorflow_hub brings another Keras along.
     done = subprocess.run(
         [sys.executable, "-c", snippet + "\nprint(images.shape)"],
