@@ -908,9 +908,7 @@ def test_another_discriminator_is_found_out(module, monkeypatch):
 
 def test_a_module_of_ours_is_none_of_theirs(tmp_path):
     generator, discriminator, _ = TINY.random
-    exporting.export(
-        generator, discriminator, Latents(6), tmp_path / "ours", {}
-    )
+    exporting.export(generator, discriminator, Latents(6), tmp_path / "ours", {})
     fails("a module of ours, which loads as it is", tmp_path / "ours")
 
 

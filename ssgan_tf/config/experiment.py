@@ -60,7 +60,11 @@ def dataset(
             f"data sets have their own. Received: name={name!r}, resolution="
             f"{resolution!r}, colors={colors!r}. Leave them out."
         )
-    num_classes = datasets.get_spec(name).num_classes
+    try:
+        num_classes = datasets.get_spec(name).num_classes
+    except OSError as error:
+        # To others gin adds where they were raised.
+        raise ConfigError(str(error)) from error
     if type(label_fraction) not in (int, float) or not 0 < label_fraction <= 1:
         raise ConfigError(
             "`dataset.label_fraction` must be a number in (0, 1]. "

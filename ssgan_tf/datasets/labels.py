@@ -1,4 +1,6 @@
-"""Few labels: which images of a training set keep theirs."""
+"""The labels of a training set: replaced from a file, or only some of them kept."""
+
+import os
 
 import numpy as np
 
@@ -40,3 +42,52 @@ def keep_labels(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         count = max(1, int(np.ceil(np.round(fraction * len(places), 6))))
         kept[places[:count]] = label
     return kept
+
+
+def read_labels(
+    path: str | os.PathLike, num_images: int, num_classes: int
+) -> np.ndarray:
+    """Labels from a file, such as those that a classifier has found.
+
+    Args:
+        path: a file of `np.save`: integers `(num_images,)`, in the order in which
+            `load_split` returns the training split; -1 where the label is not known.
+        num_images: int.
+        num_classes: int. Labels are below it.
+
+    Returns:
+        int32 `(num_images,)`.
+
+    Raises:
+        ValueError: the file holds something else.
+        OSError: it cannot be read.
+    """
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            "A file of labels must be an array of integers as np.save writes it. "
+            f"Received: label_file='{path}', which fails with: {error}. Name another."
+        ) from error
+    if (
+        not isinstance(labels, np.ndarray)
+        or labels.shape != (num_images,)
+        or labels.dtype.kind not in "iu"
+    ):
+        described = (
+            f"{labels.dtype} of shape {labels.shape}"
+            if isinstance(labels, np.ndarray)
+            else "an archive of arrays"
+        )
+        raise ValueError(
+            f"A file of labels must hold {num_images} integers, one for each image of "
+            f"the training split in its order. Received: label_file='{path}' with "
+            f"{described}. Name another."
+        )
+    if not UNKNOWN_LABEL <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f"Labels must lie in [0, {num_classes}), or be {UNKNOWN_LABEL} where they "
+            f"are not known. Received: label_file='{path}' with labels from "
+            f"{labels.min()} to {labels.max()}. Correct the file."
+        )
+    return labels.astype(np.int32)

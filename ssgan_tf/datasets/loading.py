@@ -1,14 +1,21 @@
 """A split of a data set, decoded or left in its files, checked against the table."""
 
 import contextlib
+import dataclasses
+import importlib.util
+import io
 import os
+import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from ssgan_tf import files
 from ssgan_tf.datasets import digits32  # noqa: F401  (registers the builder)
+from ssgan_tf.datasets import folders, prepared
 from ssgan_tf.datasets.labels import UNKNOWN_LABEL
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
 from ssgan_tf.datasets.stored import (
@@ -44,11 +51,11 @@ def open_split(
     Raises:
         As `load_split` and, for a split that is left in its files, `index_split`.
     """
-    builder, spec, tfds_split = _prepared_split(name, split, data_dir)
-    num_images = sum(each.take for each in _instructions(builder, tfds_split))
-    decoded_bytes = num_images * int(np.prod(spec.image_shape))
+    found = _find(name, split, data_dir)
+    num_images = sum(each.take for each in found.instructions)
+    decoded_bytes = num_images * int(np.prod(found.spec.image_shape))
     if decoded_bytes > MAX_DECODED_BYTES:
-        images, labels = index_split(name, split, data_dir)
+        images, labels = _index(found)
         logging.info(
             "%s, %s split: %d images decoded on the fly from %d files; their places "
             "take %s in memory, decoded images would take %s",
@@ -60,7 +67,7 @@ def open_split(
             _mebibytes(decoded_bytes),
         )
         return images, labels
-    decoded, labels = load_split(name, split, data_dir)
+    decoded, labels = _load(found)
     # The array goes when this returns, so that the images are in memory once. On the
     # host: a GPU must not be filled with the data set.
     with tf.device("CPU:0"):
@@ -93,32 +100,40 @@ def index_split(
             as whole TFRecord files.
         FileNotFoundError: if the data set is neither prepared nor can be.
     """
-    builder, spec, tfds_split = _prepared_split(name, split, data_dir)
+    return _index(_find(name, split, data_dir))
+
+
+def _index(found: "_Split") -> tuple[StoredImages, np.ndarray]:
+    builder, spec = found.builder, found.spec
     stored_as = builder.info.file_format
     if stored_as != tfds.core.FileFormat.TFRECORD:
         raise ValueError(
             "A data set that is decoded on the fly must be stored as TFRecord files. "
-            f"Received: name={name!r}, stored as {stored_as.value} in "
+            f"Received: name={found.name!r}, stored as {stored_as.value} in "
             f"'{builder.data_dir}'. Prepare it again with file_format='tfrecord'."
         )
     feature = builder.info.features["image"]
     if feature.np_dtype != np.uint8:
         raise ValueError(
             f"Images must be uint8 of shape {spec.image_shape}. Received: "
-            f"{np.dtype(feature.np_dtype)} as the images of {name!r}. Convert the "
-            "images, or correct the row in `ssgan_tf.datasets.specs`."
+            f"{np.dtype(feature.np_dtype)} as the images of {found.name!r}. Convert "
+            "the images, or correct the row in `ssgan_tf.datasets.specs`."
         )
-    paths, files, offsets, stored_labels = index_files(
-        _instructions(builder, tfds_split),
-        labelled=bool(spec.num_classes),
+    paths, places, offsets, stored_labels = index_files(
+        found.instructions, labelled=bool(spec.num_classes)
     )
     images = StoredImages(
-        f"the {split} split of {name}", paths, files, offsets, feature, spec.image_shape
+        f"the {found.split} split of {found.name}",
+        paths,
+        places,
+        offsets,
+        feature,
+        spec.image_shape,
     )
     labels = np.full(len(offsets), UNKNOWN_LABEL, np.int32)
     if spec.num_classes:
         labels[:] = stored_labels
-        _check_labels(labels, spec, name, split)
+        _check_labels(labels, found)
     return images, labels
 
 
@@ -128,11 +143,12 @@ def load_split(
     """Reads and decodes one split, file after file.
 
     A data set that is not prepared under `data_dir` is prepared there: `digits32` on
-    the spot, the others by TFDS, which downloads them. TFDS prepares in a temporary
-    folder and renames it, so an interruption leaves no half-written data set.
+    the spot, the others by TFDS, which downloads them, and by `prepare`, which crops
+    and resizes them. TFDS prepares in a temporary folder and renames it, so an
+    interruption leaves no half-written data set.
 
     Args:
-        name: str. A name in `DATASETS`.
+        name: str. A name in `DATASETS`, or a folder's as `folders.dataset_name` has it.
         split: "train" or "test"; which TFDS split that is, the table says.
         data_dir: folder of prepared TFDS data sets. None means TFDS's default:
             the environment variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
@@ -142,17 +158,21 @@ def load_split(
         labels: int32 array `(N,)`, in `[0, num_classes)`; -1 where there are none.
 
     Raises:
-        ValueError: for an unknown `name` or `split`, a set whose images need
-            resizing, files that are missing or damaged, and for images or labels that
-            are not what the table says.
+        ValueError: for an unknown `name` or `split`, a folder that cannot be a data
+            set, files that are missing or damaged, and for images or labels that are
+            not what the table says.
         FileNotFoundError: if the data set is neither prepared nor can be.
     """
-    builder, spec, tfds_split = _prepared_split(name, split, data_dir)
+    return _load(_find(name, split, data_dir))
+
+
+def _load(found: "_Split") -> tuple[np.ndarray, np.ndarray]:
+    builder, spec = found.builder, found.spec
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         # Other formats have nothing to name a damaged file by.
-        check_files(_instructions(builder, tfds_split))
+        check_files(found.instructions)
     dataset = builder.as_dataset(
-        split=tfds_split,
+        split=found.tfds_split,
         shuffle_files=False,
         read_config=tfds.ReadConfig(
             # File after file, as `index_split` has them.
@@ -166,7 +186,7 @@ def load_split(
     labels = np.full(num_images, UNKNOWN_LABEL, np.int32)
     examples = dataset.as_numpy_iterator()
     for i in range(num_images):
-        where = f"image {i} of {name}'s {split} split"
+        where = f"image {i} of {found.name}'s {found.split} split"
         try:
             # TFDS fails where there are fewer.
             example = next(examples)
@@ -181,15 +201,16 @@ def load_split(
         if spec.num_classes:
             labels[i] = example["label"]
     if spec.num_classes:
-        _check_labels(labels, spec, name, split)
+        _check_labels(labels, found)
     return images, labels
 
 
-def _check_labels(labels: np.ndarray, spec: DatasetSpec, name: str, split: str) -> None:
-    if not 0 <= labels.min() <= labels.max() < spec.num_classes:
+def _check_labels(labels: np.ndarray, found: "_Split") -> None:
+    num_classes = found.spec.num_classes
+    if not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
-            f"Labels must lie in [0, {spec.num_classes}). Received: name={name!r}, "
-            f"split={split!r} with labels from {labels.min()} to {labels.max()}. "
+            f"Labels must lie in [0, {num_classes}). Received: name={found.name!r}, "
+            f"split={found.split!r} with labels from {labels.min()} to {labels.max()}. "
             "Correct `num_classes` in `ssgan_tf.datasets.specs`."
         )
 
@@ -211,24 +232,52 @@ def _mebibytes(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:,.1f} MiB"
 
 
-def _prepared_split(
-    name: str, split: str, data_dir: str | os.PathLike | None
-) -> tuple[tfds.core.DatasetBuilder, DatasetSpec, str]:
-    """The prepared builder of a data set, its row, and TFDS's name of the split."""
-    spec = get_spec(name)
-    tfds_splits = {"train": spec.train_split, "test": spec.eval_split}
-    if split not in tfds_splits:
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """A split of a prepared data set.
+
+    Attributes:
+        name, split: as for `load_split`.
+        spec: the data set's row.
+        builder: of the data set, prepared.
+        tfds_split: TFDS's name of the split.
+        instructions: which records of which files it is.
+    """
+
+    name: str
+    split: str
+    spec: DatasetSpec
+    builder: tfds.core.DatasetBuilder
+    tfds_split: str
+    instructions: list[tfds.core.utils.shard_utils.FileInstruction]
+
+
+def _find(name: str, split: str, data_dir: str | os.PathLike | None) -> _Split:
+    if split not in ("train", "test"):
         raise ValueError(
             f"`split` must be 'train' or 'test'. Received: split={split!r}. Which "
             "split of TFDS each of them reads is said in `ssgan_tf.datasets.specs`."
         )
-    if spec.needs_resizing:
-        raise ValueError(
-            f"Images must be stored with the shape {spec.image_shape}: cropping and "
-            f"resizing are not there yet. Received: name={name!r}, whose images differ "
-            "in size. Its configs can be dry-run only (--dry_run)."
+    spec = get_spec(name)
+    builder = prepare(name, data_dir)
+    if spec.crop or spec.folder:
+        tfds_split = split
+    else:
+        tfds_split = spec.train_split if split == "train" else spec.eval_split
+    instructions = _instructions(builder, tfds_split)
+    count = sum(each.take for each in instructions)
+    expected = spec.train_count if split == "train" else spec.eval_count
+    if expected not in (None, count):
+        logging.warning(
+            "%s, %s split: %d images in '%s', %d in the published data set: scores do "
+            "not compare with published ones",
+            name,
+            split,
+            count,
+            builder.data_dir,
+            expected,
         )
-    return _prepared_builder(name, spec, data_dir), spec, tfds_splits[split]
+    return _Split(name, split, spec, builder, tfds_split, instructions)
 
 
 def _instructions(
@@ -246,27 +295,113 @@ def _instructions(
         ) from error
 
 
-def _prepared_builder(
-    name: str, spec: DatasetSpec, data_dir: str | os.PathLike | None
+def prepare(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    beam_runner: str | None = None,
 ) -> tfds.core.DatasetBuilder:
-    def make_builder() -> tfds.core.DatasetBuilder:
+    """The builder of a data set, which is prepared first if it is not.
+
+    Images that are not stored as squares of the right size are cropped and resized
+    into a data set of our own, beside TFDS's; a folder of images into one under
+    `files.cache_dir()`.
+
+    Args:
+        name: str. As for `get_spec`.
+        data_dir: as for `load_split`.
+        beam_runner: str. Name of the Beam runner, such as "DirectRunner", that
+            prepares what Beam can prepare. None does without Beam where it can.
+
+    Raises:
+        ValueError: for an unknown name, or a folder that cannot be a data set; or a
+            runner is named, and Beam is not installed.
+        FileNotFoundError: it is neither prepared nor can be.
+    """
+    spec = get_spec(name)
+    if beam_runner and importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(
+            "`beam_runner` needs Apache Beam, which is not installed. Received: "
+            f"beam_runner={beam_runner!r}. Install it with pip install "
+            "'ssgan-tf[beam]', or do without a runner."
+        )
+    if spec.folder:
+        return _prepare_folder(spec)
+
+    def make_source() -> tfds.core.DatasetBuilder:
         return tfds.builder(f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir)
 
+    def make_prepared() -> tfds.core.DatasetBuilder:
+        known = prepared.SsganPrepared.builder_configs.get(name)
+        config = known or prepared.SpecConfig(name=name, spec=spec)
+        builder = prepared.SsganPrepared(config=config, data_dir=data_dir)
+        builder.in_parts = bool(beam_runner)
+        return builder
+
+    if not spec.crop:
+        return _prepare(name, spec, data_dir, make_source, beam_runner)
+    builder = make_prepared()
+    if builder.is_prepared():
+        return builder
+    _prepare(name, spec, data_dir, make_source, beam_runner)
+    with _one_at_a_time(builder.data_dir_root / builder.name):
+        return _prepare(name, spec, data_dir, make_prepared, beam_runner)
+
+
+def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
+    listing = folders.listing(spec.folder)
+    fingerprint = folders.fingerprint(listing, spec.image_shape)
+    name = re.sub(r"\W+", "_", os.path.basename(spec.folder)) + "-" + fingerprint
+    data_dir = files.cache_dir() / "folders"
+
+    def make_builder() -> tfds.core.DatasetBuilder:
+        config = prepared.SpecConfig(name=name, spec=spec, listing=listing)
+        return prepared.SsganFolder(config=config, data_dir=data_dir)
+
+    builder = make_builder()
+    if builder.is_prepared():
+        return builder
+    with _one_at_a_time(data_dir):
+        # While this process waited, another may have done it.
+        builder = make_builder()
+        if not builder.is_prepared():
+            with _without_bars():
+                builder.download_and_prepare(download_config=prepared.OFFLINE)
+    return builder
+
+
+def _prepare(
+    name: str,
+    spec: DatasetSpec,
+    data_dir: str | os.PathLike | None,
+    make_builder: Callable[[], tfds.core.DatasetBuilder],
+    beam_runner: str | None,
+) -> tfds.core.DatasetBuilder:
     try:
         builder = make_builder()
         if builder.is_prepared():
             return builder
-        logging.warning(
-            "Preparing %s under %s. Where that takes a download and the network is "
-            "down, TFDS gives up only after minutes; --tfds_data_dir names a prepared "
-            "copy.",
-            builder.info.full_name,
-            _shown(data_dir),
-        )
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
+        ours = isinstance(builder, prepared.SsganPrepared)
+        if spec.by_hand and not ours:
+            _check_by_hand(name, spec, builder)
+        if ours:
+            logging.info("cropping and resizing %s for %s", spec.tfds_name, name)
+        else:
+            logging.warning(
+                "Preparing %s under %s. Where that takes a download and the network is "
+                "down, TFDS gives up only after minutes; --tfds_data_dir names a "
+                "prepared copy.",
+                builder.info.full_name,
+                _shown(data_dir),
+            )
+        with _without_bars() if ours else contextlib.nullcontext():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, beam_runner=beam_runner
+                )
+            )
         return builder
+    except _FilesMissing:
+        raise
     # TFDS lets through whatever its download, disk and parser raise.
     except Exception as error:
         # Of several workers that prepare at once, one wins the final renaming.
@@ -281,6 +416,42 @@ def _prepared_builder(
             f"{type(error).__name__}: {error}. By --tfds_data_dir, name a folder that "
             "holds a prepared copy, or a writable one where the network is up."
         ) from error
+
+
+class _FilesMissing(FileNotFoundError):
+    """Files that have to be fetched by hand are not where TFDS looks for them."""
+
+
+def _check_by_hand(
+    name: str, spec: DatasetSpec, builder: tfds.core.DatasetBuilder
+) -> None:
+    folder = builder.data_dir_root / "downloads" / "manual"
+    missing = [file for file in spec.by_hand.files if not (folder / file).exists()]
+    if missing:
+        raise _FilesMissing(
+            f"The files of {name!r} must be fetched by hand: {', '.join(missing)}, "
+            f"from {spec.by_hand.giver}. Received: folder='{folder}', where TFDS looks "
+            "for them and they are not. Put them there; or by --tfds_data_dir name a "
+            f"folder that holds a prepared '{spec.tfds_name}/{spec.tfds_version}'."
+        )
+
+
+def _one_at_a_time(folder: os.PathLike) -> contextlib.AbstractContextManager:
+    """Of several workers one prepares, and the others wait."""
+    # Buckets have no locks: there the first to be ready wins.
+    is_local = "://" not in os.fspath(folder)
+    return files.locked(folder) if is_local else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Our progress bar alone: TFDS's know no end, and nothing is downloaded."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
 
 
 def _shown(data_dir: str | os.PathLike | None) -> str:

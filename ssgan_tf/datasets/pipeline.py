@@ -15,8 +15,10 @@ import tensorflow as tf
 
 from ssgan_tf.datasets.stored import StoredImages
 
-# Keeps the bits of the orders apart from noise drawn statelessly from (seed, step).
+# Keep the bits of the orders and of the flips apart from each other and from noise
+# drawn statelessly from (seed, step).
 _ORDER_STREAM = 0x6F72646572
+_FLIP_STREAM = 0x666C6970
 
 
 def epoch_order(
@@ -38,17 +40,47 @@ def epoch_order(
         int64 tensor `(N,)`: a permutation of 0 to N - 1, drawn afresh for every
         (seed, epoch, rollbacks), the same in every process.
     """
-    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
     # `index_shuffle` would need no table of N numbers, but its cipher has only four
     # rounds: orders of successive epochs are correlated (r = 0.2 at N = 50,000), some
     # are nearly the identity at N = 1,400, and some are the identity at N = 20.
     # The algorithm is named because "auto_select" may differ between devices.
     return tf.random.experimental.stateless_shuffle(
         tf.range(num_images, dtype=tf.int64),
-        seed=tf.random.experimental.stateless_fold_in(
-            key, tf.constant(_ORDER_STREAM + rollbacks, tf.int64), alg="philox"
-        ),
+        seed=_epoch_key(seed, epoch, _ORDER_STREAM + rollbacks),
         alg="philox",
+    )
+
+
+def epoch_flips(
+    num_images: int,
+    *,
+    seed: int | tf.Tensor,
+    epoch: int | tf.Tensor,
+    rollbacks: int = 0,
+) -> tf.Tensor:
+    """Which places of an epoch show their image mirrored, left for right.
+
+    Args:
+        num_images, seed, epoch, rollbacks: as for `epoch_order`.
+
+    Returns:
+        int64 tensor `(N,)` of 0 and 1, each as likely. Like the order it is a function
+        of (seed, epoch, rollbacks).
+    """
+    return tf.random.stateless_uniform(
+        [num_images],
+        seed=_epoch_key(seed, epoch, _FLIP_STREAM + rollbacks),
+        minval=0,
+        maxval=2,
+        dtype=tf.int64,
+        alg="philox",
+    )
+
+
+def _epoch_key(seed, epoch, stream: int) -> tf.Tensor:
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_fold_in(
+        key, tf.constant(stream, tf.int64), alg="philox"
     )
 
 
@@ -61,6 +93,7 @@ def training_dataset(
     d_steps: int = 1,
     start_step: int = 0,
     rollbacks: int = 0,
+    flip: bool = False,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """The infinite stream of one input pipeline, one element per replica and step.
@@ -78,6 +111,8 @@ def training_dataset(
         d_steps: int. D steps, hence batches of real images, per train step.
         start_step: int. The first train step of the stream, counted from 0.
         rollbacks: int. See `epoch_order`.
+        flip: bool. Whether every image is mirrored half of the time; `epoch_flips`
+            says when.
         input_context: what the strategy hands to the dataset function: the number
             of replicas, and which of them this pipeline feeds. None is one replica.
 
@@ -109,7 +144,11 @@ def training_dataset(
     first_epoch, first_place = divmod(start_step * samples_per_step, num_images)
 
     def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
-        order = epoch_order(num_images, seed=seed, epoch=epoch, rollbacks=rollbacks)
+        which = dict(seed=seed, epoch=epoch, rollbacks=rollbacks)
+        order = epoch_order(num_images, **which)
+        if flip:
+            # One number says both: N and more stand for the mirrored images.
+            order += num_images * epoch_flips(num_images, **which)
         return order[tf.where(epoch == first_epoch, first_place, 0) :]
 
     def local_shares(indices: tf.Tensor) -> tf.Tensor:
@@ -127,7 +166,7 @@ def training_dataset(
     # Images decoded in parallel stay in line.
     options.deterministic = True
     return (
-        _look_up(indices, images, labels, d_steps * replica_batch)
+        _look_up(indices, images, labels, d_steps * replica_batch, flip)
         # What takes batches apart forgets that the stream never ends.
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .prefetch(2 * local_replicas)
@@ -140,21 +179,33 @@ def _look_up(
     images: tf.Tensor | StoredImages,
     labels: tf.Tensor,
     share: int,
+    flip: bool,
 ) -> tf.data.Dataset:
-    """Images and labels, `share` of them an element, for batches of their indices."""
-    if isinstance(images, StoredImages):
+    """Images and labels, `share` of them an element, for batches of their indices.
+
+    With `flip`, index N + i of N images is image i mirrored.
+    """
+    num_images = images.shape[0]
+    is_stored = isinstance(images, StoredImages)
+
+    def look_up(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One image where they are stored, else a batch of them."""
+        place = index % num_images if flip else index
+        found = images.look_up(place) if is_stored else tf.gather(images, place)
+        if flip:
+            mirrored = (index >= num_images)[..., tf.newaxis, tf.newaxis, tf.newaxis]
+            found = tf.where(mirrored, tf.reverse(found, axis=[-2]), found)
+        return found, tf.gather(labels, place)
+
+    if is_stored:
         # One by one, so that the first batch too is decoded by all cores.
         return (
             indices.unbatch()
-            .map(
-                lambda index: (images.look_up(index), tf.gather(labels, index)),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+            .map(look_up, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(share, drop_remainder=True)
         )
     return indices.rebatch(share, drop_remainder=True).map(
-        lambda share: (tf.gather(images, share), tf.gather(labels, share)),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        look_up, num_parallel_calls=tf.data.AUTOTUNE
     )
 
 

@@ -1,0 +1,83 @@
+r"""Prepares a data set, or shows what the networks see of it.
+
+    ssgan data prepare celeb_a64 --tfds_data_dir=tensorflow_datasets
+    ssgan data prepare folder:photos --resolution=64
+    ssgan data inspect cifar10
+
+`prepare` downloads, crops and resizes what is not there yet, prints counts, classes and
+sizes, and writes a contact sheet. `inspect` prepares as well, and writes the first
+batch of a training, upright and rotated, with its labels. docs/data.md has the names.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import cli
+
+_TFDS_DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+)
+_RESOLUTION = flags.DEFINE_integer(
+    "resolution", None, "Of a folder: height and width that its images are brought to."
+)
+_COLORS = flags.DEFINE_integer("colors", 3, "Of a folder: 1 for grey, 3 for colour.")
+_OUT = flags.DEFINE_string(
+    "out", None, "The picture, a PNG file; default: named after the data set, here."
+)
+_BEAM_RUNNER = flags.DEFINE_string(
+    "beam_runner",
+    None,
+    "Prepares with Apache Beam: DirectRunner, DataflowRunner, ... Default: on this "
+    "machine, without Beam.",
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 8, "Of inspect: images, each in four orientations.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of inspect: the run's seed.", lower_bound=0)
+
+
+def main(argv):
+    if len(argv) != 3 or argv[1] not in ("prepare", "inspect"):
+        raise app.UsageError(
+            "Either `ssgan data prepare NAME` or `ssgan data inspect NAME`."
+        )
+    _, command, given = argv
+    if _OUT.value and not _OUT.value.endswith(".png"):
+        raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}")
+    # TensorFlow takes seconds to import: only now.
+    from ssgan_tf import datasets, images, inspecting
+    from ssgan_tf.datasets import folders
+
+    name = given
+    if _RESOLUTION.value is not None or _COLORS.present:
+        if not folders.is_folder(given):
+            raise app.UsageError(
+                "--resolution and --colors are of folders: a data set of the table has "
+                f"its own. Received: {given}. Leave them out."
+            )
+        name = datasets.folder_name(given, _RESOLUTION.value, _COLORS.value)
+    builder = datasets.prepare(name, _TFDS_DATA_DIR.value, _BEAM_RUNNER.value)
+    spec = datasets.get_spec(name)
+    stem = datasets.short_name(name)
+    if command == "prepare":
+        print(inspecting.describe(name, _TFDS_DATA_DIR.value))
+        out = _OUT.value or f"{stem}.png"
+        picture = inspecting.contact_sheet(name, _TFDS_DATA_DIR.value)
+        what = "contact sheet"
+    else:
+        batch = inspecting.first_batch(
+            name,
+            _TFDS_DATA_DIR.value,
+            batch_size=_BATCH_SIZE.value,
+            seed=_SEED.value,
+        )
+        names = inspecting.class_names(builder, spec.num_classes)
+        print(inspecting.table(batch, names))
+        out = _OUT.value or f"{stem}-batch.png"
+        picture = inspecting.picture(batch, names)
+        what = "batch"
+    images.write_png(out, picture)
+    print(f"\n{what:<14}{out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
