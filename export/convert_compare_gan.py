@@ -37,6 +37,9 @@ _D_ATTENTION = flags.DEFINE_string("d_attention", None, "The same of D.")
 _HIERARCHICAL_Z = flags.DEFINE_bool(
     "hierarchical_z", None, "Whether every block of G gets a piece of z of its own."
 )
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Height and width of the images.", lower_bound=1
+)
 _Z_DISTRIBUTION = flags.DEFINE_enum(
     "z_distribution",
     None,
@@ -66,6 +69,7 @@ def main(argv):
         g_attention=_G_ATTENTION.value,
         d_attention=_D_ATTENTION.value,
         hierarchical_z=_HIERARCHICAL_Z.value,
+        image_size=_IMAGE_SIZE.value,
         z_distribution=_Z_DISTRIBUTION.value,
         standing_examples=_STANDING_EXAMPLES.value,
     )

@@ -77,3 +77,7 @@ def main() -> None:
     del sys.argv[1]
     # As `python -m`: absl shows the flags of the main module.
     runpy.run_module(COMMANDS[command][0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -190,6 +190,11 @@ def export(
         facts["files"] = {
             file.relative_to(partial).as_posix(): _fingerprint(file) for file in written
         }
+        if not (partial / "variables" / "variables.index").is_file():
+            raise OSError(
+                "The weights of a module must be there when it is sealed. Received: "
+                f"path={path}, where something removes them."
+            )
         facts["sha256"] = _seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
         # Not sealed: whoever publishes the module has something to add.

@@ -13,6 +13,9 @@ from typing import TextIO
 
 from absl import logging
 
+# What is being written, and what it takes the place of.
+_KINDS = ("partial", "former")
+
 
 def cache_dir() -> pathlib.Path:
     """Where what can be made again is kept, for all runs: classifiers, modules."""
@@ -25,7 +28,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path to write to, which takes the place of `path` at the end.
 
     Parent folders are made. A block that fails leaves `path` as it was. A file
-    replaces a file, a folder a folder.
+    replaces a file, a folder a folder. Of processes that write the same, each writes
+    all of it; what a killed one has left is removed.
 
     Args:
         path: the file or folder.
@@ -33,12 +37,14 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Raises:
         OSError: it cannot be written; the message names it.
     """
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    former = path.with_name(f".{path.name}.former")
+    path = pathlib.Path(os.path.abspath(path))
+    partial, former = (
+        path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.{kind}")
+        for kind in _KINDS
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+        _remove_left(path)
         yield partial
         if path.is_dir() and partial.is_dir():
             # A folder cannot take the place of a full one: that steps aside first.
@@ -51,6 +57,27 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             _remove(partial)
+
+
+def _remove_left(path: pathlib.Path) -> None:
+    """Removes what processes of this host have left that write no more."""
+    prefix = f".{path.name}.{platform.node()}-"
+    for left in path.parent.iterdir():
+        number, _, kind = left.name.removeprefix(prefix).partition(".")
+        if left.name.startswith(prefix) and kind in _KINDS and number.isdecimal():
+            if int(number) == os.getpid() or not _is_alive(int(number)):
+                _remove(left)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        return True
+    return True
 
 
 def _not_writable(path: pathlib.Path, error: OSError) -> OSError:

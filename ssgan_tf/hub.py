@@ -128,6 +128,8 @@ def _check_members(archive: pathlib.Path, members: list[tarfile.TarInfo]) -> Non
             raise _unfit(archive, f"would write {member.name!r}, outside its folder")
         if not (member.isfile() or member.isdir()):
             raise _unfit(archive, f"has {member.name!r}, no file and no folder")
+        if any(paths[up].isfile() for up in path.parents if up in paths):
+            raise _unfit(archive, f"has {member.name!r}, in a file instead of a folder")
     if pathlib.PurePosixPath("saved_model.pb") not in paths:
         raise _unfit(archive, "has no saved_model.pb at its top")
 

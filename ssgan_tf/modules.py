@@ -130,8 +130,12 @@ class LoadedModule:
             float32, `(num, latent_dim)`.
 
         Raises:
-            ValueError: there is no such threshold.
+            ValueError: there is no such number, seed or threshold.
         """
+        if num < 0:
+            raise ValueError(f"`num` must be 0 or more. Received: {num=}.")
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"`seed` must have 64 bits or fewer. Received: {seed=}.")
         return self.latents.sample(num, [seed, SAMPLING_STREAM], truncation).numpy()
 
     def draw_labels(self, num: int, seed: int = 0) -> np.ndarray | None:
@@ -173,11 +177,11 @@ class LoadedModule:
             See `generate_batches`.
 
         Raises:
-            ValueError: see `generate_batches`; or there is no such threshold.
+            ValueError: see `generate_batches` and `draw_latents`.
         """
+        z = self.draw_latents(num, seed, truncation)
         if labels is None:
             labels = self.draw_labels(num, seed)
-        z = self.draw_latents(num, seed, truncation)
         return self.generate_batches(z, labels, batch_size)
 
     def generate_batches(

@@ -104,7 +104,7 @@ def load(
     if z_distribution is None:
         logging.warning(
             "%s does not say how z is distributed; compare_gan's default, %s, is "
-            "assumed. Its S3GANs and BigGANs took z_distribution='normal'.",
+            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
             path,
             _DEFAULT_DISTRIBUTION,
         )

@@ -62,12 +62,11 @@ def read(module: str | os.PathLike) -> ModuleWeights:
         ValueError: that is no module of ours, or a damaged one.
     """
     folder = pathlib.Path(hub.resolve(module))
-    is_module = (folder / "saved_model.pb").is_file()
-    if is_module and not (folder / exporting.METADATA).is_file():
+    if _is_foreign(folder):
         raise ValueError(
             "A training starts from a module that this package exported, with "
             f"`{exporting.METADATA}` in it. Received: warm_start={module}, without. "
-            "If it is one of compare_gan, in TensorFlow 1's format, convert it first: "
+            "If it is one of compare_gan, or a checkpoint of it, convert it first: "
             "export/convert_compare_gan.py --module=... --output_dir=..."
         )
     metadata = exporting.check_files(folder)
@@ -90,6 +89,13 @@ def read(module: str | os.PathLike) -> ModuleWeights:
         tuple(weights[:num_generator]),
         tuple(weights[num_generator:]),
     )
+
+
+def _is_foreign(path: pathlib.Path) -> bool:
+    """Whether a path is a module of another kind, or a checkpoint."""
+    kinds = [path / "saved_model.pb", path.with_name(path.name + ".index")]
+    found = [kind for kind in [*kinds, *path.glob("*.index")] if kind.is_file()]
+    return bool(found) and not (path / exporting.METADATA).is_file()
 
 
 def unnumbered(paths: Sequence[str]) -> list[str]:

@@ -264,7 +264,7 @@ def test_compare_gans_numbers(name, tmp_path):
         "difference",
         "config",
     }
-    assert (found.facts["source"], found.facts["step"]) == (path, 7)
+    assert (found.facts["source"], found.facts["step"]) == ("model.ckpt-7", 7)
     assert (found.facts["weights"], found.facts["difference"]) == ("raw", None)
     assert found.facts["batch_norm"] == exporting.MOVING_MOMENTS
     assert found.latents.dim == settings["z_dim"]
@@ -442,7 +442,7 @@ def test_a_folder_of_checkpoints_and_what_savers_leave(tmp_path):
         session.run(V1.train.get_global_step().assign(5))
         saver.save(session, str(tmp_path / "model.ckpt"), global_step=5)
     found = compare_gan.convert(tmp_path)
-    assert (found.facts["source"], found.facts["step"]) == (str(tmp_path), 5)
+    assert (found.facts["source"], found.facts["step"]) == (tmp_path.name, 5)
     check_same(found, TINY)
     # A copied folder, of which the file `checkpoint` still names the original.
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/nowhere/m-5"\n')
@@ -524,6 +524,40 @@ def test_labels_beside_z_that_only_a_module_tells_apart():
         for latent_dim in (None, 9):
             _, g, _ = compare_gan.infer(shapes, latent_dim=latent_dim)
             assert (g.latent_dim, g.num_classes) == (9, 0)
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "sndcgan"])
+def test_grey_images_of_two_sizes(architecture, tmp_path):
+    """compare_gan's MNIST has the variables that images of 32x32 would have."""
+    grey = Net(architecture, 28, channels=1)
+    shapes = shapes_of(grey)
+    assert shapes == shapes_of(dataclasses.replace(grey, size=32))
+    words = "28x28 .--image_size=28. or of 32x32 .--image_size=32."
+    with pytest.raises(ValueError, match=words):
+        compare_gan.infer(shapes)
+    for size in (28, 32):
+        _, g, _ = compare_gan.infer(shapes, image_size=size)
+        assert g.image_shape == (size, size, 1)
+    for size in (16, 33):
+        with pytest.raises(ValueError, match=f"to 32 pixels. Received: .*={size}"):
+            compare_gan.infer(shapes, image_size=size)
+    # No other images of compare_gan are of 28x28, and no other nets of any size.
+    _, g, _ = compare_gan.infer(shapes_of(dataclasses.replace(grey, channels=3)))
+    assert g.image_shape == (32, 32, 3)
+    *_, variables = grey.random
+    check_same(
+        compare_gan.convert(save(tmp_path / "m", variables), image_size=28), grey
+    )
+
+
+def test_labels_that_only_d_reads(tmp_path):
+    variables = TINY.random[2] | {
+        "discriminator/embedding_fc/kernel": np.ones((3, 16), np.float32),
+        "discriminator/embedding_fc/kernel/u_var": np.ones((3, 1), np.float32),
+    }
+    fails(
+        "cannot be converted. G must read.*3 classes", save(tmp_path / "m", variables)
+    )
 
 
 @pytest.mark.parametrize(
@@ -878,7 +912,7 @@ def test_a_module_gives_the_images_of_its_graph(module, tmp_path, monkeypatch):
     hub.pack(module, tmp_path / "module.tar.gz")
     packed = compare_gan.convert(tmp_path / "module.tar.gz", bn_epsilon=1e-3)
     assert packed.facts["difference"] == found.facts["difference"]
-    assert packed.facts["source"] == str(tmp_path / "module.tar.gz")
+    assert packed.facts["source"] == "module.tar.gz"
 
 
 def test_another_epsilon_is_found_out(module):

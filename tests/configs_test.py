@@ -168,7 +168,17 @@ def test_says_what_its_name_says(name):
         assert gin.query_parameter("SSGAN.rotated_batch_size") == facts.rotated
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# The largest networks; `ssgan_biggan_imagenet128.gin` has them too.
+LARGE = ("s3gan_imagenet128.gin",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in CONFIGS
+    ],
+)
 def test_builds_and_steps(name):
     facts = CONFIGS[name]
     config.parse([name], reduced(facts))

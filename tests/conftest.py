@@ -4,10 +4,14 @@ import os
 import tempfile
 
 # TFDS reads its folder when it is imported, which is before any fixture runs: so
-# this cannot be a fixture. The folder goes when the process ends.
-_HOME = tempfile.TemporaryDirectory(prefix="ssgan_tf_tests_")
-os.environ["XDG_CACHE_HOME"] = os.path.join(_HOME.name, "cache")
-os.environ["TFDS_DATA_DIR"] = os.path.join(_HOME.name, "tensorflow_datasets")
+# this cannot be a fixture. The folder goes when the first process ends; those that it
+# starts share it, so that data are prepared and the classifier trained once.
+_KEY = "SSGAN_TF_TESTS_HOME"
+if _KEY not in os.environ:
+    _HOME = tempfile.TemporaryDirectory(prefix="ssgan_tf_tests_")
+    os.environ[_KEY] = _HOME.name
+os.environ["XDG_CACHE_HOME"] = os.path.join(os.environ[_KEY], "cache")
+os.environ["TFDS_DATA_DIR"] = os.path.join(os.environ[_KEY], "tensorflow_datasets")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

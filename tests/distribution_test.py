@@ -67,6 +67,7 @@ class TestReplicasEqualOneDevice:
         assert_same_logs(logs, expected_logs)
         assert_same_changes(changes(shared, before), changes(single, before))
 
+    @pytest.mark.slow
     def test_losses_and_gradients_of_four(self, four_replicas):
         single, expected_logs, before = on_one_device(FOUR, 1, 1, **ONE_STEP)
         shared, logs = on_replicas(four_replicas, FOUR, 1, 1, **ONE_STEP)

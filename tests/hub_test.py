@@ -93,6 +93,7 @@ class TestArchive:
         [
             (member("../evil", b"x"), "outside its folder"),
             (member("variables/../../evil", b"x"), "outside its folder"),
+            (member("saved_model.pb/evil", b"x"), "in a file instead of a folder"),
             (member("/{}/evil", b"x"), "outside its folder"),
             (member("evil", type=tarfile.SYMTYPE, linkname=".."), "no file and no"),
             (member("evil", type=tarfile.SYMTYPE, linkname="/{}"), "no file and no"),

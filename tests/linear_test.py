@@ -44,12 +44,12 @@ def convolution(images, kernel, strides):
     return outputs
 
 
-def transposed_convolution(images, kernel, strides):
+def transposed_convolution(images, kernel, strides, lacking=0):
     """Every input place adds the kernel, scaled, to its window of the output."""
     images, kernel = np.float64(images), np.float64(kernel)
     batch, height, width, _ = images.shape
     size = len(kernel)
-    before, _ = padding(strides * height, height, size, strides)
+    before, _ = padding(strides * height - lacking, height, size, strides)
     wide = np.zeros(
         (batch, strides * height + size, strides * width + size, kernel.shape[2])
     )
@@ -57,9 +57,8 @@ def transposed_convolution(images, kernel, strides):
         wide[
             :, i * strides : i * strides + size, j * strides : j * strides + size
         ] += np.einsum("bi,hwoi->bhwo", images[:, i, j], kernel)
-    return wide[
-        :, before : before + strides * height, before : before + strides * width
-    ]
+    height, width = strides * height - lacking, strides * width - lacking
+    return wide[:, before : before + height, before : before + width]
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -105,6 +104,14 @@ def test_transposed_convolution(kernel_size, strides, size, use_bias):
         transposed_convolution(images, layer.kernel, strides) + bias,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 4, 5])
+def test_transposed_convolution_to_an_odd_size(kernel_size):
+    layer = built(Conv2DTranspose(4, kernel_size, 2, output_size=7), (None, 4, 4, 3))
+    images = noise(2, 4, 4, 3)
+    expected = transposed_convolution(images, layer.kernel, 2, lacking=1)
+    np.testing.assert_allclose(layer(images), expected + layer.bias, atol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [Conv2D(4, 5, 2), Conv2DTranspose(4, 5, 2)])

@@ -283,6 +283,7 @@ REFUSED = {
     "both": ([MISSING, "--class_rows", "--interpolate=3"], "exclude each other"),
     "zero": ([MISSING, "--num=0"], "--num=0"),
     "step": ([MISSING, "--interpolate=1"], "--interpolate=1"),
+    "seed": ([NORMAL, f"--seed={2**63}"], f"64 bits or fewer. Received: seed={2**63}"),
     "truncation": ([MISSING, "--truncation=0"], "Received: --truncation=0.0"),
     "truncation_nan": ([MISSING, "--truncation=nan"], "Received: --truncation=nan"),
     "text": ([MISSING, "--labels=2,b"], "integers with commas between. Received: "),

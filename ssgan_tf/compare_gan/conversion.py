@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ def convert(
     g_attention: str | None = None,
     d_attention: str | None = None,
     hierarchical_z: bool | None = None,
+    image_size: int | None = None,
     z_distribution: str | None = None,
     standing_examples: int = 0,
 ) -> Converted:
@@ -62,12 +64,13 @@ def convert(
             address); a folder of checkpoints, of which the last is taken; or the
             prefix of a checkpoint, such as "run/model.ckpt-1000".
         architecture: one of `ARCHITECTURES`. None: what names and shapes show, as with
-            the three further below.
+            the four further below.
         bn_epsilon: float. What G's batch norms add to the variance, which no
             checkpoint says. compare_gan's configs set 1e-5; its code, 1e-3.
         g_attention: the block of G that self-attention follows, such as "B4"; "none".
         d_attention: the same of D.
         hierarchical_z: bool. Whether every block gets a piece of z of its own.
+        image_size: int. Height and width of the images.
         z_distribution: "uniform" on [-1, 1) or "normal", which no file says either.
             None: uniform, compare_gan's default, with a warning.
         standing_examples: int. Samples over which G's batch norms average their
@@ -107,6 +110,7 @@ def convert(
             g_attention=g_attention,
             d_attention=d_attention,
             hierarchical_z=hierarchical_z,
+            image_size=image_size or module and module.image_shape[0],
             latent_dim=module and module.latent_dim,
         )
         generator = networks.build_generator(architecture, g_spec)
@@ -114,12 +118,22 @@ def convert(
         variables = [*generator.variables, *discriminator.variables]
         _check_variables(variables, checkpoint)
         _check_averages(generator, checkpoint)
+        if d_spec.num_classes not in (0, g_spec.num_classes):
+            raise ValueError(
+                "G must read the labels that D does. Received: a projection of "
+                f"{d_spec.num_classes} classes in D, and norms in G that read none."
+            )
+        if module is not None and module.image_shape != g_spec.image_shape:
+            raise ValueError(
+                f"The images must be the module's, of {module.image_shape}. Received: "
+                f"--image_size={image_size}. Leave it out."
+            )
     for variable in variables:
         variable.assign(checkpoint.value(variable.path))
     if z_distribution is None:
         logging.warning(
             "%s does not say how z is distributed; compare_gan's default, uniform, is "
-            "assumed. Its S3GANs and BigGANs took z_distribution='normal'.",
+            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
             path,
         )
     latents = Latents(g_spec.latent_dim, z_distribution or "uniform")
@@ -133,13 +147,19 @@ def convert(
         )
         _check_difference(path, "predictions", of_predictions, "--d_attention")
     config = _bindings(architecture, g_spec, d_spec, bn_epsilon, latents)
-    facts = {"source": os.fspath(path)} | checkpoint.facts
+    facts = {"source": _public(path)} | checkpoint.facts
     facts |= {"difference": difference, "config": config}
     if standing_examples:
         facts["batch_norm"] = exporting.use_standing_moments(
             generator, latents, standing_examples, seed=0
         )
     return Converted(generator, discriminator, latents, facts)
+
+
+def _public(path: str | os.PathLike) -> str:
+    """An address as it is; of a path what others may know."""
+    name = os.fspath(path)
+    return name if "://" in name else pathlib.PurePath(os.path.abspath(name)).name
 
 
 def summary(found: Converted) -> str:
@@ -185,8 +205,10 @@ def _check_variables(variables: list[keras.Variable], checkpoint: Checkpoint) ->
     if found:
         raise ValueError(
             "Variables must be those of the networks, one for one. Received: "
-            f"{'; '.join(found)}. --architecture, --g_attention, --d_attention and "
-            "--hierarchical_z say what names and shapes do not."
+            f"{'; '.join(found)}. --architecture, --g_attention, --d_attention, "
+            "--hierarchical_z and --image_size say what names and shapes do not; of "
+            "some settings of compare_gan there are no networks here: "
+            "export/README.md lists them."
         )
 
 

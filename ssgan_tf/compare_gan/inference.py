@@ -67,6 +67,7 @@ _MULTIPLES = {
     "resnet_biggan": (tables.G_BIGGAN, tables.D_BIGGAN),
     "resnet_biggan_deep": (tables.G_DEEP, tables.D_DEEP),
 }
+_ANY_SIZE, _GREY = ("dcgan", "sndcgan"), 28
 _HIERARCHICAL = ("resnet_cifar", "resnet_biggan")
 _SINGULAR = "/spectral_norm/u"
 
@@ -79,17 +80,19 @@ def infer(
     g_attention: str | None = None,
     d_attention: str | None = None,
     hierarchical_z: bool | None = None,
+    image_size: int | None = None,
     latent_dim: int | None = None,
 ) -> tuple[str, networks.GeneratorSpec, networks.DiscriminatorSpec]:
     """Tells from names and shapes what networks they belong to.
 
     Args:
         shapes: our path of every variable -> its shape.
-        architecture: as the next four, see `convert`.
+        architecture: as the next five, see `convert`.
         bn_epsilon: float.
         g_attention: str.
         d_attention: str.
         hierarchical_z: bool.
+        image_size: int.
         latent_dim: int. Size of z, where it is known from elsewhere.
 
     Returns:
@@ -107,9 +110,9 @@ def infer(
             f"{architecture=}."
         )
     marks = _LANDMARKS[architecture]
-    image_shape = _image_shape(shapes, architecture, marks)
-    networks.get_architecture(architecture, image_shape[0])
     doubts: list[str] = []
+    image_shape = _image_shape(shapes, architecture, marks, image_size, doubts)
+    networks.get_architecture(architecture, image_shape[0])
     latent_dim, num_classes, hierarchical_z = _inputs(
         shapes, architecture, marks, hierarchical_z, latent_dim, doubts
     )
@@ -200,8 +203,12 @@ def _kernel(shapes: Shapes, architecture: str, path: str) -> tuple[int, int]:
     return (after, before) if "/g_dc" in path else (before, after)
 
 
-def _image_shape(shapes: Shapes, architecture: str, marks: _Landmarks):
-    """From the size of the first map and the number of times that it doubles."""
+def _image_shape(shapes, architecture, marks, image_size, doubts):
+    """From the size of the first map and the number of times that it doubles.
+
+    Plain networks have the same first map for several sizes. compare_gan's grey images,
+    of MNIST and its like, are of 28x28, all others of a multiple of 16.
+    """
     places = _shape(shapes, architecture, f"generator/{marks.linear}/kernel")[1]
     places //= _kernel(shapes, architecture, f"generator/{marks.first}")[0]
     doublings = {
@@ -210,8 +217,21 @@ def _image_shape(shapes: Shapes, architecture: str, marks: _Landmarks):
         # Every second block.
         "resnet_biggan_deep": _num_blocks(shapes) // 2,
     }.get(architecture, sum(path.endswith("/up_conv1/kernel") for path in shapes))
-    size = math.isqrt(places) << doublings
+    size, unit = math.isqrt(places) << doublings, 1 << doublings
     colors = _kernel(shapes, architecture, f"generator/{marks.last}")[1]
+    least = size - unit + 1 if architecture in _ANY_SIZE else size
+    if image_size is None and colors == 1 and least <= _GREY < size:
+        doubts.append(
+            f"whether images are of {_GREY}x{_GREY} (--image_size={_GREY}) or of "
+            f"{size}x{size} (--image_size={size})"
+        )
+    if image_size is not None and not least <= image_size <= size:
+        raise ValueError(
+            f"The images of such a {architecture} must be of "
+            f"{' to '.join(map(str, sorted({least, size})))} pixels. Received: "
+            f"{image_size=}."
+        )
+    size = image_size or size
     return size, size, colors
 
 

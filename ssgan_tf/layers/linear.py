@@ -152,8 +152,8 @@ class Conv2D(_Linear):
 class Conv2DTranspose(_Linear):
     """Transposed convolution: each input pixel adds a scaled kernel to the output.
 
-    The output is `strides` times as large as the input. It is the gradient of a
-    "SAME" convolution with these strides with respect to its input.
+    It is the gradient of a "SAME" convolution with these strides with respect to its
+    input, of `output_size` rows.
 
     The kernel is `(size, size, units, channels)`, so the last axis, which spectral
     normalization keeps as columns, holds the INPUT channels; so it does in
@@ -163,6 +163,9 @@ class Conv2DTranspose(_Linear):
         units: int. Output channels.
         kernel_size: int. Height and width of the kernel.
         strides: int. Output rows per input row; columns alike.
+        output_size: int or None. Height and width of a square output, of which
+            `strides` make an input row, the last ones perhaps fewer; None: `strides`
+            times as large as the input.
         spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
             while the stored kernel is divided by its largest singular value.
         use_bias: bool.
@@ -178,12 +181,20 @@ class Conv2DTranspose(_Linear):
         ValueError: a size is below 1.
     """
 
-    def __init__(self, units: int, kernel_size: int, strides: int, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        kernel_size: int,
+        strides: int,
+        output_size: int | None = None,
+        **kwargs,
+    ):
         super().__init__(units, **kwargs)
         _check_positive("kernel_size", kernel_size)
         _check_positive("strides", strides)
         self.kernel_size = kernel_size
         self.strides = strides
+        self.output_size = output_size
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -193,6 +204,8 @@ class Conv2DTranspose(_Linear):
         batch, height, width, _ = inputs.shape
         batch = tf.shape(inputs)[0] if batch is None else batch
         size = self.strides * height, self.strides * width
+        if self.output_size is not None:
+            size = self.output_size, self.output_size
         outputs = tf.nn.conv2d_transpose(
             inputs,
             self._effective_kernel(training),

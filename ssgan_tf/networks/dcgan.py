@@ -31,7 +31,7 @@ class ConvGenerator(Generator):
 
     Args:
         spec: `GeneratorSpec`.
-        start: `(size, channels)` of the map that the linear layer makes.
+        channels: int. Of the map that the linear layer makes.
         convolutions: the transposed convolutions, in order.
         norm_before_reshape: bool. Whether the first norm sees the linear layer's
             output as a vector, with moments of its own at every place, or as a map.
@@ -44,7 +44,7 @@ class ConvGenerator(Generator):
         self,
         spec: GeneratorSpec,
         *,
-        start: tuple[int, int],
+        channels: int,
         convolutions: Sequence[Convolution],
         norm_before_reshape: bool,
     ):
@@ -55,7 +55,8 @@ class ConvGenerator(Generator):
                 f"none of its layers. Received: spectral_norm={spec.spectral_norm!r}. "
                 "Set G.spectral_norm = False."
             )
-        size, channels = start
+        sizes = _sizes(spec.size, convolutions)
+        size = sizes[0]
         self.start_shape = (size, size, channels)
         self.norm_before_reshape = norm_before_reshape
         self.fc_noise = Dense(size * size * channels, name="g_fc1", **spec.kernels)
@@ -67,10 +68,11 @@ class ConvGenerator(Generator):
                 layer.channels,
                 layer.kernel_size,
                 layer.strides,
+                output_size=output_size,
                 name=layer.name,
                 **spec.kernels,
             )
-            for layer in convolutions
+            for layer, output_size in zip(convolutions, sizes[1:], strict=True)
         ]
         self.finish()
 
@@ -86,6 +88,14 @@ class ConvGenerator(Generator):
                 outputs = tf.reshape(outputs, (-1, *self.start_shape))
             outputs = convolution(outputs, training=training)
         return 0.5 * tf.tanh(tf.cast(outputs, self.variable_dtype)) + 0.5
+
+
+def _sizes(size: int, convolutions: Sequence[Convolution]) -> list[int]:
+    """Sizes of the maps between the convolutions, such as 2, 4, 7, 14 and 28."""
+    sizes = [size]
+    for layer in reversed(convolutions):
+        sizes.append(-(-sizes[-1] // layer.strides))
+    return sizes[::-1]
 
 
 class LeakyConv2D(Conv2D):

@@ -410,7 +410,7 @@ def _sndcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
     width = spec.width or 64
     return dcgan.ConvGenerator(
         spec,
-        start=(spec.size // 8, 8 * width),
+        channels=8 * width,
         convolutions=_convolutions(
             ("g_dc2", 4 * width, 4, 2),
             ("g_dc3", 2 * width, 4, 2),
@@ -438,7 +438,7 @@ def _sndcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
             dcgan.centered,
             *(dcgan.LeakyConv2D(c, leak=0.1, **spec.kernels) for c in convolutions),
         ],
-        num_features=(spec.size // 8) ** 2 * 8 * width,
+        num_features=(-(-spec.size // 8)) ** 2 * 8 * width,
         to_features=flatten,
         logit_name="d_fc1",
     )
@@ -449,7 +449,7 @@ def _dcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
     width = spec.width or 64
     return dcgan.ConvGenerator(
         spec,
-        start=(spec.size // 16, 8 * width),
+        channels=8 * width,
         convolutions=_convolutions(
             ("g_dc1", 4 * width, 5, 2),
             ("g_dc2", 2 * width, 5, 2),
@@ -468,7 +468,7 @@ def _dcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     return Discriminator(
         spec,
         trunk=[dcgan.LeakyConv2D(c, leak=0.2, **spec.kernels) for c in convolutions],
-        num_features=(spec.size // 16) ** 2 * 8 * width,
+        num_features=(-(-spec.size // 16)) ** 2 * 8 * width,
         to_features=flatten,
         logit_name="d_fc4",
     )
@@ -481,8 +481,8 @@ def _one_of(*sizes: int):
     return ", ".join(map(str, sizes)), sizes.__contains__
 
 
-def _multiple_of(number: int):
-    return f"any multiple of {number}", lambda size: size > 0 and size % number == 0
+def _at_least(least: int):
+    return f"{least} or more", lambda size: size >= least
 
 
 def _is_doubled(size: int) -> bool:
@@ -530,10 +530,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         *_one_of(*G_DEEP),
         options=("attention", "class_embedding"),
     ),
-    "sndcgan": Architecture(
-        _sndcgan_generator, _sndcgan_discriminator, *_multiple_of(8)
-    ),
-    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, *_multiple_of(16)),
+    "sndcgan": Architecture(_sndcgan_generator, _sndcgan_discriminator, *_at_least(8)),
+    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, *_at_least(8)),
 }
 
 
