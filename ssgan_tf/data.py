@@ -9,6 +9,8 @@ sizes, and writes a contact sheet. `inspect` prepares as well, and writes the fi
 batch of a training, upright and rotated, with its labels. docs/data.md has the names.
 """
 
+import os
+
 from absl import app, flags
 
 from ssgan_tf import cli
@@ -21,7 +23,10 @@ _RESOLUTION = flags.DEFINE_integer(
 )
 _COLORS = flags.DEFINE_integer("colors", 3, "Of a folder: 1 for grey, 3 for colour.")
 _OUT = flags.DEFINE_string(
-    "out", None, "The picture, a PNG file; default: named after the data set, here."
+    "out",
+    None,
+    "The picture, a PNG file; default: named after the data set, here, or beside the "
+    "folder of images that this is.",
 )
 _BEAM_RUNNER = flags.DEFINE_string(
     "beam_runner",
@@ -33,6 +38,24 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 8, "Of inspect: images, each in four orientations.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of inspect: the run's seed.", lower_bound=0)
+
+
+def _place(default: str, folder: str | None) -> str:
+    """Where the picture goes: not into the folder, whose image it would be."""
+    out = _OUT.value or default
+    if folder is None or not _is_inside(out, folder):
+        return out
+    if _OUT.value:
+        raise app.UsageError(
+            "--out must lie outside of the folder, or it becomes one of its images. "
+            f"Received: --out={out}. Name another place."
+        )
+    return os.path.join(os.path.dirname(os.path.realpath(folder)), default)
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    folder = os.path.realpath(folder)
+    return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
 def main(argv):
@@ -52,15 +75,16 @@ def main(argv):
         if not folders.is_folder(given):
             raise app.UsageError(
                 "--resolution and --colors are of folders: a data set of the table has "
-                f"its own. Received: {given}. Leave them out."
+                f"its own. Received: {given}. Leave them out; a folder of images is "
+                f"{folders.PREFIX}DIR."
             )
         name = datasets.folder_name(given, _RESOLUTION.value, _COLORS.value)
-    builder = datasets.prepare(name, _TFDS_DATA_DIR.value, _BEAM_RUNNER.value)
     spec = datasets.get_spec(name)
-    stem = datasets.short_name(name)
+    ending = ".png" if command == "prepare" else "-batch.png"
+    out = _place(datasets.short_name(name) + ending, spec.folder)
+    builder = datasets.prepare(name, _TFDS_DATA_DIR.value, _BEAM_RUNNER.value)
     if command == "prepare":
         print(inspecting.describe(name, _TFDS_DATA_DIR.value))
-        out = _OUT.value or f"{stem}.png"
         picture = inspecting.contact_sheet(name, _TFDS_DATA_DIR.value)
         what = "contact sheet"
     else:
@@ -72,7 +96,6 @@ def main(argv):
         )
         names = inspecting.class_names(builder, spec.num_classes)
         print(inspecting.table(batch, names))
-        out = _OUT.value or f"{stem}-batch.png"
         picture = inspecting.picture(batch, names)
         what = "batch"
     images.write_png(out, picture)

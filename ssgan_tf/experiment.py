@@ -24,6 +24,7 @@ from ssgan_tf import (
     warm_start,
 )
 from ssgan_tf.checkpoints import DamagedCheckpoint
+from ssgan_tf.datasets import folders
 from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
@@ -142,6 +143,8 @@ def train(
             data = data or _open_data(experiment, data_dir)
             if workers.is_chief:
                 run.write_config(config.operative_config(), gan.step)
+                if experiment.spec.folder:
+                    run.note_folder(folders.state(experiment.dataset))
                 run.train_done.unlink(missing_ok=True)
             start_up.done("data")
             _fit(gan, experiment, run, workers, data, start_up)

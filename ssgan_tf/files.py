@@ -137,7 +137,11 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     with _opened(path, "w") as file:
         # Some network file systems have no locks; there it is as without one.
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logging.info("waiting for another process to leave %s", path.parent)
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw
 
 from ssgan_tf import datasets, images, rotation
+from ssgan_tf.datasets import folders
 
 _SHEET_COLUMNS = 8
 _SHEET_IMAGES = 64
@@ -77,6 +78,8 @@ def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
     lines += ["", f"{builder.info.dataset_size / 2**20:,.1f} MiB on the disk"]
     unreadable = (builder.info.metadata or {}).get("unreadable", {})
     lines += [f"left out: {file} ({why})" for file, why in unreadable.items()]
+    if spec.folder and (others := folders.listing(spec.folder).left_out):
+        lines.append(f"left out, no images by their endings: {others}")
     return "\n".join(lines)
 
 
@@ -112,7 +115,6 @@ def first_batch(
     *,
     batch_size: int = 8,
     seed: int = 0,
-    flip: bool = False,
 ) -> Batch:
     """The first batch of a training with this seed, and all its rotations.
 
@@ -120,12 +122,9 @@ def first_batch(
         name, data_dir: as for `describe`.
         batch_size: int.
         seed: int. The run's.
-        flip: bool. As `dataset.flip`.
     """
     stored, labels = datasets.index_split(name, "train", data_dir)
-    stream = datasets.training_dataset(
-        stored, labels, batch_size=batch_size, seed=seed, flip=flip
-    )
+    stream = datasets.training_dataset(stored, labels, batch_size=batch_size, seed=seed)
     pixels, labels = next(iter(stream))
     # On the device, in the train step: the stream carries 8-bit pixels.
     upright = tf.cast(pixels, tf.float32) / 255.0

@@ -1,5 +1,6 @@
 """The model card of a module: its facts, as Markdown for people."""
 
+import re
 import textwrap
 
 import numpy as np
@@ -81,7 +82,7 @@ def _facts(facts: dict) -> list[tuple[str, str]]:
     latents, num_classes = facts["latents"], facts["num_classes"]
     weights = facts.get("weights")
     rows = {
-        "data set": facts.get("dataset"),
+        "data set": _without_places(facts.get("dataset") or ""),
         "source": facts.get("source"),
         "step": facts.get("step"),
         "weights of the generator": _WEIGHTS.get(weights, weights),
@@ -96,6 +97,18 @@ def _facts(facts: dict) -> list[tuple[str, str]]:
     return [
         (name, str(value)) for name, value in rows.items() if value not in (None, "")
     ]
+
+
+def _without_places(text: str) -> str:
+    """Folders of images not with where they lie, because cards are published."""
+
+    def shorten(found: re.Match) -> str:
+        # Imports TFDS, which nobody needs who only reads modules.
+        from ssgan_tf import datasets
+
+        return datasets.short_name(found[0])
+
+    return re.sub(r"folder:.+?@\d+x\d+x\d+", shorten, text)
 
 
 def _use(facts: dict) -> list[str]:
@@ -183,7 +196,8 @@ def _scores(scores: list[dict]) -> list[str]:
             for name, values in score["values"].items()
         ]
         header = ("metric", "mean", "deviation", "sets of fakes")
-        lines += [*_table(header, rows), "", f"Protocol: `{score['protocol']}`"]
+        protocol = _without_places(score["protocol"])
+        lines += [*_table(header, rows), "", f"Protocol: `{protocol}`"]
         lines += ["", f"Versions: `{score['versions']}`", ""]
     return lines[:-1]
 

@@ -2,6 +2,7 @@
 
 checkpoints/ckpt-<step>.*       both nets, both optimizers, the average
 operative_config-<step>.gin     every parameter in force from that step on
+folder.txt                      which state of its folder of images, if it has one
 samples/<step>.png              64 samples from the same noise
 tensorboard/                    scalars and sample grids
 tfhub/<step>/                   exported module
@@ -17,6 +18,8 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
+
+from absl import logging
 
 from ssgan_tf import config, exporting, files
 from ssgan_tf.checkpoints import Checkpoints
@@ -188,6 +191,17 @@ class RunDir:
         configs = self.configs()
         if not configs or _bindings(configs[-1].read_text()) != _bindings(operative):
             files.write_text(self.path / f"operative_config-{step}.gin", operative)
+
+    def note_folder(self, fingerprint: str) -> None:
+        """Records the state of the folder of images; warns if it was another."""
+        path = self.path / "folder.txt"
+        if path.is_file() and path.read_text().strip() != fingerprint:
+            logging.warning(
+                "the files of the folder of images, or their times, are others than "
+                "when %s was trained before: it goes on with what is there now",
+                self.path,
+            )
+        files.write_text(path, f"{fingerprint}\n")
 
 
 def _bindings(text: str) -> list[str]:

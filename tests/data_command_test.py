@@ -16,14 +16,16 @@ from ssgan_tf import datasets, images, inspecting
 # The binary, again and again in one process: TensorFlow takes seconds to import. And
 # in a process of its own: two binaries' flags cannot be defined at once.
 CALLS = """
-import contextlib, io, json, pathlib, sys
+import contextlib, io, json, os, pathlib, sys
 from absl import flags
 from absl.testing import flagsaver
 from ssgan_tf import cli, data
 
 said = []
+top = pathlib.Path().absolute()
 for line in json.load(open(sys.argv[1])):
-    before = set(pathlib.Path().rglob("*"))
+    os.chdir("inner/flat" if "folder:." in line else top)
+    before = set(top.rglob("*"))
     sys.argv = ["ssgan data", *line]
     with (
         flagsaver.flagsaver(),
@@ -34,7 +36,7 @@ for line in json.load(open(sys.argv[1])):
             cli.run(data.main)
         except SystemExit as end:
             code = end.code or 0
-    new = sorted(map(str, set(pathlib.Path().rglob("*")) - before))
+    new = sorted(str(path.relative_to(top)) for path in set(top.rglob("*")) - before)
     said.append([code, out.getvalue(), errors.getvalue(), new])
     flags.FLAGS.unparse_flags()
 json.dump(said, sys.stdout)
@@ -44,6 +46,7 @@ LINES = {
     "again": ["prepare", "folder:photos@12x12x3", "--out=sheets/photos.png"],
     "inspect": ["inspect", "folder:photos", "--resolution=10", "--colors=1"],
     "digits": ["inspect", "digits32", "--batch_size=3", "--seed=5"],
+    "here": ["inspect", "folder:.", "--resolution=12"],
     "no command": ["show", "digits32"],
     "no name": ["prepare"],
     "unknown": ["prepare", "digits33"],
@@ -53,6 +56,12 @@ LINES = {
     "size of a row": ["prepare", "digits32", "--resolution=12"],
     "no picture": ["prepare", "digits32", "--out=sheet.jpg"],
     "by hand": ["prepare", "imagenet64"],
+    "into the folder": [
+        *["prepare", "folder:photos", "--resolution=12"],
+        "--out=photos/bee/sheet.png",
+    ],
+    "no prefix": ["prepare", "photos"],
+    "beam": ["prepare", "folder:photos@12x12x3", "--beam_runner=DirectRunner"],
 }
 
 
@@ -70,6 +79,12 @@ def folder(tmp_path_factory):
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(_photo(label, number)).save(file)
     (path / "photos" / "bee" / "broken.jpg").write_bytes(b"nothing")
+    (path / "photos" / "bee" / "moving.gif").touch()
+    # A folder that is where the command is called.
+    for number in range(10):
+        file = path / "inner" / "flat" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_photo(2, number)).save(file)
     return path
 
 
@@ -109,6 +124,7 @@ def test_prepare_says_what_is_there(said, folder):
     assert train[1] == "-" and train[2] == "1"
     assert re.fullmatch(r"[789] to (9|10)", train[4])
     assert "left out: bee/broken.jpg (UnidentifiedImageError" in out
+    assert "left out, no images by their endings: 1 .gif\n" in out
     assert re.search(r"[\d.]+ MiB on the disk", out)
     code, again, _, new = said["again"]
     assert code == 0 and new == ["sheets", "sheets/photos.png"]
@@ -148,15 +164,19 @@ def test_inspect_says_what_the_networks_see(said):
     rows = re.findall(r"^ +(\d) +(\d) +0 1 2 3   (ant|bee)$", out, re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(8))
     assert all((label, name) in {("0", "ant"), ("1", "bee")} for _, label, name in rows)
+    # Not into the folder, which would have another image.
+    code, out, errors, new = said["here"]
+    assert code == 0 and new == ["inner/flat_12x12x3-batch.png"], errors
+    assert "inner/flat_12x12x3-batch.png" in out
     code, out, _, new = said["digits"]
     assert code == 0 and new == ["digits32-batch.png"]
     assert len(re.findall(r" 0 1 2 3 ", out)) == 3
 
 
 def test_the_batch_is_that_of_training():
-    batch = inspecting.first_batch("digits32", batch_size=4, seed=9, flip=True)
+    batch = inspecting.first_batch("digits32", batch_size=4, seed=9)
     digits, labels = datasets.load_split("digits32", "train")
-    stream = datasets.training_dataset(digits, labels, batch_size=4, seed=9, flip=True)
+    stream = datasets.training_dataset(digits, labels, batch_size=4, seed=9)
     first, first_labels = next(iter(stream))
     assert batch.images.dtype == np.float32
     assert 0 <= batch.images.min() < batch.images.max() <= 1
@@ -211,10 +231,13 @@ def test_a_set_of_the_table_is_described():
         ("no command", "Either `ssgan data prepare NAME` or"),
         ("no name", "Either `ssgan data prepare NAME` or"),
         ("unknown", "Did you mean 'digits32'?"),
-        ("no size", "must end in the shape of the images"),
+        ("no size", "give `ssgan data` the size: --resolution=64"),
+        ("into the folder", "--out must lie outside of the folder"),
+        ("no prefix", "Did you mean 'folder:photos'?"),
+        ("beam", "must be None for a folder of images"),
         ("no such folder", "nowhere', which is not"),
         ("other channels", "Received: colors=2"),
-        ("size of a row", "--resolution and --colors are of folders"),
+        ("size of a row", "a folder of images is folder:DIR"),
         ("no picture", "--out must end in .png"),
         ("by hand", "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"),
     ],

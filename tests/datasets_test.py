@@ -119,7 +119,7 @@ def test_a_file_that_holds_no_labels(tmp_path):
     np.savez(tmp_path / "labels.npz", labels=np.zeros(4, int))
     with pytest.raises(ValueError, match="an archive of arrays"):
         datasets.read_labels(tmp_path / "labels.npz", 4, 10)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="`dataset.label_file` must be .*No such file"):
         datasets.read_labels(tmp_path / "nowhere.npy", 4, 10)
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -32,6 +33,25 @@ def test_what_fails_under_a_lock_is_shown_as_it_is(take, tmp_path):
     with pytest.raises(OSError, match="^mine$"):
         with take(tmp_path / "lock"):
             raise OSError("mine")
+
+
+def test_who_waits_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    waiting = threading.Event()
+    caplog.handler.addFilter(lambda record: waiting.set() or True)
+
+    def take():
+        with files.locked(tmp_path):
+            pass
+
+    with files.locked(tmp_path):
+        assert not caplog.text
+        second = threading.Thread(target=take)
+        second.start()
+        assert waiting.wait(60)
+    second.join(60)
+    assert not second.is_alive()
+    assert f"waiting for another process to leave {tmp_path}" in caplog.text
 
 
 KINDS = ("partial", "former")

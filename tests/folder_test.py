@@ -251,9 +251,11 @@ def test_no_split_is_empty():
     assert folders._split(alone) == {"train": alone, "test": []}
 
 
-@pytest.mark.parametrize("other", ["test", "val"])
-def test_a_folder_that_is_divided_already(other, tmp_path):
-    for top, num in (("train", 9), (other, 4)):
+@pytest.mark.parametrize(
+    "train, other", [("train", "test"), ("train", "val"), ("Training", "Testing")]
+)
+def test_a_folder_that_is_divided_already(train, other, tmp_path):
+    for top, num in ((train, 9), (other, 4)):
         for name in ("b", "a"):
             _fill(tmp_path / top / name, num)
     listing = folders.listing(str(tmp_path))
@@ -262,13 +264,47 @@ def test_a_folder_that_is_divided_already(other, tmp_path):
     assert listing.splits["test"][0] == folders.Entry(f"{other}/a/photo0000.png", 0)
     # Train and something else are classes.
     (tmp_path / other).rename(tmp_path / "bus")
-    assert folders.classes(str(tmp_path)) == ("bus", "train")
+    assert set(folders.classes(str(tmp_path))) == {"bus", train}
+    # So are two held-out ones without.
+    (tmp_path / train).rename(tmp_path / other)
+    (tmp_path / "bus").rename(tmp_path / "valid")
+    assert set(folders.classes(str(tmp_path))) == {other, "valid"}
 
 
 def test_one_class_alone_is_none(tmp_path):
     _fill(tmp_path / "all", 10)
     name = datasets.folder_name(tmp_path, 12, 3)
     assert datasets.get_spec(name).num_classes == 0
+
+
+def test_other_files_are_counted(tmp_path, caplog):
+    _fill(tmp_path / "a", 10)
+    _fill(tmp_path / "b", 10)
+    for name in ("a/1.gif", "b/2.GIF", "b/deep/x.tif", "README", "a/.hidden.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    listing = folders.listing(str(tmp_path))
+    assert listing.others == {".gif": 2, ".tif": 1, "without ending": 1}
+    # Said once.
+    for _ in range(2):
+        _load(tmp_path)
+        said = "no images by their endings: 2 .gif, 1 .tif, 1 without ending"
+        assert caplog.text.count(said) == 1
+
+
+def test_a_folder_that_cannot_be_entered(tmp_path, monkeypatch):
+    _fill(tmp_path / "a", 10)
+    _fill(tmp_path / "b", 10)
+    scandir = os.scandir
+
+    def guarded(path):
+        if os.path.basename(path) == "b":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(OSError, match="must be readable. Received: '.*/b', which fai"):
+        folders.listing(str(tmp_path))
 
 
 def test_links_are_followed_once(tmp_path):
@@ -402,6 +438,92 @@ def test_a_folder_is_prepared_once_and_again_when_it_changes(tmp_path, cache):
         )
 
 
+def test_folders_of_one_name_are_not_mixed_up(tmp_path):
+    for place in "ab":
+        _fill(tmp_path / place / "photos", 12, seed=ord(place))
+        for path in (tmp_path / place / "photos").iterdir():
+            os.utime(path, (1, 1))
+    first, second = (_load(tmp_path / place / "photos")[0] for place in "ab")
+    assert first.tobytes() != second.tobytes()
+    # Even if all that is known of their files is the same.
+    empty = (
+        folders.Listing(str(tmp_path / place / "photos"), (), {}, {}) for place in "ab"
+    )
+    assert len({folders.fingerprint(each, (8, 8, 3)) for each in empty}) == 2
+    # Nor is a file that takes another's place, size and time.
+    path = tmp_path / "a" / "photos"
+    listing = folders.listing(str(path))
+    before = folders.fingerprint(listing, (12, 12, 3))
+    file = path / "photo0003.png"
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    os.utime(file, (1, 1))
+    assert folders.fingerprint(listing, (12, 12, 3)) != before
+
+
+def test_odd_files_are_left_out_by_name(tmp_path, caplog):
+    _fill(tmp_path, 20)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("nowhere.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb") as file:
+        file.write(b"nothing")
+    builder = datasets.prepare(datasets.folder_name(tmp_path, 12, 3))
+    left_out = builder.info.metadata["unreadable"]
+    assert set(left_out) == {"pipe.png", "link.png", "loop.png", "caf\ufffd.png"}
+    str(left_out).encode()
+    caplog.text.encode()
+    assert len(_load(tmp_path)[0]) + len(_load(tmp_path, "test")[0]) == 20
+
+
+def test_names_that_are_no_text(tmp_path):
+    top = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9")
+    for name in ("ant", os.fsdecode(b"b\xe9\xe9")):
+        _fill(pathlib.Path(top, name), 10)
+    builder = datasets.prepare(datasets.folder_name(top, 12, 3))
+    assert builder.info.features["label"].names == ["ant", "b\ufffd\ufffd"]
+
+
+def test_a_name_may_be_long(tmp_path):
+    path = tmp_path / ("\u5199" * 80)
+    _fill(path, 10)
+    assert len(_load(path)[0]) == 9
+    short = datasets.short_name(datasets.folder_name(path, 12, 3))
+    assert short == "\u5199" * 33 + "_12x12x3"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
+    ],
+)
+def test_a_full_disk(error, photos, cache, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(prepared.SsganFolder, "download_and_prepare", fail)
+    with pytest.raises(OSError, match="No space left.* set XDG_CACHE_HOME") as caught:
+        _load(photos)
+    assert f"'{cache}'" in str(caught.value)
+
+
+def test_what_a_killed_process_leaves_goes(photos, cache):
+    left = cache / "ssgan_folder" / "other-0123" / "incomplete.ABC_1.0.0"
+    left.mkdir(parents=True)
+    (left / "part").touch()
+    _load(photos)
+    assert not left.exists()
+
+
+def test_beam_prepares_no_folders(photos):
+    name = datasets.folder_name(photos, 12, 3)
+    with pytest.raises(ValueError, match="None for a folder of .*'DirectRunner'"):
+        datasets.prepare(name, beam_runner="DirectRunner")
+
+
 def test_a_folder_needs_no_network(photos, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("the network was used")
@@ -474,7 +596,33 @@ def test_a_class_that_cannot_be_read_is_an_error(tmp_path):
             [f"{top}/a/{i}.png" for top in ("train", "test") for i in range(5)]
             + [f"test/b/{i}.png" for i in range(5)],
             ValueError,
-            "images to train on. Received: .* none of 'b' in its training folder",
+            "must have the same class folders. .* 'test' has 'b' and 'train' has none",
+        ),
+        (
+            [f"train/{name}/{i}.png" for name in "ab" for i in range(5)]
+            + [f"val/{i}.png" for i in range(5)],
+            ValueError,
+            "'train' and 'val' must have the same .* 'train' has 'a' and 'val' has",
+        ),
+        (
+            [f"{top}/a/{i}.png" for top in ("train", "val", "test") for i in range(5)],
+            ValueError,
+            "must hold `train`, one of test, .* Received: .*'test', 'train', 'val'. Mo",
+        ),
+        (
+            [f"{top}/{i}.png" for top in ("train", "test", "bus") for i in range(5)],
+            ValueError,
+            "no other folder of images. Received: .* with 'bus', 'test', 'train'",
+        ),
+        (
+            [f"Train/{name}/{i}.png" for name in "ab" for i in range(5)],
+            ValueError,
+            "with 'Train'. .* to this program: folder:.*photos/Train$",
+        ),
+        (
+            [f"train/{i}.png" for i in range(9)] + ["cover.png"],
+            ValueError,
+            "not both",
         ),
     ],
 )
@@ -620,6 +768,40 @@ def test_bindings_that_cannot_be(bindings, match):
         _plan(*bindings)
 
 
+@pytest.mark.parametrize("folder", ["", "folder:"])
+def test_an_unset_variable_is_no_folder(folder, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(config.ConfigError, match="must name a folder. Received: --im"):
+        _plan(image_folder=folder)
+
+
+def test_a_folder_without_its_prefix_is_recognised(photos, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    with pytest.raises(ValueError, match="Did you mean 'folder:photos'"):
+        datasets.get_spec("photos")
+
+
+def test_a_file_of_labels_is_the_same_from_anywhere(animals, monkeypatch):
+    monkeypatch.chdir(animals.parent)
+    plan = _plan(
+        "dataset.resolution = 12",
+        "dataset.label_file = 'labels.npy'",
+        image_folder="animals",
+    )
+    assert plan.label_file == str(animals.parent / "labels.npy")
+    (animals.parent / "operative.gin").write_text(config.operative_config())
+    monkeypatch.chdir("/")
+    assert _plan(config_file=str(animals.parent / "operative.gin")) == plan
+    with pytest.raises(OSError, match="`dataset.label_file` must .* No such file.* Na"):
+        experiment._open_data(plan, None)
+
+
+def test_labels_that_nobody_reads(animals):
+    bindings = ("dataset.label_file = 'labels.npy'", "dataset.resolution = 32")
+    with pytest.raises(config.ConfigError, match="`dataset.label_file` must be None f"):
+        _plan(*bindings, image_folder=str(animals)).build_gan()
+
+
 def test_labels_of_a_file_are_trained_on(animals):
     name = datasets.folder_name(animals, 12, 3)
     _, labels = datasets.load_split(name, "train")
@@ -670,6 +852,9 @@ def test_training_on_a_folder_with_one_flag(animals, monkeypatch, capfd):
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
         cli.run(train.main)
     assert not caught.value.code, capfd.readouterr()
+    assert pathlib.Path("run/folder.txt").read_text().strip() == folders.state(
+        f"folder:{animals}@32x32x1"
+    )
     module = exporting.load("run/tfhub/2")
     assert module.image_shape == (32, 32, 1)
     name = f"folder:{animals}@32x32x1"

@@ -49,6 +49,20 @@ def code(card) -> str:
     return "".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
 
 
+def test_a_folder_is_not_said_to_lie_anywhere():
+    name = "folder:/home/me/cats@8x8x3"
+    score = {
+        "values": {"kid": [2.0]},
+        "protocol": f"data={name}; split=test",
+        "versions": "",
+    }
+    facts = LEAST | {"dataset": name, "scores": [score]}
+    card = model_card.render(facts, {}, None)
+    assert facts_of(card)["data set"] == "cats_8x8x3"
+    assert "Protocol: `data=cats_8x8x3; split=test`" in card
+    assert "/home" not in card
+
+
 def test_facts_that_are_missing_are_left_out():
     found = facts_of(model_card.render(LEAST, {}, None))
     assert not set(found) & set(ROWS)

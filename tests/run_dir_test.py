@@ -52,6 +52,13 @@ def test_configs_are_compared(tmp_path):
     assert run.latest_config().read_text() == changed
 
 
+def test_a_changed_folder_is_told(tmp_path, caplog):
+    run = RunDir(tmp_path / "run")
+    for fingerprint, warned in (("a", 0), ("a", 0), ("b", 1), ("b", 1)):
+        run.note_folder(fingerprint)
+        assert caplog.text.count("folder of images") == warned
+
+
 def test_places_where_no_run_can_be(tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):

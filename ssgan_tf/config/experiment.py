@@ -323,6 +323,7 @@ def experiment(
             _bind_warm_start(warm_start)
         if image_folder is not None:
             _bind_image_folder(image_folder)
+        _bind_absolute("dataset.label_file")
         data = dataset()
         opts, run = options(), run_config()
         standing_examples = standardize_batch().standing_examples
@@ -344,14 +345,30 @@ def _bind_warm_start(module: str) -> None:
 
 
 def _bind_image_folder(folder: str) -> None:
+    path = folder.removeprefix(folders.PREFIX)
+    if not path:
+        raise ConfigError(
+            "`--image_folder` must name a folder. Received: "
+            f"--image_folder={folder}. Write --image_folder=DIR; `.` is this one."
+        )
     named = _bound("dataset.name")
     if named is not None and not folders.is_folder(named):
         size, _, colors = datasets.get_spec(named).image_shape
         for parameter, value in (("resolution", size), ("colors", colors)):
             if _bound(f"dataset.{parameter}") is None:
                 gin.bind_parameter(f"dataset.{parameter}", value)
-    path = os.path.abspath(os.path.expanduser(folder.removeprefix(folders.PREFIX)))
-    gin.bind_parameter("dataset.name", folders.PREFIX + path)
+    gin.bind_parameter("dataset.name", folders.PREFIX + _absolute(path))
+
+
+def _bind_absolute(parameter: str) -> None:
+    """So that the operative config names the same file from anywhere."""
+    path = _bound(parameter)
+    if isinstance(path, str) and path:
+        gin.bind_parameter(parameter, _absolute(path))
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _bound(parameter: str):

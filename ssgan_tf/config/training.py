@@ -227,6 +227,12 @@ def _num_classes(plan, conditional: bool) -> int:
                 f"Received: label_fraction={plan.label_fraction}. Set "
                 "ModularGAN.conditional = True."
             )
+        if plan.label_file is not None:
+            raise ConfigError(
+                "`dataset.label_file` must be None for a GAN that reads no labels. "
+                f"Received: label_file={plan.label_file!r}. Leave it out, or set "
+                "ModularGAN.conditional = True."
+            )
         return 0
     if not plan.spec.num_classes:
         raise ConfigError(

@@ -1,11 +1,12 @@
 """Folders of images: which files there are, of which class, in which split.
 
 Nothing is decoded here. A folder holds images, or a folder of images per class; or
-`train` and `test` (or `val`, `validation`), each of them like that. Where the folder
-does not say which images are held out, a hash of the file name does, so that an image
-stays where it is when others are added.
+`train` and `test` (or `val`, ...), each of them like that. Where the folder does not
+say which images are held out, a hash of the file name does, so that an image stays
+where it is when others are added.
 """
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -24,7 +25,11 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MIN_IMAGES = 10
 MIN_IMAGES_PER_CLASS = 3
 _TEST_SHARE = 0.1
-_HELD_OUT = ("test", "val", "valid", "validation")
+# In lower case.
+_TRAINING = ("train", "training")
+_HELD_OUT = ("test", "testing", "val", "valid", "validation")
+# A file system takes 255 bytes, and shapes and hashes follow.
+_MAX_NAME_BYTES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +53,18 @@ class Listing:
         path: str. The folder.
         classes: names of its class folders, sorted; empty for a set without labels.
         splits: "train" and "test" -> entries, ordered by name.
+        others: ending -> count of the files that are no images, hidden ones apart.
     """
 
     path: str
     classes: tuple[str, ...]
     splits: dict[str, list[Entry]]
+    others: dict[str, int]
+
+    @property
+    def left_out(self) -> str:
+        """Files that are no images by their endings: "2 .gif, 1 .txt"."""
+        return ", ".join(f"{num} {ending}" for ending, num in self.others.items())
 
 
 def is_folder(name: str) -> bool:
@@ -102,7 +114,8 @@ def parse(name: str) -> tuple[str, tuple[int, int, int]]:
     if not match:
         raise ValueError(
             "A folder's name as a data set must end in the shape of the images. "
-            f"Received: name={name!r}. Write it as {PREFIX}DIR@64x64x3, for example."
+            f"Received: name={name!r}. Write it as {PREFIX}DIR@64x64x3, for example; "
+            "or give `ssgan data` the size: --resolution=64."
         )
     height, width, colors = map(int, match.groups()[1:])
     if height != width:
@@ -124,7 +137,18 @@ def short_name(name: str) -> str:
         return name
     path, image_shape = parse(name)
     shape = "x".join(map(str, image_shape))
-    return re.sub(r"[^\w.-]+", "_", f"{os.path.basename(path)}_{shape}")
+    return f"{file_name(path)}_{shape}"
+
+
+def file_name(path: str) -> str:
+    """The last part of a folder's path, with what file names may hold, not too long."""
+    name = re.sub(r"[^\w.-]+", "_", os.path.basename(path))
+    return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+
+
+def printable(text: str) -> str:
+    """Text with names of files, some of which may be no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def classes(path: str) -> tuple[str, ...]:
@@ -132,46 +156,80 @@ def classes(path: str) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it holds no images, or both images and folders of images.
+        OSError: it, or a folder in it, cannot be read.
+        ValueError: it holds no images, or both images and folders of images; or parts
+            that do not belong together.
     """
-    names = sorted({name for top in _tops(path) for name in _classes_of(top)})
-    return tuple(names) if len(names) > 1 else ()
+    tops = _tops(path)
+    names = {top.name: _classes_of(top) for top in tops}
+    found = sorted(set().union(*names.values()))
+    if len(found) < 2:
+        return ()
+    if any(set(each) != set(found) for each in names.values()):
+        train, test = names
+        few, many = sorted(names, key=lambda top: len(names[top]))
+        differing = sorted(set(names[many]) - set(names[few]))
+        raise ValueError(
+            f"{train!r} and {test!r} must have the same class folders. Received: "
+            f"'{path}', where {many!r} has {differing[0]!r} and {few!r} has none of "
+            "that name. Add or remove it."
+        )
+    return tuple(found)
 
 
 def listing(path: str) -> Listing:
     """Finds the images and says which split each of them is in.
 
     Raises:
-        FileNotFoundError, ValueError: as `classes`; or there are too few images.
+        OSError, ValueError: as `classes`; or there are too few images.
     """
     labels = {name: label for label, name in enumerate(classes(path))}
     tops = _tops(path)
     found: dict[str, list[Entry]] = {}
+    others: collections.Counter[str] = collections.Counter()
     for split, top in zip(("train", "test"), tops):
-        entries = (
-            Entry(
-                file.relative_to(path).as_posix(),
-                labels.get(file.relative_to(top).parts[0], -1),
-            )
-            for file in _images_below(top)
-        )
+        entries = []
+        for file in _files_below(top):
+            if _is_image(file.name):
+                name = file.relative_to(path).as_posix()
+                label = labels.get(file.relative_to(top).parts[0], -1)
+                entries.append(Entry(name, label))
+            else:
+                others[file.suffix.lower() or "without ending"] += 1
         found[split] = sorted(entries, key=lambda entry: entry.name)
     if len(tops) == 1:
         found = _split(found["train"])
-    result = Listing(path, tuple(labels), found)
+    most_first = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    result = Listing(path, tuple(labels), found, dict(most_first))
     _check_counts(result)
     return result
 
 
 def fingerprint(found: Listing, image_shape: tuple[int, int, int]) -> str:
-    """A hash that changes with the files (names, sizes, times), shape and rules."""
-    digest = hashlib.sha256(repr((VERSION, image_shape)).encode())
+    """A hash that changes with folder, files (names, sizes, times), shape and rules."""
+    what = (VERSION, os.path.realpath(found.path), image_shape)
+    digest = hashlib.sha256(repr(what).encode())
     for split, entries in found.splits.items():
         for entry in entries:
-            stat = os.stat(os.path.join(found.path, entry.name))
-            line = (split, entry.name, stat.st_size, stat.st_mtime_ns)
+            line = (split, entry.name, *_stat(os.path.join(found.path, entry.name)))
             digest.update(repr(line).encode())
     return digest.hexdigest()[:16]
+
+
+def state(name: str) -> str:
+    """The fingerprint of a folder as a data set, by its name."""
+    path, image_shape = parse(name)
+    return fingerprint(listing(path), image_shape)
+
+
+def _stat(path: str) -> tuple[int, ...]:
+    try:
+        stat = os.stat(path)
+    # A dangling link: it counts as unreadable when it is read.
+    except OSError:
+        return ()
+    # A copy may be given the second time of another file, but not the third.
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _split(entries: list[Entry]) -> dict[str, list[Entry]]:
@@ -209,23 +267,14 @@ def _check_counts(found: Listing) -> None:
                 f"Received: '{found.path}' with {count} of {name!r}. Add images, or "
                 "remove that folder."
             )
-        if not any(entry.label == label for entry in found.splits["train"]):
-            raise ValueError(
-                "Every class must have images to train on. Received: "
-                f"'{found.path}' with none of {name!r} in its training folder. Add "
-                "some, or remove the class."
-            )
-    for split, name in (("train", "to train on"), ("test", "held out")):
-        if not found.splits[split]:
-            raise ValueError(
-                f"A folder must have images {name}. Received: '{found.path}' with "
-                "none. Add some, or leave the division to this program: images, or a "
-                "folder of them per class, and nothing else."
-            )
 
 
 def _tops(path: str) -> list[pathlib.Path]:
-    """The folder itself; or its training and its test folder."""
+    """The folder itself; or its training and its test folder.
+
+    Raises:
+        As `classes`.
+    """
     root = pathlib.Path(path)
     if not root.is_dir():
         raise FileNotFoundError(
@@ -238,12 +287,20 @@ def _tops(path: str) -> list[pathlib.Path]:
             f"A folder of images must hold some: {', '.join(EXTENSIONS)}. Received: "
             f"'{path}' with none. Name another folder."
         )
+    training = [each for each in holders if each.name.lower() in _TRAINING]
+    held_out = [each for each in holders if each.name.lower() in _HELD_OUT]
+    # `train` and `bus` are classes; images beside them are an error of their own.
+    if not training or not (held_out or len(holders) == 1) or any(_images_in(root)):
+        return [root]
+    if len(training) == len(held_out) == 1 and len(holders) == 2:
+        return training + held_out
     names = [each.name for each in holders]
-    if len(names) == 2 and "train" in names and not any(_images_in(root)):
-        (other,) = (name for name in names if name != "train")
-        if other in _HELD_OUT:
-            return [root / "train", root / other]
-    return [root]
+    raise ValueError(
+        "A folder that is divided already must hold `train`, one of "
+        f"{', '.join(_HELD_OUT)}, and no other folder of images. Received: '{path}' "
+        f"with {', '.join(map(repr, names))}. Move others away, or leave the division "
+        f"to this program: {PREFIX}{training[0]}"
+    )
 
 
 def _classes_of(top: pathlib.Path) -> list[str]:
@@ -259,9 +316,7 @@ def _classes_of(top: pathlib.Path) -> list[str]:
 
 
 def _subfolders(top: pathlib.Path) -> list[pathlib.Path]:
-    # `os.scandir` asks the file system once; `Path.iterdir` for every file.
-    with os.scandir(top) as found:
-        names = [each.name for each in found if each.is_dir()]
+    _, names, _ = next(_walk(top))
     return [top / name for name in sorted(names) if not _is_hidden(name)]
 
 
@@ -275,20 +330,30 @@ def _is_image(name: str) -> bool:
 
 
 def _images_in(top: pathlib.Path) -> Iterator[pathlib.Path]:
-    with os.scandir(top) as found:
-        for each in found:
-            if _is_image(each.name) and each.is_file():
-                yield top / each.name
+    _, _, names = next(_walk(top))
+    return (top / name for name in names if _is_image(name))
 
 
 def _has_images(top: pathlib.Path) -> bool:
-    return next(_images_below(top), None) is not None
+    return any(_is_image(file.name) for file in _files_below(top))
 
 
-def _images_below(top: pathlib.Path) -> Iterator[pathlib.Path]:
-    """At any depth, through links, each folder once."""
+def _walk(top: pathlib.Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    return os.walk(top, onerror=_refuse, followlinks=True)
+
+
+def _refuse(error: OSError):
+    raise OSError(
+        "A folder of images, and those in it, must be readable. Received: "
+        f"'{error.filename}', which fails with: {error.strerror}. Make it readable, or "
+        "move it away."
+    ) from error
+
+
+def _files_below(top: pathlib.Path) -> Iterator[pathlib.Path]:
+    """At any depth, through links, each folder once; hidden ones apart."""
     seen = set()
-    for folder, subfolders, names in os.walk(top, followlinks=True):
+    for folder, subfolders, names in _walk(top):
         real = os.path.realpath(folder)
         subfolders[:] = sorted(
             name for name in subfolders if not _is_hidden(name) and real not in seen
@@ -296,4 +361,6 @@ def _images_below(top: pathlib.Path) -> Iterator[pathlib.Path]:
         if real in seen:
             continue
         seen.add(real)
-        yield from (pathlib.Path(folder, name) for name in names if _is_image(name))
+        yield from (
+            pathlib.Path(folder, name) for name in names if not _is_hidden(name)
+        )

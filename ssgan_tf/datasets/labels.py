@@ -64,6 +64,12 @@ def read_labels(
     """
     try:
         labels = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise OSError(
+            "`dataset.label_file` must be a file that can be read. Received: "
+            f"label_file='{path}', which fails with: {error.strerror or error}. Name "
+            "another, or leave it out."
+        ) from error
     except (ValueError, EOFError) as error:
         raise ValueError(
             "A file of labels must be an array of integers as np.save writes it. "

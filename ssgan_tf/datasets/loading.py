@@ -5,7 +5,7 @@ import dataclasses
 import importlib.util
 import io
 import os
-import re
+import shutil
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -314,10 +314,17 @@ def prepare(
 
     Raises:
         ValueError: for an unknown name, or a folder that cannot be a data set; or a
-            runner is named, and Beam is not installed.
+            runner is named for a folder, or Beam is not installed.
         FileNotFoundError: it is neither prepared nor can be.
+        OSError: a folder cannot be read, or what is made of it cannot be written.
     """
     spec = get_spec(name)
+    if beam_runner and spec.folder:
+        raise ValueError(
+            "`beam_runner` must be None for a folder of images, which one process "
+            f"prepares on all cores. Received: beam_runner={beam_runner!r}. Leave it "
+            "out."
+        )
     if beam_runner and importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
             "`beam_runner` needs Apache Beam, which is not installed. Received: "
@@ -350,7 +357,7 @@ def prepare(
 def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
     listing = folders.listing(spec.folder)
     fingerprint = folders.fingerprint(listing, spec.image_shape)
-    name = re.sub(r"\W+", "_", os.path.basename(spec.folder)) + "-" + fingerprint
+    name = f"{folders.file_name(spec.folder)}-{fingerprint}"
     data_dir = files.cache_dir() / "folders"
 
     def make_builder() -> tfds.core.DatasetBuilder:
@@ -364,8 +371,25 @@ def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         # While this process waited, another may have done it.
         builder = make_builder()
         if not builder.is_prepared():
-            with _without_bars():
-                builder.download_and_prepare(download_config=prepared.OFFLINE)
+            if listing.left_out:
+                logging.warning(
+                    "left out of '%s', no images by their endings: %s",
+                    folders.printable(spec.folder),
+                    listing.left_out,
+                )
+            try:
+                # What killed processes have left: none is at work but this one.
+                for left in data_dir.glob(f"{folders.TFDS_NAME}/*/incomplete.*"):
+                    shutil.rmtree(left)
+                with _without_bars():
+                    builder.download_and_prepare(download_config=prepared.OFFLINE)
+            except (OSError, tf.errors.OpError) as error:
+                why = reason(error) if isinstance(error, tf.errors.OpError) else error
+                raise OSError(
+                    "The images of a folder are prepared once, into files that must be "
+                    f"writable. Received: '{data_dir}', where that fails with: "
+                    f"{why}. Free space there, or set XDG_CACHE_HOME to another place."
+                ) from error
     return builder
 
 

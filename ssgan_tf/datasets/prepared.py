@@ -48,7 +48,8 @@ class SpecConfig(tfds.core.BuilderConfig):
     """
 
     spec: DatasetSpec | None = None
-    listing: folders.Listing | None = None
+    # TFDS logs configurations.
+    listing: folders.Listing | None = dataclasses.field(default=None, repr=False)
 
 
 class _Squares(tfds.core.ShardBasedBuilder):
@@ -219,8 +220,10 @@ class SsganFolder(_Squares):
     def _info(self) -> tfds.core.DatasetInfo:
         listing = self.builder_config.listing
         return self._info_of(
-            f"The images of {listing.path}.",
-            tfds.features.ClassLabel(names=listing.classes or None),
+            f"The images of {folders.printable(listing.path)}.",
+            tfds.features.ClassLabel(
+                names=list(map(folders.printable, listing.classes)) or None
+            ),
             tfds.core.MetadataDict(),
         )
 
@@ -278,14 +281,19 @@ class _Reader:
     def _encoded(self, entry: folders.Entry) -> bytes | Exception:
         path = os.path.join(self._listing.path, entry.name)
         try:
+            if not os.path.isfile(path):
+                # Opening a pipe would wait for ever.
+                return OSError("no file, or a link to nothing")
             return pictures.png(pictures.read_square(path, self._image_shape))
         # What a damaged file raises is up to Pillow.
         except Exception as error:
             return error
 
     def _note(self, name: str, error: Exception) -> None:
-        self.unreadable[name] = f"{type(error).__name__}: {error}"
-        logging.warning("cannot be read, left out: %s (%s)", name, error)
+        name = folders.printable(name)
+        why = folders.printable(f"{type(error).__name__}: {error}")
+        self.unreadable[name] = why
+        logging.warning("cannot be read, left out: %s (%s)", name, why)
         if len(self.unreadable) > self._limit:
             raise self._error(
                 f"Of {self._num_files} files at most {self._limit} may be unreadable"

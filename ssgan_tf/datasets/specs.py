@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 
 from ssgan_tf.datasets import crops, folders
 
@@ -203,6 +204,8 @@ def get_spec(name: str) -> DatasetSpec:
         )
     if name not in DATASETS:
         close = difflib.get_close_matches(str(name), DATASETS)
+        if os.path.isdir(str(name)):
+            close = [f"{folders.PREFIX}{name}"]
         hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise ValueError(
             f"`name` must be the name of a known data set. Received: name={name!r}. "
