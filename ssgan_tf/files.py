@@ -37,7 +37,10 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Raises:
         OSError: it cannot be written; the message names it.
     """
-    path = pathlib.Path(os.path.abspath(path))
+    path = pathlib.Path(path)
+    if not path.name:
+        # The folder that one is in.
+        path = pathlib.Path(os.path.abspath(path))
     partial, former = (
         path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.{kind}")
         for kind in _KINDS

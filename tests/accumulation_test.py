@@ -82,9 +82,9 @@ def test_a_piece_is_a_share_of_a_share():
 
 @pytest.mark.parametrize(
     ("count", "d_steps"),
-    [(2, 1)]
-    + [pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 2), (4, 1))],
+    [(2, 1), (2, 2), (4, 1)],
 )
+@pytest.mark.slow
 def test_without_moments_pieces_equal_the_batch(count, d_steps):
     options = dict(adam=True, d_steps=d_steps, steps_per_execution=1)
     whole, expected_logs, _ = on_one_device(WITHOUT_MOMENTS, 3, 3, **options)

@@ -18,7 +18,7 @@ from ssgan_tf import strategies
 @pytest.mark.parametrize(
     ("objective", "d_steps"),
     [
-        pytest.param(MODULATED, 2, id="modulated"),
+        pytest.param(MODULATED, 2, id="modulated", marks=pytest.mark.slow),
         pytest.param(FEW_LABELS, 1, id="few labels", marks=pytest.mark.slow),
         pytest.param(MINIMAX, 1, id="minimax", marks=pytest.mark.slow),
     ],

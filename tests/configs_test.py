@@ -168,8 +168,8 @@ def test_says_what_its_name_says(name):
         assert gin.query_parameter("SSGAN.rotated_batch_size") == facts.rotated
 
 
-# The largest networks; `ssgan_biggan_imagenet128.gin` has them too.
-LARGE = ("s3gan_imagenet128.gin",)
+# The largest networks.
+LARGE = ("s3gan_imagenet128.gin", "ssgan_biggan_imagenet128.gin")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class TestReplicasEqualOneDevice:
         ("objective", "d_steps"),
         [
             pytest.param(MODULATED, 2, id="plain", marks=pytest.mark.slow),
-            pytest.param(FEW_LABELS, 1, id="few"),
+            pytest.param(FEW_LABELS, 1, id="few", marks=pytest.mark.slow),
         ],
     )
     def test_several_steps(self, two_replicas, objective, d_steps):

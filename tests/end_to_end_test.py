@@ -472,6 +472,7 @@ class FakeScorer:
         return Scores({"m": [1.0]}, {})
 
 
+@pytest.mark.slow
 def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch):
     """The training starts, saves, deletes, saves again and ends between the polls."""
     plan = tiny.plan()

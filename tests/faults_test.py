@@ -90,6 +90,7 @@ def fleeing(tmp_path, monkeypatch):
     return Fleeing(tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_on_nan(fleeing):
     run, streams = fleeing.run, fleeing.streams
     with pytest.raises(Diverged, match=r"loss/d=nan at step 4\."):

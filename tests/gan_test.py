@@ -1114,6 +1114,7 @@ def test_without_average_the_generator_is_sampled():
 # -------------------------------------------------------------------------------- fit
 
 
+@pytest.mark.slow
 def test_several_steps_per_execution_are_that_many_steps():
     gans, logs = {}, {}
     for steps_per_execution in (1, 4):

@@ -151,7 +151,13 @@ def vectors_of(model):
     return {v.path: np.array(v) for v in model.variables if v.name == "u"}
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "_128" in name else [])
+        for name in REFERENCES
+    ],
+)
 class TestParity:
     def assert_same(self, name, key, value, expected):
         atol = REFERENCES[name].atol.get(key, 1e-5)
@@ -351,7 +357,7 @@ def width_of(architecture):
     [
         pytest.param(
             *(name, size, "cond", 1),
-            marks=pytest.mark.slow if size > 128 else [],
+            marks=pytest.mark.slow if size > 128 or name == "resnet30" else [],
         )
         for name in SIZES
         for size in SIZES[name]

@@ -298,6 +298,7 @@ def ssgan_probe(run, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_probed(run, tmp_path):
     done = ssgan_probe(run, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -155,6 +155,7 @@ def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
         np.testing.assert_allclose(two[name], values, rtol=1e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_conditional_module(tmp_path):
     module = export(
         tmp_path / "m", num_classes=10, batch_norm="standing moments of 64 samples"
