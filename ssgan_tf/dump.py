@@ -75,17 +75,15 @@ def write_folder(path: pathlib.Path, images: Images) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    from ssgan_tf.images import write_png
+    from ssgan_tf.images import write_numbered
 
     facts = dict(images.facts)
     if images.labels is not None:
         facts["labels"] = images.labels.tolist()
-    digits = max(5, len(str(images.shape[0] - 1)))
     with files.replacing(path) as partial:
         partial.mkdir()
         each = (image for batch in _tracked(images) for image in batch)
-        for i, image in enumerate(each):
-            write_png(partial / f"{i:0{digits}}.png", image)
+        write_numbered(partial, each, images.shape[0])
         (partial / _FOLDER_FACTS).write_text(json.dumps(facts) + "\n")
 
 

@@ -1,6 +1,7 @@
 """Pictures: grids of images, PNG files and animations."""
 
 import os
+import pathlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -58,11 +59,27 @@ def write_pngs(folder: str | os.PathLike, images: np.ndarray) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    digits = max(5, len(str(len(images) - 1)))
     with files.replacing(folder) as partial:
         partial.mkdir()
-        for i, image in enumerate(images):
-            write_png(partial / f"{i:0{digits}}.png", image)
+        write_numbered(partial, images, len(images))
+
+
+def write_numbered(
+    folder: pathlib.Path, images: Iterable[np.ndarray], num: int
+) -> None:
+    """Writes 00000.png, 00001.png, ... into a folder.
+
+    Args:
+        folder: is there.
+        images: uint8, `(height, width, 1 or 3)` each.
+        num: int. How many; beyond 100,000 the names have more digits.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    digits = max(5, len(str(num - 1)))
+    for i, image in enumerate(images):
+        write_png(folder / f"{i:0{digits}}.png", image)
 
 
 def write_gif(path: str | os.PathLike, images: Iterable[np.ndarray]) -> None:

@@ -37,7 +37,7 @@ from ssgan_tf.latents import Latents
 from ssgan_tf.modules import LoadedModule, Network
 
 _UNKNOWN = "unknown"
-_DEFAULT_DISTRIBUTION = "uniform"
+DEFAULT_DISTRIBUTION = "uniform"
 _VARIABLES = os.path.join("variables", "variables")
 
 
@@ -101,15 +101,8 @@ def load(
     generators = [g for g in map(_as_generator, meta_graphs) if g]
     generator = _choose_generator(path, meta_graphs, generators, tags)
     num_classes = _check_num_classes(path, generator, num_classes)
-    if z_distribution is None:
-        logging.warning(
-            "%s does not say how z is distributed; compare_gan's default, %s, is "
-            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
-            path,
-            _DEFAULT_DISTRIBUTION,
-        )
     (latent_dim,) = generator.row_shape
-    latents = Latents(latent_dim, z_distribution or _DEFAULT_DISTRIBUTION)
+    latents = choose_latents(path, latent_dim, z_distribution)
     discriminators = [
         graph
         for graph in map(_as_discriminator, meta_graphs)
@@ -147,6 +140,26 @@ def load(
         ),
         _strategy=strategy,
     )
+
+
+def choose_latents(
+    path: str | os.PathLike, latent_dim: int, z_distribution: str | None
+) -> Latents:
+    """How z is drawn: as is said, or else compare_gan's default, with a warning.
+
+    Args:
+        path: whose z it is.
+        latent_dim: int.
+        z_distribution: "uniform" on [-1, 1), "normal" or None.
+    """
+    if z_distribution is None:
+        logging.warning(
+            "%s does not say how z is distributed; compare_gan's default, %s, is "
+            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
+            path,
+            DEFAULT_DISTRIBUTION,
+        )
+    return Latents(latent_dim, z_distribution or DEFAULT_DISTRIBUTION)
 
 
 def _network(graph: _Graph, load: Callable) -> Network:

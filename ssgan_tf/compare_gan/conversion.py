@@ -10,7 +10,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from ssgan_tf import exporting, hub, layers, networks, published
 from ssgan_tf.compare_gan.checkpoint import AVERAGE, FILLED, Checkpoint, listed
@@ -100,7 +99,8 @@ def convert(
         module = published.load(
             checkpoint.folder,
             tf.distribute.get_strategy(),
-            z_distribution=z_distribution or "uniform",
+            # No z is drawn from it.
+            z_distribution=published.DEFAULT_DISTRIBUTION,
         )
     with _naming(path):
         architecture, g_spec, d_spec = infer(
@@ -130,13 +130,7 @@ def convert(
             )
     for variable in variables:
         variable.assign(checkpoint.value(variable.path))
-    if z_distribution is None:
-        logging.warning(
-            "%s does not say how z is distributed; compare_gan's default, uniform, is "
-            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
-            path,
-        )
-    latents = Latents(g_spec.latent_dim, z_distribution or "uniform")
+    latents = published.choose_latents(path, g_spec.latent_dim, z_distribution)
     difference = None
     if module is not None:
         difference, of_predictions = _differences(

@@ -68,7 +68,6 @@ _MULTIPLES = {
     "resnet_biggan_deep": (tables.G_DEEP, tables.D_DEEP),
 }
 _ANY_SIZE, _GREY = ("dcgan", "sndcgan"), 28
-_HIERARCHICAL = ("resnet_cifar", "resnet_biggan")
 _SINGULAR = "/spectral_norm/u"
 
 
@@ -282,7 +281,7 @@ def _inputs(shapes, architecture, marks, hierarchical_z, latent_dim, doubts):
         return first - label, classes, hierarchical_z
     if not vector:
         classes = 0
-    if architecture not in _HIERARCHICAL:
+    if "hierarchical_z" not in networks.ARCHITECTURES[architecture].options:
         return first, vector, hierarchical_z
     pieces = _num_blocks(shapes) + 1
     dims = {False: first, True: first * pieces}
