@@ -1,5 +1,7 @@
 """Pictures."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,3 +153,11 @@ def test_places_that_cannot_be_written(tmp_path):
                 write()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
     assert (tmp_path / "folder.png" / "inside").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "num, name", [(1, "00000"), (100_000, "00000"), (100_001, "000000")]
+)
+def test_as_many_digits_as_the_last_number_has(num, name, tmp_path):
+    images.write_numbered(tmp_path, [np.zeros((2, 2, 1), np.uint8)], num)
+    assert os.listdir(tmp_path) == [f"{name}.png"]
