@@ -1185,7 +1185,7 @@ def test_small_splits_are_decoded_once(
 ):
     size = 1400 * 32 * 32
     monkeypatch.setattr(loading, "MAX_DECODED_BYTES", size + spare_bytes)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "absl")
     images, labels = datasets.open_split("digits32", "train", digits_dir)
     expected_images, expected_labels = digits_splits["train"]
     np.testing.assert_array_equal(labels, expected_labels)

@@ -1,7 +1,9 @@
 """Feature extractors: preprocessing, batching, checks at load, cache."""
 
+import contextlib
 import dataclasses
-import pathlib
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ssgan_tf import files
 from ssgan_tf.evaluation import features
 
 
@@ -400,14 +403,14 @@ class TestCache:
     @pytest.mark.slow
     def test_damaged_file_is_replaced(self, tmp_path, caplog):
         expected = self.train(tmp_path)
-        (file,) = pathlib.Path(tmp_path).iterdir()
+        (file,) = tmp_path.glob("*.npz")
         good = file.read_bytes()
         for bad in (b"", b"nonsense", good[: len(good) // 2], self.other_weights()):
             file.write_bytes(bad)
             caplog.clear()
             again = self.train(tmp_path)
             assert "training it again" in caplog.text
-            assert [f.name for f in tmp_path.iterdir()] == [file.name]
+            assert [f.name for f in tmp_path.iterdir() if f.is_file()] == [file.name]
             assert len(file.read_bytes()) == len(good)
             # The seed decides, up to rounding.
             images = random_images(20, size=8, seed=5)
@@ -425,7 +428,35 @@ class TestCache:
         np.savez(stream, np.zeros(3), np.zeros(4))
         return stream.getvalue()
 
+    def test_one_trains_and_the_others_wait(self, tmp_path, monkeypatch):
+        both_ask = threading.Event()
+        trained = []
+
+        def train(model, *_):
+            trained.append(threading.current_thread())
+            # A second training would start within this time, with other weights.
+            both_ask.wait(60)
+            time.sleep(0.5)
+            model.set_weights([w + len(trained) for w in model.get_weights()])
+
+        monkeypatch.setattr(features, "_train_classifier", train)
+        found = []
+        threads = [
+            threading.Thread(target=lambda: found.append(self.train(tmp_path)))
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        both_ask.set()
+        for thread in threads:
+            thread.join(60)
+        assert len(trained) == 1
+        first, second = found
+        assert first.fingerprint == second.fingerprint
+
     def test_two_machines_write_at_once(self, tmp_path, monkeypatch, caplog):
+        # Of a shared folder whose file system has no locks.
+        monkeypatch.setattr(files, "locked", lambda _: contextlib.nullcontext())
         monkeypatch.setattr(features, "_train_classifier", lambda *args: None)
         savez = np.savez
 
@@ -456,9 +487,9 @@ class TestCache:
             {"arg4": 4},
         ):
             self.train(tmp_path, **changes)
-        assert len(list(tmp_path.iterdir())) == 6
+        assert len(list(tmp_path.glob("*.npz"))) == 6
         self.train(tmp_path, arg2=images[3:8], arg3=labels[3:8])
-        assert len(list(tmp_path.iterdir())) == 6
+        assert len(list(tmp_path.glob("*.npz"))) == 6
 
     def test_seed_decides_the_features(self, tmp_path):
         images = random_images(20, size=8, seed=5)

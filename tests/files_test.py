@@ -36,7 +36,7 @@ def test_what_fails_under_a_lock_is_shown_as_it_is(take, tmp_path):
 
 
 def test_who_waits_says_so(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     waiting = threading.Event()
     caplog.handler.addFilter(lambda record: waiting.set() or True)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging as standard_logging
 import pathlib
 import shutil
 import tarfile
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from absl import flags, logging
+from absl import flags
 from absl.testing import flagsaver
 
 from ssgan_tf import (
@@ -92,21 +91,10 @@ def copy(plain, tmp_path):
 
 
 @pytest.fixture
-def said():
-    """What is logged."""
-    lines = []
-
-    class Handler(standard_logging.Handler):
-        def emit(self, record):
-            lines.append(record.getMessage())
-
-    handler, logger = Handler(), logging.get_absl_logger()
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.INFO)
-    logger.addHandler(handler)
-    yield lines
-    logger.removeHandler(handler)
-    logging.set_verbosity(before)
+def said(caplog):
+    """The fixture `caplog`, from INFO on."""
+    caplog.set_level("INFO", "absl")
+    return caplog
 
 
 def build(module, *bindings, strategy=None):
@@ -246,7 +234,7 @@ class TestStart:
             slots = [v for v in optimizer.variables if v.name != "learning_rate"]
             assert len(slots) > 10 and not any(np.any(np.array(v)) for v in slots)
         digest = exporting.read_metadata(plain.path)["weights_sha256"]
-        (line,) = [line for line in said if line.startswith("starting from")]
+        (line,) = [line for line in said.messages if line.startswith("starting from")]
         assert f"{plain.path}, weights {digest}; " in line
         assert line.endswith(f"fresh: {ROTATION}; that are left out: none")
         # What workers compare is what each has read.
@@ -257,7 +245,7 @@ class TestStart:
         warm_start.start(gan, held(rotating))
         assert_equal(values(gan.generator), values(rotating.generator))
         assert_equal(values(gan.discriminator), split_heads(rotating)[0])
-        assert said[-1].endswith(f"fresh: none; that are left out: {ROTATION}")
+        assert said.messages[-1].endswith(f"fresh: none; that are left out: {ROTATION}")
 
     def test_a_head_of_another_shape_starts_fresh_as_a_whole(self, rotating, said):
         # Seven ways: the kernel and the bias are others, the vector u is not.
@@ -276,7 +264,7 @@ class TestStart:
         warm_start.start(gan, dataclasses.replace(weights, discriminator=tuple(others)))
         assert_equal(split_heads(gan)[1], before)
         assert_equal(split_heads(gan)[0], split_heads(rotating)[0])
-        assert said[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
+        assert said.messages[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
 
     def test_the_heads_are_those_of_our_discriminators(self):
         """The names of the layers, which only they know."""
@@ -318,9 +306,11 @@ class TestStart:
         cold = values(warm.generator) + values(warm.discriminator)
         weights = held(source)
         warm_start.start(warm, weights)
-        assert said[-1] == "held has distribution of z normal instead of uniform"
+        assert (
+            said.messages[-1] == "held has distribution of z normal instead of uniform"
+        )
         assert_equal(values(warm.discriminator), values(source.discriminator))
-        assert "fresh: none; that are left out: none" in said[-2]
+        assert "fresh: none; that are left out: none" in said.messages[-2]
         images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
 
         def losses(gan):

@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from ssgan_tf import hub
+from ssgan_tf import files, hub
 from ssgan_tf.replicas import on_all_replicas
 
 _INCEPTION_SIZE = 299
@@ -298,7 +298,8 @@ def dataset_classifier(
     The weights are kept in `cache_dir` in a file whose name holds a hash of all that
     determines them. A file that cannot be read is replaced, with a warning.
     Training is a function of the seed up to the order in which the hardware adds
-    floats; a cached network gives bit-identical features.
+    floats; a cached network gives bit-identical features. So that scores of processes
+    that run at a time compare, one of them trains and the others wait for its file.
 
     Training runs on one device. Of several workers each trains, or reads the file,
     which is written whole or not at all, so they may share a folder; then all take
@@ -336,11 +337,13 @@ def dataset_classifier(
     model = _build_classifier(image_shape, num_classes, seed)
     key = _hash_recipe(name, train_images, train_labels, num_classes, seed)
     cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
-    if not _load_weights(model, cache_file):
-        start_time = time.monotonic()
-        _train_classifier(model, train_images, train_labels, seed)
-        logging.info("%s_cnn: trained in %.0f s", name, time.monotonic() - start_time)
-        _save_weights(model, cache_file)
+    with files.locked(cache_file.parent / "locks" / cache_file.stem):
+        if not _load_weights(model, cache_file):
+            start_time = time.monotonic()
+            _train_classifier(model, train_images, train_labels, seed)
+            seconds = time.monotonic() - start_time
+            logging.info("%s_cnn: trained in %.0f s", name, seconds)
+            _save_weights(model, cache_file)
 
     with (strategy or tf.distribute.get_strategy()).scope():
         extractor = _classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
