@@ -178,6 +178,63 @@ class Scalars(_EverySteps):
                 tf.summary.scalar(name, value)
 
 
+def singular_values(network: keras.Model) -> dict[str, float]:
+    """The largest singular value of every kernel, as it is stored, by layer.
+
+    A kernel is the matrix that `SpectralNorm` takes it for: its last axis against all
+    others. What a spectrally normalized layer divides by comes close to it.
+
+    Args:
+        network: `keras.Model`, built.
+
+    Returns:
+        One number per weight called `kernel`, in the network's order, under the path
+        of its layer: `B1/up_conv1`. NaN where a kernel is not finite.
+    """
+    kernels = {
+        weight.path.removeprefix(f"{network.name}/").removesuffix("/kernel"): weight
+        for weight in network.weights
+        if weight.name == "kernel"
+    }
+    return {
+        layer: _largest_singular_value(keras.ops.convert_to_numpy(kernel))
+        for layer, kernel in kernels.items()
+    }
+
+
+def _largest_singular_value(kernel: np.ndarray) -> float:
+    matrix = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
+    rows, columns = matrix.shape
+    # Their eigenvalues are the same but for zeros, and cheaper than an SVD.
+    gram = matrix @ matrix.T if rows < columns else matrix.T @ matrix
+    if not np.isfinite(gram).all():
+        return float("nan")
+    # Rounding may leave a small negative number for 0.
+    return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0)))
+
+
+class SingularValues(_EverySteps):
+    """Writes `sigma/d/<layer>` and `sigma/g/<layer>` to TensorBoard.
+
+    They are those of `singular_values`, of both networks.
+
+    Args:
+        writer: `tf.summary.SummaryWriter`.
+        interval: int. Steps between points.
+    """
+
+    def __init__(self, writer: tf.summary.SummaryWriter, interval: int):
+        super().__init__(interval)
+        self.writer = writer
+
+    def act(self, step, logs):
+        networks = {"d": self.model.discriminator, "g": self.model.generator}
+        with self.writer.as_default(step):
+            for player, network in networks.items():
+                for layer, value in singular_values(network).items():
+                    tf.summary.scalar(f"sigma/{player}/{layer}", value)
+
+
 def grid_labels(num_classes: int) -> np.ndarray | None:
     """Labels of a conditional GAN's grid: row r shows class r % num_classes.
 

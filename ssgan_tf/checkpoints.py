@@ -202,13 +202,7 @@ def _numbers(paths, pattern: str) -> list[int]:
 
 
 def _checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
-    """All state of a run: nets, optimizers (the step number with them), average.
-
-    Every variable is listed, in its owner's order. TensorFlow would look for them by
-    itself in the attributes of the networks, but it does not look into Keras's lists
-    of layers and says nothing of what it misses. The learning rates are left out:
-    they belong to the configuration.
-    """
+    """All state of a run: nets, optimizers (the step number with them), average."""
     parts = {
         "generator": gan.generator,
         "discriminator": gan.discriminator,
@@ -219,11 +213,18 @@ def _checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
         parts["average"] = gan.average
     return tf.train.Checkpoint(
         rollbacks=gan.rollbacks.value,
-        **{part: _state_of(owner) for part, owner in parts.items()},
+        **{part: state_of(owner) for part, owner in parts.items()},
     )
 
 
-def _state_of(owner) -> dict[str, tf.Variable]:
+def state_of(owner) -> dict[str, tf.Variable]:
+    """What a checkpoint keeps of a network or an optimizer.
+
+    Every variable is listed, in its owner's order. TensorFlow would look for them by
+    itself in the attributes of the networks, but it does not look into Keras's lists
+    of layers and says nothing of what it misses. The learning rates are left out:
+    they belong to the configuration.
+    """
     variables = [v for v in owner.variables if v.name != "learning_rate"]
     # Optimizers begin a slot's name with its layer's, which Keras numbers in the order
     # of birth where it has none: only the end is the same in the next process.

@@ -17,8 +17,12 @@ COMMANDS = {
     "sample": ("ssgan_tf.sample", "draw pictures from a module"),
     "evaluate": ("ssgan_tf.evaluate", "score a module"),
     "compare": ("ssgan_tf.compare", "print the scores of several runs side by side"),
+    "report": ("ssgan_tf.report", "write a page on one run or several"),
     "probe": ("ssgan_tf.probe", "fit a linear classifier to every block of D"),
+    "forget": ("ssgan_tf.forget", "train a classifier whose task changes"),
     "dump": ("ssgan_tf.dump", "write images as files that other programs score"),
+    "reproduce": ("ssgan_tf.reproduce", "run an experiment of the paper"),
+    "sweep": ("ssgan_tf.sweep", "train and score every combination of some values"),
     "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
 }
 

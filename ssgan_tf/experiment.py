@@ -18,6 +18,7 @@ from ssgan_tf import (
     callbacks,
     config,
     datasets,
+    environment,
     exporting,
     files,
     strategies,
@@ -143,6 +144,7 @@ def train(
             data = data or _open_data(experiment, data_dir)
             if workers.is_chief:
                 run.write_config(config.operative_config(), gan.step)
+                run.write_environment(environment.facts(), gan.step)
                 if experiment.spec.folder:
                     run.note_folder(folders.state(experiment.dataset))
                 run.train_done.unlink(missing_ok=True)
@@ -216,6 +218,7 @@ def _fit(gan, experiment, run, workers, data, start_up) -> None:
                 callbacks.Progress(last_step),
                 callbacks.FirstStep(start_up, settings.iterations_per_loop),
                 callbacks.Scalars(writer, settings.save_summary_steps),
+                callbacks.SingularValues(writer, settings.save_checkpoints_steps),
                 grids,
                 *everyone,
             ]
@@ -532,12 +535,12 @@ def evaluate_continuously(
         ValueError: when the training is done, if a module could not be scored.
     """
     failures = {}
-    operative = config.operative_config()
+    operative, bound = config.operative_config(), config.bindings()
     while True:
         # Before evaluating: what is there when training is done gets its score.
         done = run.train_done.exists()
         if not allow_config_change:
-            run.check_config(operative)
+            run.check_config(operative, bound)
         failures |= evaluate(
             experiment, run, scorer, table, every_steps=every_steps, skipped=failures
         )
@@ -612,7 +615,7 @@ def train_and_evaluate(
         gan = build(experiment, strategy, jit_compile, warm=bool(warm))
         start_up.done("networks")
         if not allow_config_change:
-            run.check_config(config.operative_config())
+            run.check_config(config.operative_config(), config.bindings())
         scorer = None
         if schedule != "train":
             scorer = ModuleScorer(experiment.dataset, how, strategy=strategy)

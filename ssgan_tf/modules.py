@@ -74,8 +74,16 @@ class LoadedModule:
     @property
     def has_rotation_head(self) -> bool:
         """Whether D predicts rotations; it need not be there."""
+        return self._discriminator_gives("rotation_logits")
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether D gives logits; it need not be there."""
+        return self._discriminator_gives("logits")
+
+    def _discriminator_gives(self, output: str) -> bool:
         network = self._discriminator
-        return network is not None and "rotation_logits" in network.outputs
+        return network is not None and output in network.outputs
 
     def sample(
         self,

@@ -2,6 +2,7 @@
 
 checkpoints/ckpt-<step>.*       both nets, both optimizers, the average
 operative_config-<step>.gin     every parameter in force from that step on
+environment-<step>.json         what the session that began there ran on
 folder.txt                      which state of its folder of images, if it has one
 samples/<step>.png              64 samples from the same noise
 tensorboard/                    scalars and sample grids
@@ -12,17 +13,20 @@ TRAIN_DONE                      training is over
 """
 
 import contextlib
-import difflib
 import hashlib
+import json
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 
 from absl import logging
 
 from ssgan_tf import config, exporting, files
 from ssgan_tf.checkpoints import Checkpoints
+
+# The star stands for a step.
+_CONFIG = "operative_config-*.gin"
+_ENVIRONMENT = "environment-*.json"
 
 
 class RunDir:
@@ -104,15 +108,16 @@ class RunDir:
 
     def configs(self) -> list[pathlib.Path]:
         """The operative configs, oldest first."""
-        return [path for _, path in self._configs()]
+        return [path for _, path in self._by_step(_CONFIG)]
 
-    def _configs(self) -> list[tuple[int, pathlib.Path]]:
-        pattern = re.compile(r"operative_config-(\d+)\.gin")
-        return sorted(
-            (int(match.group(1)), path)
-            for path in self.path.glob("operative_config-*.gin")
-            if (match := pattern.fullmatch(path.name))
+    def _by_step(self, pattern: str) -> list[tuple[int, pathlib.Path]]:
+        """The files that have a step where the pattern has its star, in that order."""
+        before, after = pattern.split("*")
+        found = (
+            (path.name.removeprefix(before).removesuffix(after), path)
+            for path in self.path.glob(pattern)
         )
+        return sorted((int(step), path) for step, path in found if step.isdecimal())
 
     def latest_config(self) -> pathlib.Path:
         """The newest operative config.
@@ -151,11 +156,15 @@ class RunDir:
                 "back, or name another folder."
             )
 
-    def check_config(self, operative: str) -> None:
+    def check_config(self, operative: str, bound: str) -> None:
         """Refuses a configuration other than the one the run was started with.
+
+        A parameter that the run does not know, and that nobody has bound, is of a later
+        version: its default is what was done before there was one.
 
         Args:
             operative: the configuration in force now, as gin text.
+            bound: what of it files and flags have bound, likewise.
 
         Raises:
             config.ConfigError: they differ; the message shows the difference.
@@ -163,34 +172,64 @@ class RunDir:
         configs = self.configs()
         if not configs:
             return
-        before = _bindings(configs[-1].read_text())
-        now = _bindings(operative)
-        if before == now:
-            return
+        before, now = bindings(configs[-1].read_text()), bindings(operative)
+        known = before.keys() | bindings(bound).keys()
         difference = [
-            line
-            for line in difflib.unified_diff(before, now, lineterm="", n=0)
-            if not line.startswith(("---", "+++", "@@"))
+            f"{sign}{key} = {values[key]}"
+            for key in sorted(before.keys() | (now.keys() & known))
+            if before.get(key) != now.get(key)
+            for sign, values in (("-", before), ("+", now))
+            if key in values
         ]
-        raise config.ConfigError(
-            f"`--model_dir` holds a run with another configuration. Received: "
-            f"model_dir={self.path}. Then (-) and now (+):\n  "
-            + "\n  ".join(difference)
-            + "\nChoose another folder, or continue the run under the new "
-            "configuration with --allow_config_change."
-        )
+        if difference:
+            raise config.ConfigError(
+                f"`--model_dir` holds a run with another configuration. Received: "
+                f"model_dir={self.path}. Then (-) and now (+):\n  "
+                + "\n  ".join(difference)
+                + "\nChoose another folder, or continue the run under the new "
+                "configuration with --allow_config_change."
+            )
 
     def write_config(self, operative: str, step: int) -> None:
         """Records the configuration in force from `step` on, unless it was before.
 
         A run that went back to an earlier checkpoint forgets what came after it.
         """
-        for later, path in self._configs():
+        for later, path in self._by_step(_CONFIG):
             if later > step:
                 path.unlink()
         configs = self.configs()
-        if not configs or _bindings(configs[-1].read_text()) != _bindings(operative):
-            files.write_text(self.path / f"operative_config-{step}.gin", operative)
+        if not configs or bindings(configs[-1].read_text()) != bindings(operative):
+            path = self.path / _CONFIG.replace("*", str(step))
+            files.write_text(path, operative)
+
+    def environments(self) -> dict[int, dict]:
+        """What each training session ran on, by the step at which it began.
+
+        Raises:
+            ValueError: a file is damaged.
+        """
+        found = {}
+        for step, path in self._by_step(_ENVIRONMENT):
+            try:
+                found[step] = json.loads(path.read_text())
+            except ValueError as error:
+                raise ValueError(
+                    f"A file environment-<step>.json must be JSON. Received: {path}, "
+                    f"which fails with: {error}. Remove it."
+                ) from error
+        return found
+
+    def write_environment(self, facts: dict, step: int) -> None:
+        """Records what a training session runs on that begins at `step`.
+
+        A run that went back to an earlier checkpoint forgets what came after it.
+        """
+        for later, path in self._by_step(_ENVIRONMENT):
+            if later > step:
+                path.unlink()
+        path = self.path / _ENVIRONMENT.replace("*", str(step))
+        files.write_text(path, json.dumps(facts, indent=2) + "\n")
 
     def note_folder(self, fingerprint: str) -> None:
         """Records the state of the folder of images; warns if it was another."""
@@ -204,6 +243,17 @@ class RunDir:
         files.write_text(path, f"{fingerprint}\n")
 
 
-def _bindings(text: str) -> list[str]:
-    lines = (line.strip() for line in text.splitlines())
-    return sorted(line for line in lines if line and not line.startswith("#"))
+def bindings(operative: str) -> dict[str, str]:
+    """The parameters of an operative config, with their values as gin writes them."""
+    found: dict[str, str] = {}
+    for line in operative.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith(" ") and found:
+            # gin breaks values that are long.
+            name = [*found][-1]
+            found[name] += f" {line.strip()}"
+        else:
+            name, _, value = line.partition(" = ")
+            found[name.strip()] = value.strip().removesuffix("\\")
+    return {name: value.strip() for name, value in found.items()}

@@ -1,7 +1,6 @@
 """Scores of exported modules: images in, a row of the table out."""
 
 import dataclasses
-import re
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ from ssgan_tf.run_dir import RunDir
 from ssgan_tf.score_table import FILENAME, Scores, ScoreTable
 
 _SUMMARY_COLUMNS = 5
+_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,8 +200,9 @@ class ModuleScorer:
 
         The rotation accuracy is that of D on all four orientations (chance 0.25), where
         D has a rotation head: of all real images, and of the fakes of the first seed,
-        8,192 at most. Fakes of a conditional GAN have labels drawn by the seed, every
-        class as likely.
+        8,192 at most. Of the same images is the spread of D's logits, their standard
+        deviation, without labels: 0 is a D that tells nothing apart. Fakes of a
+        conditional GAN have labels drawn by the seed, every class as likely.
 
         Raises:
             ValueError: the images are not in [0, 1] or of another shape than the reals.
@@ -214,9 +215,12 @@ class ModuleScorer:
             fakes = self._observe(module, seed)
             for name, value in self._scorer.judge(fakes).items():
                 values.setdefault(name + counted, []).append(value)
-            if seed == 0 and module.has_rotation_head:
-                sides = {"real": self._images, "fake": fakes.subset}
-                for side, images in sides.items():
+            if seed:
+                continue
+            for side, images in {"real": self._images, "fake": fakes.subset}.items():
+                if module.has_logits:
+                    values[f"logit_spread_{side}"] = [_logit_spread(module, images)]
+                if module.has_rotation_head:
                     accuracy, confusion = self._rotations(module, images)
                     values[f"rotation_accuracy_{side}"] = [accuracy]
                     confusions[side] = confusion.tolist()
@@ -236,9 +240,20 @@ class ModuleScorer:
         )
 
 
-def _is_distance(metric: str) -> bool:
-    """Whether it is the Frechet distance itself, not the end of its interval."""
-    return re.match(r"(fid|frechet)_(?!low_|high_)", metric) is not None
+def _logit_spread(module: LoadedModule, images: np.ndarray) -> float:
+    labels = -1 if module.num_classes else None
+    logits = np.concatenate(
+        [
+            module.discriminate(images[i : i + _BATCH_SIZE] / 255, labels)["logits"]
+            for i in range(0, len(images), _BATCH_SIZE)
+        ]
+    )
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            f"The logits of D must be finite. Received: module={module.path}, whose D "
+            "gives others. It has diverged: take an earlier step."
+        )
+    return float(np.std(logits, dtype=np.float64))
 
 
 def report(found: Scores, protocol: str) -> str:
@@ -299,7 +314,7 @@ def summary(run: RunDir, score_filename: str = FILENAME) -> str:
         notes = ""
         if metric.startswith("rotation_accuracy"):
             notes = "   chance 0.25"
-        elif _is_distance(metric) and numbers[0] and float(numbers[0]):
+        elif protocols.is_distance(metric) and numbers[0] and float(numbers[0]):
             share = float(numbers[-1]) / float(numbers[0])
             notes = f"   last / first {share:.3f}"
         lines.append(f"{metric:<{width}}" + "".join(cells) + notes)

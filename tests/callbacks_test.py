@@ -8,13 +8,14 @@ import re
 import signal
 import types
 
+import keras
 import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
 from absl import logging
 
-from ssgan_tf import callbacks, exporting, images, layers
+from ssgan_tf import callbacks, curves, exporting, images, layers
 from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.latents import Latents
 from ssgan_tf.run_dir import RunDir
@@ -285,3 +286,52 @@ def test_grid_is_that_of_the_module(num_classes, tmp_path):
     callback.act(6, {})
     after = tf.io.decode_png((run.samples / "6.png").read_bytes()).numpy()
     assert np.abs(after.astype(int) - grid).max() > 10
+
+
+def networks() -> dict[str, keras.Model]:
+    """One with kernels of all kinds, one that has nothing to be found."""
+    discriminator = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            layers.Conv2D(5, 3, spectral_norm="left", name="tall"),
+            keras.layers.Flatten(),
+            layers.Dense(200, name="wide"),
+            layers.BatchNorm(name="norm"),
+        ],
+        name="net",
+    )
+    return {"discriminator": discriminator, "generator": keras.Sequential(name="net")}
+
+
+def test_singular_values_are_those_of_the_stored_kernels():
+    network = networks()["discriminator"]
+    found = callbacks.singular_values(network)
+    assert list(found) == ["tall", "wide"]
+    for name, value in found.items():
+        kernel = np.asarray(network.get_layer(name).kernel, np.float64)
+        matrix = np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
+        expected = np.linalg.svd(matrix, compute_uv=False)[0]
+        assert value == pytest.approx(expected, rel=1e-10)
+        assert value != pytest.approx(np.linalg.norm(matrix), rel=1e-2)
+
+
+def test_singular_values_of_zeros_and_of_what_is_not_finite():
+    network = networks()["discriminator"]
+    network.get_layer("tall").kernel.assign(np.zeros((3, 3, 3, 5)))
+    network.get_layer("wide").kernel.assign(np.full((80, 200), np.inf))
+    found = callbacks.singular_values(network)
+    assert found["tall"] == 0 and np.isnan(found["wide"])
+
+
+def test_singular_values_over_training(tmp_path, monkeypatch):
+    for player, network in networks().items():
+        monkeypatch.setattr(StandIn, player, network, raising=False)
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    train(callbacks.SingularValues(writer, interval=4), 0, 10, stride=2)
+    writer.close()
+    found = curves.read(tmp_path)
+    assert list(found) == ["sigma/d/tall", "sigma/d/wide"]
+    values = callbacks.singular_values(StandIn.discriminator)
+    for tag, curve in found.items():
+        np.testing.assert_array_equal(curve.steps, [0, 4, 8])
+        np.testing.assert_allclose(curve.values, values[tag[8:]], rtol=1e-6)

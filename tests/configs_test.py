@@ -10,6 +10,8 @@ from ssgan_tf import config
 from ssgan_tf.gan import GAN
 
 SWEEP = "table2.sweep"
+# Of no GAN: forgetting_test.py has it.
+FORGETTING = "forgetting_cifar10.gin"
 ROTATION, MINIMAX = ("RotationTask",), ("MinimaxRotationTask",)
 AUGMENTED, FEW_LABELS = ("LabelAugmentedTask",), ("RotationTask", "ClassTask")
 PLAIN, MODULATED, CONDITIONAL = (
@@ -134,11 +136,11 @@ def header(name: str) -> list[str]:
 
 def test_every_config_has_a_test():
     shipped = sorted(path.name for path in config.config_dir().glob("*"))
-    assert shipped == sorted([*CONFIGS, SWEEP])
+    assert shipped == sorted([*CONFIGS, FORGETTING, SWEEP])
     assert list(config.sweep_rows(SWEEP)) == list(ROWS)
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, SWEEP])
+@pytest.mark.parametrize("name", [*CONFIGS, FORGETTING, SWEEP])
 def test_header(name):
     lines = header(name)
     assert len(lines) >= 4

@@ -167,6 +167,7 @@ def test_run_directory(runs):
         "TRAIN_DONE",
         "checkpoints",
         "operative_config-0.gin",
+        "environment-0.json",
         "samples",
         "scores.csv",
         "tensorboard",
@@ -227,6 +228,8 @@ def test_scores_of_the_evaluation_beside(runs):
         "sliced_wasserstein_397_test",
         "rotation_accuracy_real",
         "rotation_accuracy_fake",
+        "logit_spread_real",
+        "logit_spread_fake",
     }
     for row in rows:
         assert row["checkpoint"].endswith(f"alone/checkpoints/ckpt-{row['step']}")
@@ -234,7 +237,7 @@ def test_scores_of_the_evaluation_beside(runs):
         assert "weights=ema" in row["protocol"]
         for metric in metrics:
             values = json.loads(row[f"{metric}_list"])
-            assert len(values) == (1 if "rotation" in metric else 2)
+            assert len(values) == (1 if metric.startswith(("rotation", "logit")) else 2)
             assert float(row[f"{metric}_mean"]) == pytest.approx(np.mean(values))
             assert float(row[f"{metric}_std"]) == pytest.approx(np.std(values))
         for side in ("real", "fake"):

@@ -15,13 +15,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [
     "BENCHMARKS.md",
     "README.md",
+    "RESULTS.md",
     "export/README.md",
     "CONTRIBUTING.md",
     "docs/data.md",
     "docs/distributed.md",
     "docs/extending.md",
+    "docs/forgetting.md",
     "docs/probe.md",
     "docs/recheck.md",
+    "docs/report.md",
+    "docs/reproduce.md",
     "docs/scores.md",
 ]
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from ssgan_tf import config, exporting
-from ssgan_tf.run_dir import RunDir
+from ssgan_tf.run_dir import RunDir, bindings
 
 
 def save(gan, run: RunDir, step: int) -> None:
@@ -20,7 +20,7 @@ def save(gan, run: RunDir, step: int) -> None:
 def test_an_empty_place_holds_nothing_and_gets_nothing(tmp_path):
     run = RunDir(tmp_path / "new" / "run")
     run.check_usable()
-    run.check_config("options.batch_size = 3")
+    run.check_config("options.batch_size = 3", "")
     assert run.checkpoints.steps() == [] and run.configs() == []
     for call in (run.latest_step, run.latest_config):
         with pytest.raises(FileNotFoundError, match=f"model_dir={run.path}"):
@@ -32,10 +32,10 @@ def test_configs_are_compared(tmp_path):
     run = RunDir(tmp_path / "run")
     first = "# Comment.\noptions.batch_size = 3\nloss.fn = @hinge\n"
     run.write_config(first, 0)
-    run.check_config("loss.fn = @hinge\n\n# Other.\noptions.batch_size = 3")
+    run.check_config("loss.fn = @hinge\n\n# Other.\noptions.batch_size = 3", "")
     changed = first.replace("3", "4")
     with pytest.raises(config.ConfigError) as caught:
-        run.check_config(changed)
+        run.check_config(changed, changed)
     message = str(caught.value)
     assert f"model_dir={run.path}" in message
     assert "-options.batch_size = 3\n  +options.batch_size = 4" in message
@@ -50,6 +50,37 @@ def test_configs_are_compared(tmp_path):
     names = [path.name for path in run.configs()]
     assert names == [f"operative_config-{step}.gin" for step in (0, 20)]
     assert run.latest_config().read_text() == changed
+
+
+def test_bindings():
+    text = (
+        "# Parameters for a:\n# ===\na.b = 1\na.c = \\\n    ('x = 1',\n     'y')\n"
+        "# None.\n\ns/d.e = @f\nd.g = \\\n    'long'\n"
+    )
+    assert bindings(text) == {
+        "a.b": "1",
+        "a.c": "('x = 1', 'y')",
+        "s/d.e": "@f",
+        "d.g": "'long'",
+    }
+
+
+def test_what_a_later_version_adds_is_no_change(tmp_path):
+    run = RunDir(tmp_path / "run")
+    old = "options.batch_size = 3\nz.names = \\\n    ['a',\n     'b']\n"
+    run.write_config(old, 0)
+    new = "dataset.flip = False\n" + old
+    run.check_config(new, "options.batch_size = 3")
+    with pytest.raises(config.ConfigError, match=r"\+dataset.flip = True\nChoose"):
+        run.check_config(new.replace("False", "True"), "dataset.flip = True")
+    # What is no longer known may have been in force.
+    with pytest.raises(config.ConfigError, match=r"-options.batch_size = 3\nChoose"):
+        run.check_config(new.replace("options.batch_size = 3", ""), "")
+    # A value of several lines is one value.
+    with pytest.raises(config.ConfigError, match="-z.names.*'b'.*\\n.*z.names.*'c'"):
+        run.check_config(old.replace("'b'", "'c'"), "")
+    with pytest.raises(config.ConfigError, match="-z.names.*'b'.*\\n.*z.names.*'a',]"):
+        run.check_config(old.replace("\n     'b'", "]"), "")
 
 
 def test_a_changed_folder_is_told(tmp_path, caplog):
@@ -96,7 +127,7 @@ def test_a_step_without_a_checkpoint_is_refused(tmp_path):
 
 CLAIM = """
 import sys
-from ssgan_tf.run_dir import RunDir
+from ssgan_tf.run_dir import RunDir, bindings
 with RunDir(sys.argv[1]).claimed():
     print("mine", flush=True)
     sys.stdin.read()

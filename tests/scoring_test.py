@@ -109,7 +109,11 @@ def test_scores_are_those_of_the_module(module):
         for name, value in expected.items():
             found = values[f"{name}_100_test"][seed]
             np.testing.assert_allclose(found, value, rtol=1e-5)
-    sides = {"rotation_accuracy_real", "rotation_accuracy_fake"}
+    sides = {
+        f"{what}_{side}"
+        for what in ("rotation_accuracy", "logit_spread")
+        for side in ("real", "fake")
+    }
     assert set(values) == {f"{name}_100_test" for name in expected} | sides
     fakes = scores.to_uint8(module.sample(100, 0))
     for side, images in (("real", test_images), ("fake", fakes)):
@@ -118,6 +122,9 @@ def test_scores_are_those_of_the_module(module):
         confusion = np.array(confusions[side])
         assert confusion.sum(axis=1).tolist() == [len(images)] * 4
         assert np.trace(confusion) == accuracy * 4 * len(images)
+        logits = module.discriminate(images / 255)["logits"].astype(np.float64)
+        deviation = np.sqrt(np.mean(logits**2) - np.mean(logits) ** 2)
+        assert values[f"logit_spread_{side}"] == pytest.approx([deviation], rel=1e-4)
     assert not any("fid" in name for name in values)
 
     protocol = protocols.facts_of(scorer.protocol(module.metadata))
@@ -150,7 +157,7 @@ def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
         found.append((scorer.score(loaded).values, scorer.protocol(loaded.metadata)))
     (one, protocol), (two, same_protocol) = found
     assert same_protocol == protocol
-    assert len(one) == 6 and set(two) == set(one)
+    assert len(one) == 8 and set(two) == set(one)
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-3, err_msg=name)
 

@@ -9,6 +9,7 @@ package and on nothing else: the layers and the train step know nothing of it.
     networks.py    weights, norms, G and D
     training.py    losses, penalties, optimizers, ModularGAN, SSGAN, S3GAN
     experiment.py  dataset, options, run_config: the whole experiment
+    forgetting.py  a classifier whose task changes, Figure 3
 """
 
 from ssgan_tf.config.checks import ConfigError
@@ -19,16 +20,19 @@ from ssgan_tf.config.experiment import (
     experiment,
     operative_config,
 )
+from ssgan_tf.config.forgetting import Forgetting, forgetting
 from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
 
 __all__ = [
     "ConfigError",
     "Experiment",
+    "Forgetting",
     "RunConfig",
     "bindings",
     "config_dir",
     "experiment",
     "find_config",
+    "forgetting",
     "operative_config",
     "parse",
     "sweep_rows",

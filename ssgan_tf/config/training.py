@@ -29,7 +29,11 @@ from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
 from ssgan_tf.tasks import Task
 
 _LATENTS, _LOSSES, _PENALTIES = ["z.distribution_fn"], ["loss.fn"], ["penalty.fn"]
-_OPTIMIZERS = ["ModularGAN.g_optimizer_fn", "ModularGAN.d_optimizer_fn"]
+_OPTIMIZERS = [
+    "ModularGAN.g_optimizer_fn",
+    "ModularGAN.d_optimizer_fn",
+    "forgetting.optimizer_fn",
+]
 _GANS = ["options.gan_class"]
 
 

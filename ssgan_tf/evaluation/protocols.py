@@ -6,6 +6,7 @@ score, and scores are compared only where all of them are equal.
 
 import dataclasses
 import importlib.metadata
+import re
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy", "scipy", "scikit-learn")
 
@@ -79,6 +80,11 @@ def differences(texts: list[str]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for facts in every for key in facts)
     values = {key: [facts.get(key, "-") for facts in every] for key in keys}
     return {key: found for key, found in values.items() if len(set(found)) > 1}
+
+
+def is_distance(metric: str) -> bool:
+    """Whether a score is the Frechet distance itself, not the end of its interval."""
+    return re.match(r"(fid|frechet)_(?!low_|high_)", metric) is not None
 
 
 def count_name(count: int) -> str:

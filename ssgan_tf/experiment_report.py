@@ -1,0 +1,282 @@
+"""Ours beside the paper's: the table and the report of an experiment's numbers."""
+
+import dataclasses
+import re
+import statistics
+from collections.abc import Sequence
+
+from ssgan_tf import results
+from ssgan_tf.evaluation import protocols
+from ssgan_tf.progress import clock
+from ssgan_tf.results import Experiment, Number
+
+NOT_YET = "not yet run"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """How the table of an experiment is made of its numbers.
+
+    Attributes:
+        places: fields of `Number` that name a line.
+        metrics: which numbers; None: the Frechet distances, each in a line of its own.
+        decimals: int.
+        last: only numbers at the last step.
+        best: the lowest over seeds, not mean and standard deviation.
+    """
+
+    places: tuple[str, ...]
+    metrics: tuple[str, ...] | None = None
+    decimals: int = 2
+    last: bool = True
+    best: bool = False
+
+    def wants(self, metric: str) -> bool:
+        """Whether a metric is one of those."""
+        if self.metrics is None:
+            return protocols.is_distance(metric)
+        return metric in self.metrics
+
+    def place(self, number: Number) -> tuple:
+        """The line of a number."""
+        return tuple(getattr(number, name) for name in self.places)
+
+
+_SUMMARY = (
+    "at_switches",
+    "floors",
+    "peaks",
+    "floor_task_2",
+    "floor_task_2_again",
+    "first_cycle",
+    "second_cycle",
+    "second_minus_first",
+)
+_ROWS = _Table(("dataset", "row"))
+_BLOCKS = _Table(("block",), (results.PROBE,), decimals=3)
+_TABLES = {
+    "table1": _Table(("dataset",), best=True),
+    "table2": _ROWS,
+    "table3": _BLOCKS,
+    "table4": _BLOCKS,
+    "figure2": _Table(
+        ("metric",), (results.PROBE_PEAK, results.PROBE_END), decimals=3, last=False
+    ),
+    "figure3": _Table(("metric",), _SUMMARY, decimals=3),
+    "figure4": _Table(("step",), last=False),
+    "sweep": _ROWS,
+}
+
+
+def table(numbers: Sequence[Number]) -> list[list[str]]:
+    """Ours beside the paper's: a header and one list of cells for each line.
+
+    Args:
+        numbers: all of one experiment.
+    """
+    how = _TABLES[numbers[0].experiment]
+    ours = [each for each in numbers if each.run]
+    values = [
+        each
+        for each in (results.finals(ours) if how.last else ours)
+        if each.value is not None and how.wants(each.metric)
+    ]
+    papers = [each for each in numbers if not each.run]
+    arms = results.arms_of(numbers)
+    of_paper = {each.arm for each in papers}
+    header = list(how.places) + ["metric"] * (how.metrics is None)
+    for arm in arms:
+        header.append(arm or "ours")
+        if arm in of_paper:
+            header.append("paper (FID)" if how.metrics is None else "paper")
+    lines = [header]
+    for place in _places(how, [*papers, *values, *ours]):
+        here = [each for each in values if how.place(each) == place]
+        for metric in dict.fromkeys(each.metric for each in here) or [""]:
+            line = [str(part) for part in place]
+            if how.metrics is None:
+                line.append(metric or "-")
+            for arm in arms:
+                found = [
+                    each for each in here if (each.arm, each.metric) == (arm, metric)
+                ]
+                line.append(_cell(how, place, arm, found, ours))
+                if arm in of_paper:
+                    texts = [
+                        each.paper
+                        for each in papers
+                        if (how.place(each), each.arm) == (place, arm)
+                    ]
+                    line.append(texts[0] if texts else "-")
+            lines.append(line)
+    return lines
+
+
+def _places(how: _Table, numbers) -> list[tuple]:
+    """The lines of a table, in order."""
+    places = list(dict.fromkeys(map(how.place, numbers)))
+    if how.places == ("metric",):
+        return sorted(
+            (place for place in places if place[0] in how.metrics),
+            key=lambda place: how.metrics.index(place[0]),
+        )
+    if how.places in (("block",), ("step",)):
+        return sorted(place for place in places if place[0] is not None)
+    return places
+
+
+def _cell(how: _Table, place: tuple, arm: str, found, ours) -> str:
+    of_arm = [each for each in ours if each.arm == arm]
+    for name, value in zip(how.places, place, strict=True):
+        if name in ("dataset", "row"):
+            of_arm = [each for each in of_arm if getattr(each, name) == value]
+    if not found:
+        is_missing = any(each.value is None for each in of_arm)
+        # The paper's runs may have steps that ours never come to.
+        comes_to = how.places != ("step",) or place in map(how.place, of_arm)
+        return NOT_YET if is_missing and comes_to else "-"
+    values = [each.value for each in found]
+    planned = len({each.run for each in of_arm})
+    of = f" of {planned}" if len(values) < planned else ""
+    return f"{_average(values, how.decimals, how.best)} (n={len(values)}{of})"
+
+
+def _average(values: list[float], decimals: int, best: bool) -> str:
+    if best:
+        return f"{min(values):.{decimals}f}"
+    mean = f"{statistics.fmean(values):.{decimals}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} +- {statistics.stdev(values):.{decimals}f}"
+
+
+def report(
+    experiment: Experiment, numbers: Sequence[Number], picture: str | None
+) -> str:
+    """What was done and what came out, as Markdown.
+
+    Args:
+        experiment: what it is about.
+        numbers: its table.
+        picture: name of the picture beside the report; None: there is nothing to show.
+    """
+    how = _TABLES[experiment.name]
+    done = {each.run for each in results.finals(numbers) if each.value is not None}
+    missing = [job.name for job in experiment.jobs if job.name not in done]
+    scale = f", {experiment.scale} scale" if experiment.scale else ""
+    lines = [
+        f"# {experiment.name}{scale}: {experiment.title}",
+        "",
+        f"Made by `{experiment.command}`: {len(done)} of {len(experiment.jobs)} runs "
+        "are done.",
+        "",
+        *_markdown(table(numbers)),
+        "",
+        _spread_in_words(how),
+        "",
+        *_protocol_in_words(experiment, how, numbers),
+    ]
+    if picture is not None:
+        lines += ["", f"![{experiment.name}]({picture})"]
+    if experiment.differences:
+        lines += ["", "## How far from the paper", ""]
+        lines += [f"- {sentence}" for sentence in experiment.differences]
+    if missing:
+        lines += ["", "## Not yet run", "", *_by_seeds(missing)]
+    return "\n".join([*lines, *_runs(numbers), ""])
+
+
+def _by_seeds(names: Sequence[str]) -> list[str]:
+    """Runs that differ in their seeds alone as one line."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        run, _, seed = name.rpartition("-seed")
+        seeds.setdefault(run, []).append(seed)
+    return [f"- {run}, seed {', '.join(each)}" for run, each in seeds.items()]
+
+
+def _markdown(cells: list[list[str]]) -> list[str]:
+    header, *lines = cells
+    rule = ["---"] * len(header)
+    return ["| " + " | ".join(line) + " |" for line in (header, rule, *lines)]
+
+
+def _spread_in_words(how: _Table) -> str:
+    if how.best:
+        return "The best of n training seeds."
+    return (
+        "Mean +- standard deviation over n training seeds, divided by n - 1; by what "
+        "the paper divides is not given."
+    )
+
+
+def _protocol_in_words(experiment: Experiment, how: _Table, numbers) -> list[str]:
+    lines = [_SOURCES[experiment.source]]
+    used = [each for each in numbers if each.value is not None]
+    used = [each for each in used if how.wants(each.metric)]
+    if any(each.metric.startswith("frechet_") for each in used):
+        lines[0] += (
+            " On the features of a small classifier trained on the data set's labels "
+            "that is no FID, and not comparable with the paper's."
+        )
+    kinds: dict[tuple, list[str]] = {}
+    for each in used:
+        texts = kinds.setdefault((each.dataset, each.metric), [])
+        if each.protocol not in texts:
+            texts.append(each.protocol)
+    of_protocols: dict[str, list[str]] = {}
+    for (_, metric), texts in kinds.items():
+        of_protocols.setdefault(texts[0], []).append(metric)
+        for key, values in protocols.differences(texts).items():
+            lines.append(
+                f"**Not comparable among themselves**, as {key} of {metric} differs: "
+                f"{' | '.join(values)}."
+            )
+    for text, metrics in of_protocols.items():
+        names = ", ".join(dict.fromkeys(metrics))
+        lines.append(f"Protocol of {names}: {text}.")
+    return [part for line in lines for part in (line, "")][:-1]
+
+
+_OF_PROBE = (
+    "Top-1 accuracy on the test split of a linear classifier that is fitted to the "
+    "features of D on the training split, as docs/probe.md says."
+)
+_SOURCES = {
+    "scores": "Frechet distance between generated and test images.",
+    "probe": _OF_PROBE,
+    "last_block": _OF_PROBE,
+    "forgetting": (
+        "Accuracy on the test split, the class of the moment against the rest, both "
+        "sides counting alike. At a switch an evaluation comes before any update on "
+        "the new class (`at_switches`); `floors` and `peaks` are the lowest and the "
+        "highest of the others of a class, averaged over classes; `floor_task_2` is "
+        "that of the third class, the switch at 2,000 steps of the paper, and "
+        "`_again` the one a cycle later, at 12,000; the cycles are means of all "
+        "evaluations but those at switches."
+    ),
+}
+
+
+def _runs(numbers: Sequence[Number]) -> list[str]:
+    """Which run was trained on what, how long, by which configuration."""
+    last: dict[str, Number] = {}
+    for each in numbers:
+        if each.value is not None and each.run:
+            last[each.run] = max(last.get(each.run, each), each, key=lambda n: n.step)
+    if not last:
+        return []
+    cells = [["run", "steps", "wall time of training", "commit", "machine"]]
+    for run, each in last.items():
+        took = clock(each.seconds) if each.seconds else "-"
+        cells.append(
+            [run, f"{each.step:,}", took, each.commit or "-", each.machine or "-"]
+        )
+    lines = ["", "## Runs", "", *_markdown(cells), ""]
+    configs: dict[str, list[int]] = {}
+    for each in last.values():
+        text = re.sub(r"(seed=)\d+", r"\1SEED", each.config)
+        configs.setdefault(text, []).append(each.seed)
+    for text, seeds in configs.items():
+        lines.append(f"- `{text}`, SEED = {', '.join(map(str, seeds))}")
+    return lines

@@ -1,0 +1,234 @@
+"""Figure 3: trains a classifier whose task changes, and tests it as it goes.
+
+`forgetting.csv` has one row per test. A run directory otherwise as that of a GAN, with
+the latest checkpoint alone.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from ssgan_tf import config, datasets, environment, files
+from ssgan_tf.checkpoints import state_of
+from ssgan_tf.evaluation import forgetting
+from ssgan_tf.progress import track
+from ssgan_tf.run_dir import RunDir
+
+FILENAME = "forgetting.csv"
+_BATCH_SIZE = 500
+_PROTOCOL = "accuracy=balanced; test_images=the class and as many of the rest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        step: int. Updates so far.
+        task: int. The class that is told from the rest from here on; at the end of
+            training, the last one.
+        accuracy: float. On the test images of that task, `balanced_accuracy`.
+        loss: float. In training, mean of the steps since the row before: of the
+            classifier alone, in nats; NaN at step 0.
+        rotation_accuracy: float. Likewise; NaN without a rotation head.
+        protocol: str.
+    """
+
+    step: int
+    task: int
+    accuracy: float
+    loss: float
+    rotation_accuracy: float
+    protocol: str
+
+
+_COLUMNS = [field.name for field in dataclasses.fields(Row)]
+
+
+def read(path: str | os.PathLike) -> list[Row]:
+    """The rows of a table, in the order of their steps.
+
+    Raises:
+        ValueError: the file is no such table.
+        FileNotFoundError: there is none.
+    """
+    columns, rows = files.read_csv(path)
+    try:
+        return [
+            Row(*(field.type(row[field.name]) for field in dataclasses.fields(Row)))
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"A table of `ssgan forget` must have the columns {_COLUMNS}. Received: "
+            f"{path} with the columns {columns}. Move that one away."
+        ) from error
+
+
+def _write(path: pathlib.Path, rows: list[Row]) -> None:
+    texts = [{k: str(v) for k, v in dataclasses.asdict(row).items()} for row in rows]
+    files.write_csv(path, _COLUMNS, texts)
+
+
+def train(
+    plan: config.Forgetting,
+    run: RunDir,
+    *,
+    data_dir: str | None = None,
+    allow_config_change: bool = False,
+) -> list[Row]:
+    """Trains to the last step, from the last checkpoint if there is one.
+
+    There is a checkpoint at every change of the task.
+
+    Args:
+        plan: what the config says.
+        run: where to keep it.
+        data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
+        allow_config_change: go on with a run begun under another configuration.
+
+    Returns:
+        All rows of the table.
+
+    Raises:
+        ValueError: the run directory holds another run.
+        OSError: the data are not there; another process trains in the run directory,
+            or it cannot be written.
+    """
+    run.check_usable()
+    splits = [
+        datasets.load_split(plan.dataset, split, data_dir)
+        for split in ("train", "test")
+    ]
+    network, optimizer = plan.build()
+    operative = config.operative_config()
+    if not allow_config_change:
+        run.check_config(operative, config.bindings())
+    with run.claimed():
+        checkpoint = tf.train.Checkpoint(
+            network=state_of(network), optimizer=state_of(optimizer)
+        )
+        manager = tf.train.CheckpointManager(
+            checkpoint, str(run.checkpoints.folder), max_to_keep=1
+        )
+        if manager.latest_checkpoint:
+            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+            logging.info("continuing from %s", manager.latest_checkpoint)
+        table, first = run.path / FILENAME, int(optimizer.iterations.value)
+        rows = read(table) if first else []
+        if first < plan.training_steps:
+            rows = _taken_over(rows, plan, first)
+            run.write_config(operative, first)
+            run.write_environment(environment.facts(), first)
+
+            def save(step: int) -> None:
+                # The table first: what it has too much is dropped in going on.
+                _write(table, rows)
+                manager.save(checkpoint_number=step)
+
+            writer = tf.summary.create_file_writer(str(run.tensorboard))
+            with contextlib.closing(writer):
+                tested = bool(rows) and rows[-1].step == first
+                for row in _training(network, optimizer, plan, splits, save, tested):
+                    rows.append(row)
+                    _show(writer, row)
+            save(plan.training_steps)
+        run.train_done.touch()
+    return rows
+
+
+def _taken_over(rows: list[Row], plan: config.Forgetting, first: int) -> list[Row]:
+    """The rows of a run that goes on from a step."""
+    # At the end of a shorter run the last task was tested.
+    last = (first, _task_of(plan, first))
+    return [row for row in rows if row.step < first or (row.step, row.task) == last]
+
+
+def _show(writer: tf.summary.SummaryWriter, row: Row) -> None:
+    with writer.as_default(row.step):
+        for tag, value in (
+            ("accuracy/class", row.accuracy),
+            ("loss/class", row.loss),
+            ("accuracy/rotation_real", row.rotation_accuracy),
+        ):
+            if np.isfinite(value):
+                tf.summary.scalar(tag, value)
+    # So that a run that is killed keeps its curves.
+    writer.flush()
+
+
+def _task_of(plan: config.Forgetting, step: int) -> int:
+    num_classes = datasets.get_spec(plan.dataset).num_classes
+    return forgetting.task_of(step, plan.steps_per_task, num_classes)
+
+
+def _training(
+    network, optimizer, plan, splits, save: Callable, tested: bool
+) -> Iterator[Row]:
+    """Trains from the optimizer's step on; yields what each test finds.
+
+    `tested` says that the first step's is known.
+    """
+    (images, labels), test_split = splits
+    update = _update(network, optimizer, plan)
+    log_odds = _log_odds(network)
+    first, last, seen = int(optimizer.iterations.value), plan.training_steps, []
+
+    def test(step: int, task: int) -> Row:
+        accuracy = _accuracy(log_odds, *test_split, task)
+        means = np.mean(seen, axis=0) if seen else (np.nan, np.nan)
+        seen.clear()
+        return Row(step, task, accuracy, *map(float, means), _PROTOCOL)
+
+    task = None
+    for step in track(range(first, last), last - first, "training"):
+        task = _task_of(plan, step)
+        if step % plan.eval_every_steps == 0 and not (tested and step == first):
+            yield test(step, task)
+        if step % plan.steps_per_task == 0 and step > first:
+            save(step)
+        places, targets = forgetting.draw_batch(
+            labels, task, plan.batch_size, seed=plan.seed, step=step
+        )
+        seen.append([float(each) for each in update(images[places], targets)])
+    yield test(last, task)
+
+
+def _update(network, optimizer, plan: config.Forgetting):
+    """A function of uint8 images and targets: one update; loss, rotation accuracy."""
+    variables = network.trainable_variables
+
+    @tf.function
+    def update(images, targets):
+        images = tf.cast(images, tf.float32) / 255.0
+        with tf.GradientTape() as tape:
+            found = forgetting.losses(network, images, targets, plan.num_rotated)
+            total = found.loss + plan.weight_rotation_loss * found.rotation_loss
+        optimizer.apply(tape.gradient(total, variables), variables)
+        return found.loss, found.rotation_accuracy
+
+    return update
+
+
+def _log_odds(network):
+    """A function of uint8 images: the logits of the class against the rest."""
+
+    @tf.function(reduce_retracing=True)
+    def log_odds(images):
+        images = tf.cast(images, tf.float32) / 255.0
+        return network(images, training=False)["logits"][:, 0]
+
+    return log_odds
+
+
+def _accuracy(log_odds, images, labels, task: int) -> float:
+    places, targets = forgetting.test_places(labels, task)
+    parts = np.split(places, range(_BATCH_SIZE, len(places), _BATCH_SIZE))
+    logits = np.concatenate([log_odds(images[part]) for part in parts])
+    return forgetting.balanced_accuracy(logits, targets)

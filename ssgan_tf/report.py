@@ -1,0 +1,33 @@
+"""Writes a page on a run, or on several side by side, that opens offline.
+
+    ssgan report runs/uncond runs/ssgan --out=report.html
+
+Scores with their protocols, samples from the same noise over time, curves, rotation
+confusions, configuration and environment: what there is of them. docs/report.md has
+more.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from ssgan_tf import cli
+
+_OUT = flags.DEFINE_string("out", "report.html", "The page.")
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise app.UsageError(
+            "Name runs to report on, for example: ssgan report runs/uncond runs/ssgan"
+        )
+    # TensorFlow takes seconds to import: only now.
+    from ssgan_tf import files, html_report
+
+    out = pathlib.Path(_OUT.value)
+    files.write_text(out, html_report.render(argv[1:]))
+    print(f"written {out}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    cli.run(main)

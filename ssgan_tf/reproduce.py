@@ -1,0 +1,63 @@
+"""Runs an experiment of the paper, and puts its numbers beside the paper's.
+
+    ssgan reproduce figure3 --scale=small --seeds=0,1
+
+What is done is not done again. docs/reproduce.md says what each experiment is at each
+scale.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import campaign_flags, cli, recipes
+
+flags.adopt_module_key_flags(campaign_flags)
+_SCALE = flags.DEFINE_enum(
+    "scale",
+    "full",
+    list(recipes.SCALES),
+    "full: the shipped configs, for accelerators. small: a CPU's size, hours per run. "
+    "tiny: seconds per run, and the numbers mean nothing.",
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the trainings.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "reproduce", "Folder of runs, logs and reports."
+)
+_TFDS_DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+)
+_INCEPTION_PATH = flags.DEFINE_string(
+    "inception_path",
+    None,
+    "Inception of TFGAN, as `ssgan train` takes it. Without, the distance is that of a "
+    "small classifier's features, and no FID.",
+)
+
+
+def main(argv):
+    if len(argv) != 2 or argv[1] not in recipes.EXPERIMENTS:
+        raise app.UsageError(
+            "Name one experiment: ssgan reproduce NAME, NAME one of "
+            f"{', '.join(recipes.EXPERIMENTS)}."
+        )
+    experiment = recipes.experiment(
+        argv[1], _SCALE.value, _seeds(_SEEDS.value), _INCEPTION_PATH.value
+    )
+    return campaign_flags.run(
+        experiment,
+        output_dir=_OUTPUT_DIR.value,
+        report_dir=f"{_SCALE.value}/{experiment.name}",
+        tfds_data_dir=_TFDS_DATA_DIR.value,
+    )
+
+
+def _seeds(texts: list[str]) -> list[int]:
+    if not texts or not all(text.isdecimal() for text in texts):
+        raise app.UsageError(
+            "--seeds must be whole numbers from 0 on, such as 0,1,2. Received: "
+            f"--seeds={','.join(texts)}."
+        )
+    return list(dict.fromkeys(map(int, texts)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,68 @@
+"""Trains and scores every combination of some values, with several seeds.
+
+    ssgan sweep --gin_config=quickstart.gin --grid="options.disc_iters=1,2" \
+        --grid="G.width=16,32" --seeds=3
+
+Prints and writes what `ssgan reproduce` does: results.csv, a plot, report.md. What is
+done is not done again.
+"""
+
+from absl import app, flags
+
+from ssgan_tf import campaign_flags, cli, grids, score_flags
+
+for _module in (campaign_flags, score_flags):
+    flags.adopt_module_key_flags(_module)
+_GIN_CONFIG = flags.DEFINE_multi_string(
+    "gin_config", [], "Path of a gin file, or name of a shipped one. Repeatable."
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "A gin binding of all runs. Repeatable."
+)
+_GRID = flags.DEFINE_multi_string(
+    "grid", [], "A parameter and its values, such as G.width=16,32. Repeatable."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Trainings of each combination: seeds 0 to n - 1.", lower_bound=1
+)
+_EVAL_EVERY_STEPS = flags.DEFINE_integer(
+    "eval_every_steps",
+    0,
+    "Score checkpoints whose step this divides, and the last; 0 scores all.",
+    lower_bound=0,
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "sweep", "Folder of runs, logs and the report."
+)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    if not _GIN_CONFIG.value or not _GRID.value:
+        raise app.UsageError(
+            "--gin_config must name at least one file, and --grid a parameter with its "
+            'values, for example --grid="options.disc_iters=1,2".'
+        )
+    score = [
+        flags.FLAGS[name].serialize()
+        for name in score_flags.given()
+        if name != "tfds_data_dir"
+    ]
+    experiment = grids.sweep(
+        _GIN_CONFIG.value,
+        _GIN_BINDINGS.value,
+        _GRID.value,
+        range(_SEEDS.value),
+        (f"--eval_every_steps={_EVAL_EVERY_STEPS.value}", *score),
+    )
+    return campaign_flags.run(
+        experiment,
+        output_dir=_OUTPUT_DIR.value,
+        report_dir="",
+        tfds_data_dir=flags.FLAGS["tfds_data_dir"].value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
