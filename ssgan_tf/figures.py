@@ -153,7 +153,8 @@ def _over_steps(numbers: Sequence[Number]) -> Figure | None:
         for axes in (left, right):
             axes.set_title(f"{dataset}, {row}")
             _label_steps(axes)
-            axes.set_ylim(bottom=0)
+            # An untrained G, and a D that tells nothing apart, are decades away.
+            axes.set_yscale("log", nonpositive="mask")
         left.legend()
     return figure
 
