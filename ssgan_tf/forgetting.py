@@ -17,6 +17,7 @@ from absl import logging
 from ssgan_tf import config, datasets, environment, files
 from ssgan_tf.checkpoints import state_of
 from ssgan_tf.evaluation import forgetting
+from ssgan_tf.gan import Diverged
 from ssgan_tf.progress import track
 from ssgan_tf.run_dir import RunDir
 
@@ -55,20 +56,27 @@ def read(path: str | os.PathLike) -> list[Row]:
     """The rows of a table, in the order of their steps.
 
     Raises:
-        ValueError: the file is no such table.
+        ValueError: the file is no such table; the message names the row.
         FileNotFoundError: there is none.
     """
     columns, rows = files.read_csv(path)
-    try:
-        return [
-            Row(*(field.type(row[field.name]) for field in dataclasses.fields(Row)))
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+    if columns != _COLUMNS:
         raise ValueError(
             f"A table of `ssgan forget` must have the columns {_COLUMNS}. Received: "
-            f"{path} with the columns {columns}. Move that one away."
-        ) from error
+            f"{path} with the columns {columns}. Move that run away."
+        )
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            found.append(
+                Row(*(field.type(row[field.name]) for field in dataclasses.fields(Row)))
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "A row of a table of `ssgan forget` must hold a number in each cell. "
+                f"Received: {path}, row {number}: {error}. Move that run away."
+            ) from error
+    return found
 
 
 def _write(path: pathlib.Path, rows: list[Row]) -> None:
@@ -97,7 +105,8 @@ def train(
         All rows of the table.
 
     Raises:
-        ValueError: the run directory holds another run.
+        ValueError: the run directory holds another run, or a damaged table.
+        Diverged: a loss or logit is not finite.
         OSError: the data are not there; another process trains in the run directory,
             or it cannot be written.
     """
@@ -122,6 +131,11 @@ def train(
             logging.info("continuing from %s", manager.latest_checkpoint)
         table, first = run.path / FILENAME, int(optimizer.iterations.value)
         rows = read(table) if first else []
+        if first and not rows:
+            raise ValueError(
+                "A run that goes on must have its table. Received: "
+                f"{table} without rows, at step {first}. Move that run away."
+            )
         if first < plan.training_steps:
             rows = _taken_over(rows, plan, first)
             run.write_config(operative, first)
@@ -182,9 +196,14 @@ def _training(
 
     def test(step: int, task: int) -> Row:
         accuracy = _accuracy(log_odds, *test_split, task)
-        means = np.mean(seen, axis=0) if seen else (np.nan, np.nan)
+        loss, turns = np.mean(seen, axis=0) if seen else (np.nan, np.nan)
+        if np.isnan(accuracy) or (seen and not np.isfinite(loss)):
+            raise Diverged(
+                f"The losses and logits of a classifier must be finite. Received: "
+                f"loss={loss} before step {step}. Take a smaller forgetting.lr."
+            )
         seen.clear()
-        return Row(step, task, accuracy, *map(float, means), _PROTOCOL)
+        return Row(step, task, accuracy, float(loss), float(turns), _PROTOCOL)
 
     task = None
     for step in track(range(first, last), last - first, "training"):
@@ -231,4 +250,6 @@ def _accuracy(log_odds, images, labels, task: int) -> float:
     places, targets = forgetting.test_places(labels, task)
     parts = np.split(places, range(_BATCH_SIZE, len(places), _BATCH_SIZE))
     logits = np.concatenate([log_odds(images[part]) for part in parts])
+    if not np.isfinite(logits).all():
+        return float("nan")
     return forgetting.balanced_accuracy(logits, targets)

@@ -15,6 +15,7 @@ from ssgan_tf import config, curves, datasets
 from ssgan_tf import forgetting as running
 from ssgan_tf import networks
 from ssgan_tf.evaluation import forgetting
+from ssgan_tf.gan import Diverged
 from ssgan_tf.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -223,6 +224,34 @@ def test_another_configuration_is_refused(tmp_path):
         (4, 1),
         (6, 1),
     ]
+
+
+def test_a_classifier_that_diverges_is_no_result(tmp_path):
+    settings = plan("forgetting.lr = 1e37", "D.spectral_norm = False")
+    run = RunDir(tmp_path)
+    with pytest.raises(Diverged, match="must be finite.*Take a smaller forgetting.lr"):
+        running.train(settings, run)
+    assert not run.train_done.exists()
+
+
+def test_a_table_that_is_damaged_or_gone(tmp_path):
+    run = RunDir(tmp_path)
+    settings = plan("forgetting.training_steps = 2")
+    running.train(settings, run)
+    table = tmp_path / "forgetting.csv"
+    header, first, second = table.read_text().splitlines()
+    for text, words in (
+        ("step,accuracy\n", "must have the columns"),
+        (f"{header}\n{first}\n{second.replace(',0,', ',x,', 1)}\n", "row 2: .*'x'"),
+        (f"{header}\n", "without rows, at step 2"),
+    ):
+        table.write_text(text)
+        with pytest.raises(ValueError, match=words) as caught:
+            running.train(settings, run)
+        assert str(table) in str(caught.value)
+    table.unlink()
+    with pytest.raises(FileNotFoundError, match="forgetting.csv"):
+        running.train(settings, run)
 
 
 @pytest.mark.parametrize(
