@@ -24,6 +24,12 @@ from ssgan_tf.cli import COMMANDS
 from ssgan_tf.progress import clock
 
 _SHOWN_LINES = 12
+# What this process is asked to end by -> what its command is. Nothing saves on SIGHUP.
+_HANDED_ON = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGTERM,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Campaign:
         """Runs what is not done, one job after another.
 
         A job that fails is reported with the end of its log, and the others go on.
-        SIGTERM and SIGINT are handed to the command that runs.
+        SIGTERM and SIGINT are handed to the command that runs, and SIGHUP as SIGTERM.
 
         Args:
             jobs: in order.
@@ -160,15 +166,18 @@ class Campaign:
         return [sys.executable, *arguments, place, *self._places]
 
     def _run_job(self, job: Job) -> int:
+        record = self._record(job)
         for arguments in self._missing(job):
             start = time.monotonic()
             if code := _run(self._argv(job, arguments), self.log(job)):
                 return code
-            entry = {
-                "arguments": list(arguments),
-                "seconds": round(time.monotonic() - start, 1),
-            }
-            text = json.dumps([*self._record(job), entry], indent=2)
+            record.append(
+                {
+                    "arguments": list(arguments),
+                    "seconds": round(time.monotonic() - start, 1),
+                }
+            )
+            text = json.dumps(record, indent=2)
             files.write_text(self._record_path(job), text + "\n")
         return 0
 
@@ -189,7 +198,8 @@ class Campaign:
 
     def _record(self, job: Job) -> list[dict]:
         path = self._record_path(job)
-        if not path.exists():
+        # Of a run that was deleted nothing is done.
+        if not path.exists() or not self.run_dir(job).exists():
             return []
         try:
             return [
@@ -219,9 +229,9 @@ def _run(argv: Sequence[str], log: pathlib.Path) -> int:
     def hand_on(number, frame):
         asked.append(number)
         if child is not None:
-            child.send_signal(number)
+            child.send_signal(_HANDED_ON[number])
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = tuple(_HANDED_ON)
     before = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +247,7 @@ def _run(argv: Sequence[str], log: pathlib.Path) -> int:
                 start_new_session=True,
             )
         if asked:
-            child.send_signal(asked[0])
+            child.send_signal(_HANDED_ON[asked[0]])
         code = child.wait()
     finally:
         for number, handler in before.items():

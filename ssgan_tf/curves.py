@@ -14,7 +14,7 @@ class Curve(NamedTuple):
     """One scalar over training.
 
     Attributes:
-        steps: int64, `(points,)`, ascending. Generator steps.
+        steps: int64, `(points,)`, ascending. Those of the training.
         values: float64, `(points,)`.
     """
 

@@ -23,6 +23,7 @@ class _Table:
         decimals: int.
         last: only numbers at the last step.
         best: the lowest over seeds, not mean and standard deviation.
+        words: what `metrics` are, for a reader.
     """
 
     places: tuple[str, ...]
@@ -30,6 +31,7 @@ class _Table:
     decimals: int = 2
     last: bool = True
     best: bool = False
+    words: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def wants(self, metric: str) -> bool:
         """Whether a metric is one of those."""
@@ -42,16 +44,20 @@ class _Table:
         return tuple(getattr(number, name) for name in self.places)
 
 
-_SUMMARY = (
-    "at_switches",
-    "floors",
-    "peaks",
-    "floor_task_2",
-    "floor_task_2_again",
-    "first_cycle",
-    "second_cycle",
-    "second_minus_first",
-)
+_FORGETTING = {
+    "at_switches": "at switches, mean",
+    "floors": "floors, mean",
+    "peaks": "peaks, mean",
+    "floor_task_2": "floor after the second switch",
+    "floor_task_2_again": "the same, one cycle later",
+    "first_cycle": "first cycle, mean",
+    "second_cycle": "second cycle, mean",
+    "second_minus_first": "second cycle minus first",
+}
+_LAST_BLOCK = {
+    results.PROBE_PEAK: "highest over training",
+    results.PROBE_END: "at the end of training",
+}
 _ROWS = _Table(("dataset", "row"))
 _BLOCKS = _Table(("block",), (results.PROBE,), decimals=3)
 _TABLES = {
@@ -59,10 +65,8 @@ _TABLES = {
     "table2": _ROWS,
     "table3": _BLOCKS,
     "table4": _BLOCKS,
-    "figure2": _Table(
-        ("metric",), (results.PROBE_PEAK, results.PROBE_END), decimals=3, last=False
-    ),
-    "figure3": _Table(("metric",), _SUMMARY, decimals=3),
+    "figure2": _Table(("metric",), tuple(_LAST_BLOCK), decimals=3, words=_LAST_BLOCK),
+    "figure3": _Table(("metric",), tuple(_FORGETTING), decimals=3, words=_FORGETTING),
     "figure4": _Table(("step",), last=False),
     "sweep": _ROWS,
 }
@@ -93,7 +97,7 @@ def table(numbers: Sequence[Number]) -> list[list[str]]:
     for place in _places(how, [*papers, *values, *ours]):
         here = [each for each in values if how.place(each) == place]
         for metric in dict.fromkeys(each.metric for each in here) or [""]:
-            line = [str(part) for part in place]
+            line = [how.words.get(part, str(part)) for part in place]
             if how.metrics is None:
                 line.append(metric or "-")
             for arm in arms:
@@ -172,7 +176,7 @@ def report(
         "",
         *_markdown(table(numbers)),
         "",
-        _spread_in_words(how),
+        _spread_in_words(experiment, how),
         "",
         *_protocol_in_words(experiment, how, numbers),
     ]
@@ -198,15 +202,19 @@ def _by_seeds(names: Sequence[str]) -> list[str]:
 def _markdown(cells: list[list[str]]) -> list[str]:
     header, *lines = cells
     rule = ["---"] * len(header)
-    return ["| " + " | ".join(line) + " |" for line in (header, rule, *lines)]
+    return [
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
+        for line in (header, rule, *lines)
+    ]
 
 
-def _spread_in_words(how: _Table) -> str:
+def _spread_in_words(experiment: Experiment, how: _Table) -> str:
     if how.best:
         return "The best of n training seeds."
+    of_paper = "; by what the paper divides is not given" if experiment.paper else ""
     return (
-        "Mean +- standard deviation over n training seeds, divided by n - 1; by what "
-        "the paper divides is not given."
+        "Mean +- standard deviation over n training seeds, divided by n - 1"
+        f"{of_paper}."
     )
 
 
@@ -215,27 +223,51 @@ def _protocol_in_words(experiment: Experiment, how: _Table, numbers) -> list[str
     used = [each for each in numbers if each.value is not None]
     used = [each for each in used if how.wants(each.metric)]
     if any(each.metric.startswith("frechet_") for each in used):
+        of_paper = ", and not comparable with the paper's" if experiment.paper else ""
         lines[0] += (
             " On the features of a small classifier trained on the data set's labels "
-            "that is no FID, and not comparable with the paper's."
+            f"that is no FID{of_paper}."
         )
-    kinds: dict[tuple, list[str]] = {}
+    kinds: dict[tuple, list[Number]] = {}
+    of_protocols: dict[str, list[Number]] = {}
     for each in used:
-        texts = kinds.setdefault((each.dataset, each.metric), [])
-        if each.protocol not in texts:
-            texts.append(each.protocol)
-    of_protocols: dict[str, list[str]] = {}
-    for (_, metric), texts in kinds.items():
-        of_protocols.setdefault(texts[0], []).append(metric)
-        for key, values in protocols.differences(texts).items():
+        kinds.setdefault((each.dataset, each.metric), []).append(each)
+        of_protocols.setdefault(each.protocol, []).append(each)
+    for (_, metric), found in kinds.items():
+        for key, values in _differences(found).items():
             lines.append(
-                f"**Not comparable among themselves**, as {key} of {metric} differs: "
-                f"{' | '.join(values)}."
+                f"**Not comparable among themselves**, as {key} of "
+                f"{how.words.get(metric, metric)} differs: {' | '.join(values)}."
             )
-    for text, metrics in of_protocols.items():
-        names = ", ".join(dict.fromkeys(metrics))
-        lines.append(f"Protocol of {names}: {text}.")
+    for text, found in of_protocols.items():
+        heading = "Protocol"
+        if how.metrics is None:
+            heading += f" of {', '.join(dict.fromkeys(each.metric for each in found))}"
+        if len(of_protocols) > 1:
+            heading += f" ({', '.join(dict.fromkeys(map(_method, found)))})"
+        lines.append(f"{heading}: {text}.")
     return [part for line in lines for part in (line, "")][:-1]
+
+
+def _differences(numbers: Sequence[Number]) -> dict[str, list[str]]:
+    """What differs in the protocols of one score, with all values of it.
+
+    Whether fakes have labels is up to the method: `labels` may differ among methods.
+    """
+    texts = list(dict.fromkeys(each.protocol for each in numbers))
+    found = protocols.differences(texts)
+    labels = {
+        (_method(each), protocols.facts_of(each.protocol).get("labels"))
+        for each in numbers
+    }
+    if len(labels) == len(set(map(_method, numbers))):
+        found.pop("labels", None)
+    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+
+
+def _method(number: Number) -> str:
+    """What is compared: the arm; in a sweep, which has none, the combination."""
+    return number.arm or number.row
 
 
 _OF_PROBE = (
@@ -249,11 +281,10 @@ _SOURCES = {
     "forgetting": (
         "Accuracy on the test split, the class of the moment against the rest, both "
         "sides counting alike. At a switch an evaluation comes before any update on "
-        "the new class (`at_switches`); `floors` and `peaks` are the lowest and the "
-        "highest of the others of a class, averaged over classes; `floor_task_2` is "
-        "that of the third class, the switch at 2,000 steps of the paper, and "
-        "`_again` the one a cycle later, at 12,000; the cycles are means of all "
-        "evaluations but those at switches."
+        "the new class. Of the others of a class the floor is the lowest and the peak "
+        "the highest; their means are over classes, those of cycles over all "
+        "evaluations but the ones at switches. The second switch and the one a cycle "
+        "later are those at 2,000 and 12,000 steps in the paper."
     ),
 }
 

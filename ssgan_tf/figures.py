@@ -117,6 +117,11 @@ def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list]]:
     return figure, axes
 
 
+def _from_zero(axes) -> None:
+    """A scale from zero on, with room for the markers of the highest values."""
+    axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
+
+
 def _label_steps(axes, label: str = "generator steps") -> None:
     axes.set_xlabel(label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -151,7 +156,7 @@ def _over_steps(numbers: Sequence[Number]) -> Figure | None:
         left.set_ylabel(_in_words(metric))
         right.set_ylabel("standard deviation of D's logits\non test images")
         for axes in (left, right):
-            axes.set_title(f"{dataset}, {row}")
+            axes.set_title(", ".join(filter(None, (dataset, row))))
             _label_steps(axes)
             # An untrained G, and a D that tells nothing apart, are decades away.
             axes.set_yscale("log", nonpositive="mask")
@@ -204,7 +209,7 @@ def _best(numbers: Sequence[Number]) -> Figure | None:
         for axes in (left, right):
             axes.set_xticks(range(len(arms)), arms, rotation=20)
             axes.set_xlim(-0.5, len(arms) - 0.5)
-            axes.set_ylim(bottom=0)
+            _from_zero(axes)
     return figure
 
 
@@ -254,7 +259,7 @@ def _last_block(numbers: Sequence[Number]) -> Figure:
     right.set_title("paper (read off):\nhighest ▲ to last ●")
     right.set_xticks(range(len(colors)), list(colors), rotation=20)
     right.set_xlim(-0.5, len(colors) - 0.5)
-    right.set_ylim(bottom=0)
+    _from_zero(right)
     return figure
 
 
@@ -335,7 +340,7 @@ def _fid_over_steps(numbers: Sequence[Number]) -> Figure | None:
     grid[-1].set_ylabel("FID")
     for axes in grid:
         _label_steps(axes)
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
         axes.legend()
     return figure
 

@@ -1,5 +1,6 @@
 """Products of values of a config's parameters, as jobs."""
 
+import ast
 import hashlib
 import itertools
 import pathlib
@@ -20,21 +21,42 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
     Commas inside brackets and quotes separate nothing.
 
     Raises:
-        ValueError: there is no parameter or a value is empty, or there twice.
+        ValueError: there is no parameter, or one with a scope; a value is empty, equals
+            another one, or has a bracket or quote without its end.
     """
     name, equals, rest = text.partition("=")
     values = [value.strip() for value in _split(rest)]
-    if not (name.strip() and equals and all(values)) or len(set(values)) < len(values):
+    is_grid = name.strip() and equals and values and all(values)
+    if not is_grid or _has_equal(list(map(_constant, values))):
         raise ValueError(
             "`--grid` must be a parameter and its values, all different, such as "
             f"options.disc_iters=1,2. Received: --grid={text}. Write text in quotes, "
-            "as in gin."
+            "as in gin, and close brackets."
+        )
+    if "/" in name:
+        raise ValueError(
+            "`--grid` must name a parameter without a scope, as its values would move "
+            f"nothing where that is not used. Received: --grid={text}. Leave the scope "
+            "out."
         )
     return name.strip(), values
 
 
+def _constant(text: str):
+    """A value as Python has it, so that 1 is 1.0; a reference or macro as its text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _has_equal(values: Sequence) -> bool:
+    # Lists have no hash.
+    return any(value in values[:place] for place, value in enumerate(values))
+
+
 def _split(text: str) -> list[str]:
-    """Cut at the commas outside brackets and quotes."""
+    """Cut at the commas outside brackets and quotes; empty where one is not closed."""
     parts, open_ones, quote = [""], [], None
     escaped = False
     for character in text:
@@ -52,7 +74,7 @@ def _split(text: str) -> list[str]:
             parts.append("")
             continue
         parts[-1] += character
-    return parts
+    return [] if quote or open_ones else parts
 
 
 def sweep(
@@ -78,13 +100,16 @@ def sweep(
         ValueError: a text is no grid, a parameter is there twice, or a combination is
             no config that can be run; the message says which.
     """
+    # TensorFlow takes seconds to import.
+    from ssgan_tf.config.parser import ALIASES
+
     axes = dict(map(parse_grid, grid))
     if len(axes) < len(grid):
         raise ValueError(
             "Each `--grid` must have a parameter of its own. Received: "
             f"{', '.join(grid)}. Put all values into one."
         )
-    if "run_config.seed" in axes:
+    if "run_config.seed" in [ALIASES.get(name, name) for name in axes]:
         raise ValueError(
             "`--seeds` says which seeds there are. Received: --grid with "
             "run_config.seed. Leave it out."
@@ -93,7 +118,7 @@ def sweep(
         [f"{name}={value}" for name, value in zip(axes, values, strict=True)]
         for values in itertools.product(*axes.values())
     ]
-    plans = [_checked(files, [*bindings, *each]) for each in combinations]
+    plans = [_checked(files, bindings, each) for each in combinations]
     stem = "-".join(name.partition("#")[2] or pathlib.Path(name).stem for name in files)
     jobs = []
     for combination, plan in zip(combinations, plans, strict=True):
@@ -110,13 +135,12 @@ def sweep(
                 # Of a flag that is given twice the last one counts.
                 *score,
             )
-            row = ", ".join(combination)
             jobs.append(
                 Job(
-                    name=f"{stem}-{_file_name(row)}-seed{seed}",
+                    name=f"{stem}-{_file_name(combination)}-seed{seed}",
                     commands=(command("train", *config, *flags),),
                     dataset=plan.dataset,
-                    row=row,
+                    row=", ".join(combination),
                     seed=seed,
                     steps=plan.options.training_steps,
                     config=shlex.join(config),
@@ -136,21 +160,26 @@ def sweep(
     )
 
 
-def _checked(files, bindings):
-    # TensorFlow takes seconds to import.
+def _checked(files, bindings, combination):
     from ssgan_tf import config
 
-    config.parse(files, bindings)
-    plan = config.experiment()
-    pieces = plan.options.accumulate
-    for task in plan.build_gan().tasks:
-        task.check(plan.options.batch_size // pieces, pieces)
+    try:
+        config.parse(files, [*bindings, *combination])
+        plan = config.experiment()
+        pieces = plan.options.accumulate
+        for task in plan.build_gan().tasks:
+            task.check(plan.options.batch_size // pieces, pieces)
+    except ValueError as error:
+        raise ValueError(f"With {', '.join(combination)}: {error}") from error
     return plan
 
 
-def _file_name(text: str) -> str:
-    """A text as part of a file's name; another text gets another one."""
-    name = re.sub(r"[^\w.=-]+", "_", text)
-    if name == text.replace(", ", "_") and len(name) <= _LONGEST_NAME:
+def _file_name(combination: Sequence[str]) -> str:
+    """A combination as part of a file's name; another one gets another name."""
+    parts = [re.sub(r"[^\w.=-]+", "_", line) for line in combination]
+    # No part has a plus.
+    name = "+".join(parts)
+    if parts == list(combination) and len(name) <= _LONGEST_NAME:
         return name
-    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(", ".join(combination).encode()).hexdigest()
+    return f"{name[:_LONGEST_NAME]}-{digest[:8]}"

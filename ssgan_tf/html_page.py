@@ -112,6 +112,7 @@ def picture_series(series: Mapping[str, Mapping[int, pathlib.Path]]) -> str:
 
     Raises:
         OSError: a picture cannot be read.
+        ValueError: a picture is damaged.
     """
     steps = sorted({step for pictures in series.values() for step in pictures})
     content = in_a_row(_pictures(*each) for each in series.items())
@@ -136,18 +137,31 @@ def _pictures(name: str, pictures: Mapping[int, pathlib.Path]) -> str:
 
 def _image(path: pathlib.Path, attributes: str) -> str:
     content, kind = path.read_bytes(), "png"
-    with Image.open(io.BytesIO(content)) as image:
-        width = image.width
-        if len(content) > _LARGE:
-            compressed = io.BytesIO()
-            image.save(compressed, "WEBP", quality=90)
-            content, kind = compressed.getvalue(), "webp"
+    image = _decoded(content, path)
+    width = image.width
+    if len(content) > _LARGE:
+        compressed = io.BytesIO()
+        image.save(compressed, "WEBP", quality=90)
+        content, kind = compressed.getvalue(), "webp"
     if width < _SMALL:
         attributes += ' class="small"'
         width *= 2
     data = base64.b64encode(content).decode()
     source = f"data:image/{kind};base64,{data}"
     return f'<img {attributes} width="{width}" src="{source}">'
+
+
+def _decoded(content: bytes, path: pathlib.Path) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.load()
+    # Pillow's errors on PNG have no class of their own.
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"A picture must be a whole PNG file. Received: {path}, which is not. "
+            "Remove it."
+        ) from error
+    return image
 
 
 _PAGE = """<!DOCTYPE html>

@@ -17,23 +17,29 @@ from ssgan_tf.score_table import FILENAME, ScoreTable
 
 MAX_GRIDS = 12
 
-_FACTS = {
-    "GAN": "options.gan_class",
-    "data set": "dataset.name",
-    "architecture": "options.architecture",
-    "width of G": "G.width",
-    "width of D": "D.width",
-    "batch": "options.batch_size",
-    "updates of D per step": "options.disc_iters",
-    "seed": "run_config.seed",
+# Where the config of a GAN has them, or that of a classifier whose task changes.
+_PARAMETERS = {
+    "GAN": ("options.gan_class",),
+    "data set": ("dataset.name",),
+    "architecture": ("options.architecture", "forgetting.architecture"),
+    "width of G": ("G.width",),
+    "width of D": ("D.width",),
+    "batch": ("options.batch_size", "forgetting.batch_size"),
+    "updates of D per step": ("options.disc_iters",),
+    "steps per task": ("forgetting.steps_per_task",),
+    "weight of the rotation loss": ("forgetting.weight_rotation_loss",),
+    "seed": ("run_config.seed", "forgetting.seed"),
+    "steps": ("options.training_steps", "forgetting.training_steps"),
 }
 _TITLES = {
     "loss": "Losses",
     "loss/rotation": "Rotation loss",
+    "loss/class": "Loss of the classifier",
+    "accuracy/class": "Accuracy on the classifier's task",
     "accuracy/rotation": "Rotation accuracy of D",
     "logits": "Mean logits of D",
 }
-_LEVELS = {"accuracy/rotation": ("chance", 0.25)}
+_LEVELS = {"accuracy/class": ("chance", 0.5), "accuracy/rotation": ("chance", 0.25)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,11 @@ class _Run:
     seconds: float
     grids: dict[int, pathlib.Path]
     environments: dict[int, dict]
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it is of `ssgan forget`: no GAN, with nothing to score or sample."""
+        return "forgetting.training_steps" in self.bindings
 
 
 def render(paths: Sequence[str | os.PathLike]) -> str:
@@ -147,27 +158,35 @@ def _missing(what: str, runs: Sequence[_Run], has: Callable[[_Run], bool]) -> st
     return html_page.note(f"No {what}{whose}.")
 
 
+def _missing_of_gans(
+    what: str, runs: Sequence[_Run], has: Callable[[_Run], bool]
+) -> str:
+    """The same of what only a GAN can have."""
+    return _missing(what, runs, lambda run: run.is_classifier or has(run))
+
+
 # What was trained.
 
 
-def _value(run: _Run, parameter: str) -> str:
-    """A parameter without the signs that only gin needs."""
-    return run.bindings.get(parameter, "").strip("@'\"")
+def _value(run: _Run, name: str) -> str:
+    """A parameter without the signs that only gin needs; "" where it has no place."""
+    found = (run.bindings[p] for p in _PARAMETERS[name] if p in run.bindings)
+    return next(found, "").strip("@'\"")
 
 
 def _lead(runs: Sequence[_Run]) -> str:
     """What was trained on what, as far as the runs agree."""
     words = {
-        "options.gan_class": "{}",
-        "dataset.name": "{}",
-        "options.architecture": "{}",
-        "options.training_steps": "{} steps",
-        "options.batch_size": "batch {}",
-        "run_config.seed": "seed {}",
+        "GAN": "{}",
+        "data set": "{}",
+        "architecture": "{}",
+        "steps": "{} steps",
+        "batch": "batch {}",
+        "seed": "seed {}",
     }
     parts = []
-    for parameter, phrase in words.items():
-        first, *others = {_value(run, parameter) for run in runs}
+    for name, phrase in words.items():
+        first, *others = {_value(run, name) for run in runs}
         if first and not others:
             parts.append(phrase.format(first))
     return " \u00b7 ".join(parts)
@@ -175,13 +194,13 @@ def _lead(runs: Sequence[_Run]) -> str:
 
 def _training(runs: Sequence[_Run]) -> str:
     rows = [
-        (name, *(_value(run, parameter) or "-" for run in runs))
-        for name, parameter in _FACTS.items()
-        if any(parameter in run.bindings for run in runs)
+        (name, *(_value(run, name) or "-" for run in runs))
+        for name in _PARAMETERS
+        if name != "steps" and any(_value(run, name) for run in runs)
     ]
     rows += [
         ("parameters bound", *(len(run.bindings) for run in runs)),
-        ("generator steps", *map(_progress, runs)),
+        ("steps", *map(_progress, runs)),
         ("wall time", *map(_wall_time, runs)),
     ]
     return html_page.table(["", *(run.label for run in runs)], rows)
@@ -190,7 +209,7 @@ def _training(runs: Sequence[_Run]) -> str:
 def _progress(run: _Run) -> str:
     ends = (int(curve.steps[-1]) for curve in run.curves.values())
     last = max([0, *run.folder.checkpoints.steps(), *run.grids, *ends])
-    planned = _value(run, "options.training_steps")
+    planned = _value(run, "steps")
     of = f" of {int(planned):,}" if planned.isdecimal() else ""
     return f"{last:,}{of}{'' if run.folder.train_done.exists() else ', not done'}"
 
@@ -210,7 +229,7 @@ _ByRun = dict[str, dict[int, dict[str, str]]]
 
 
 def _scores(runs: Sequence[_Run]) -> str:
-    word = _missing("scores yet", runs, lambda run: bool(run.scores))
+    word = _missing_of_gans("scores yet", runs, lambda run: bool(run.scores))
     return _measured(runs, lambda run: run.scores, "scores") + word
 
 
@@ -218,7 +237,7 @@ def _probe(runs: Sequence[_Run]) -> str:
     if not any(run.probe for run in runs):
         return ""
     what = html_page.note("Accuracy of a linear classifier on the images of the test.")
-    word = _missing("probe", runs, lambda run: bool(run.probe))
+    word = _missing_of_gans("probe", runs, lambda run: bool(run.probe))
     return what + _measured(runs, lambda run: run.probe, "probe", _over_blocks) + word
 
 
@@ -354,7 +373,9 @@ def _curves(runs: Sequence[_Run]) -> str:
     ]
     words = [
         _missing("curves", runs, lambda run: bool(run.curves)),
-        _missing("singular values", runs, lambda run: any(map(_is_sigma, run.curves))),
+        _missing_of_gans(
+            "singular values", runs, lambda run: any(map(_is_sigma, run.curves))
+        ),
     ]
     longest = max(
         (len(c.steps) for run in runs for c in run.curves.values()), default=0
@@ -404,7 +425,7 @@ def _largest(every: Iterable[Curve]) -> dict[str, Curve]:
 
 
 def _samples(runs: Sequence[_Run]) -> str:
-    word = _missing("samples yet", runs, lambda run: bool(run.grids))
+    word = _missing_of_gans("samples yet", runs, lambda run: bool(run.grids))
     steps = _evenly(sorted({step for run in runs for step in run.grids}), MAX_GRIDS)
     if not steps:
         return word

@@ -1,7 +1,7 @@
 """Figures without a display: one look, and files that are the same every time.
 
 with plots.style():
-    figure = matplotlib.figure.Figure(figsize=plots.SIZE)
+    figure = matplotlib.figure.Figure(figsize=(6, 4))
     axes = figure.subplots()
     axes.plot(steps, values)
     plots.save(figure, "figures/loss")  # loss.png and loss.svg
@@ -20,21 +20,20 @@ from matplotlib.figure import Figure
 
 from ssgan_tf import files
 
-# Inches; with DPI, the pixels of the PNG.
-SIZE = (6.4, 4.0)
+# Pixels of the PNG to an inch of the figure.
 DPI = 150
 
 # Of axes and text.
 INK = "#262626"
 # Okabe and Ito's, which most colour-blind readers can tell apart; the yellow, too pale
 # for a line on white, is left out.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
 
 
 def colors(count: int) -> list[str]:
     """As many colours for lines; of many, neighbours are close, as their order is."""
-    if count <= len(_COLORS):
-        return list(_COLORS[:count])
+    if count <= len(COLORS):
+        return list(COLORS[:count])
     # Neither end of the map can be seen on both white and black.
     places = [0.15 + 0.7 * i / (count - 1) for i in range(count)]
     return [
@@ -50,7 +49,7 @@ def style() -> Iterator[None]:
             "axes.edgecolor": INK,
             "axes.grid": True,
             "axes.labelcolor": INK,
-            "axes.prop_cycle": matplotlib.cycler(color=_COLORS),
+            "axes.prop_cycle": matplotlib.cycler(color=COLORS),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlecolor": INK,

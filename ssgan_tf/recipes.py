@@ -146,8 +146,11 @@ SCALES = {
         data={name: name for name in TABLE1},
         # What the configs say by themselves.
         row="sn_0_0.9_2",
-        # So that Figure 2 has its checkpoints.
-        bindings={"imagenet128": ("run_config.keep_checkpoint_every_steps=100000",)},
+        # So that what is scored and probed stays, however often a run is interrupted.
+        bindings={
+            "cifar10": ("run_config.keep_checkpoint_every_steps=10000",),
+            "imagenet128": ("run_config.keep_checkpoint_every_steps=100000",),
+        },
         steps={
             "cifar10": 100_000,
             "imagenet128": 1_000_000,
@@ -173,7 +176,7 @@ SCALES = {
         },
         steps={"cifar10": 12_000, "cifar100": 12_000},
         probed=2000,
-        scored={"cifar10": 0, "cifar100": 0},
+        scored={"cifar10": 1000, "cifar100": 1000},
         forgetting=("D.width=32",),
         forgetting_steps=20_000,
         differences=(
@@ -321,7 +324,9 @@ def experiment(
         inception_path: where Inception lies; None: the scores are those that `train`
             gives without.
     """
-    given = ",".join(map(str, seeds))
+    flags = [f"--scale={scale}", f"--seeds={','.join(map(str, seeds))}"]
+    if inception_path:
+        flags.append(f"--inception_path={inception_path}")
     parts = EXPERIMENTS[name](_Runs(scale, inception_path), seeds)
     parts["paper"] = tuple(
         dataclasses.replace(each, experiment=name, scale=scale)
@@ -331,7 +336,7 @@ def experiment(
     return Experiment(
         name=name,
         scale=scale,
-        command=f"ssgan reproduce {name} --scale={scale} --seeds={given}",
+        command=shlex.join(["ssgan", "reproduce", name, *flags]),
         **parts,
     )
 

@@ -1,4 +1,8 @@
-"""The figures of a report: one colour per run, one kind of line per side."""
+"""The figures of a report.
+
+One run has a colour for each side; several have one each, and a kind of line for each
+side.
+"""
 
 import re
 from collections.abc import Iterable
@@ -70,7 +74,7 @@ def lines(
     Args:
         name: a word, another one for each figure of a page.
         title: of the figure.
-        of: the lines. Those of a single run have a colour each.
+        of: the lines.
         x_label: what `Curve.steps` are.
         level: name and height of a line across.
 
@@ -78,16 +82,7 @@ def lines(
         An `<svg>` element.
     """
     sides = list(dict.fromkeys(side for each in of.values() for side in each))
-    single = len(of) == 1
-    colors = plots.colors(len(sides) if single else len(of))
-    looks: _Looks = {
-        (run, side): {
-            "color": colors[s if single else r],
-            "linestyle": "-" if single else _LINES[s % len(_LINES)],
-        }
-        for r, run in enumerate(of)
-        for s, side in enumerate(sides)
-    }
+    looks = _looks(list(of), sides)
     # A dollar sign in the name of a run is no formula.
     with plots.style(), matplotlib.rc_context({"text.parse_math": False}):
         figure = Figure(figsize=_SIZE)
@@ -108,6 +103,18 @@ def lines(
         axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:,g}"))
         _draw_legend(figure, _keys(of, sides, looks))
         return plots.inline_svg(figure, name)
+
+
+def _looks(runs: list[str], sides: list[str]) -> _Looks:
+    if len(runs) > 1:
+        return {
+            (run, side): {"color": color, "linestyle": _LINES[s % len(_LINES)]}
+            for run, color in zip(runs, plots.colors(len(runs)), strict=True)
+            for s, side in enumerate(sides)
+        }
+    # As many shades as a net has layers could not be told apart.
+    looks = [{"color": c, "linestyle": kind} for kind in _LINES for c in plots.COLORS]
+    return {(*runs, side): looks[s % len(looks)] for s, side in enumerate(sides)}
 
 
 def _draw_level(axes, name: str, height: float) -> None:

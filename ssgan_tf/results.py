@@ -5,7 +5,6 @@ whose last number is missing has a row without a value.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
 import statistics
@@ -34,7 +33,10 @@ class Number:
         block: int. Of D.
         metric: str. Its name.
         value: float. None where it is missing, and for the paper's numbers.
-        paper: str. The paper's number: "87.86", "87.86 +- 3.44".
+        paper: str. The paper's number: "87.86", "87.86 +- 3.44". In a row with a value
+            that of its place, which the report puts beside it: of the same step, or at
+            the last one where the paper says none; and beside any Frechet distance
+            the FID.
         protocol: str. What moves the value besides the weights.
         run: str. Name of the run.
         config: str. Files and bindings, as flags.
@@ -63,6 +65,7 @@ class Number:
 
 _COLUMNS = [field.name for field in dataclasses.fields(Number)]
 _NUMERIC = {"seed": int, "step": int, "block": int, "value": float, "seconds": float}
+_AGAIN = "Make it again with the command of its report."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,28 +111,35 @@ def read(path: str | os.PathLike) -> list[Number]:
     """The numbers of a table that `write` wrote.
 
     Raises:
-        ValueError: it is no such table.
+        ValueError: it is no such table; the message names a cell that cannot be read.
         OSError: it cannot be read.
     """
     columns, rows = files.read_csv(path)
     if columns != _COLUMNS:
         raise ValueError(
             f"A table of results must have the columns {_COLUMNS}. Received: {path} "
-            f"with the columns {columns}. Make it again with the command of its report."
+            f"with the columns {columns}. {_AGAIN}"
         )
-    return [
-        Number(
-            **{
-                name: (
-                    (_NUMERIC[name](text) if text else None)
-                    if name in _NUMERIC
-                    else text
-                )
-                for name, text in row.items()
-            }
+    return [_number(path, place, row) for place, row in enumerate(rows, start=1)]
+
+
+def _number(path, place: int, row: dict[str, str]) -> Number:
+    if None in row or None in row.values():
+        raise ValueError(
+            f"Each row of a table of results must have {len(_COLUMNS)} cells. "
+            f"Received: {path}, row {place} with others. {_AGAIN}"
         )
-        for row in rows
-    ]
+    fields = dict(row)
+    for name, kind in _NUMERIC.items():
+        try:
+            fields[name] = kind(row[name]) if row[name] else None
+        except ValueError as error:
+            raise ValueError(
+                f"Cells of a table of results must be of type {kind.__name__}, or "
+                f"empty, in the column {name}. Received: {path}, row {place}, "
+                f"{name}={row[name]}. {_AGAIN}"
+            ) from error
+    return Number(**fields)
 
 
 # --- From the runs to the table ------------------------------------------------
@@ -162,31 +172,32 @@ def collect(experiment: Experiment, campaign: Campaign) -> list[Number]:
             common |= _circumstances(campaign.run_dir(job))
         if not any(each["step"] == job.steps for each in found):
             found.append({"step": job.steps})
-        numbers += [Number(**common | each) for each in found]
-    return [_beside(number, experiment.paper) for number in numbers]
+        numbers += [
+            _beside(Number(**common | each), experiment.paper, job.steps)
+            for each in found
+        ]
+    return numbers
 
 
 def _circumstances(path: pathlib.Path) -> dict:
     """Commit, machine and wall time of a run, as far as they are known."""
     # TensorFlow takes seconds to import.
+    from ssgan_tf import curves
     from ssgan_tf.run_dir import RunDir
 
     sessions = RunDir(path).environments()
     last = sessions[max(sessions)] if sessions else {}
-    machine = [last["cpu"], f"{last['cores']} cores"] if last else []
+    machine = [last["cpu"], _cores(last["cores"])] if last else []
     machine += [each for each in last.get("devices", ()) if not each.startswith("CPU")]
     return {
         "commit": last.get("commit") or "",
         "machine": ", ".join(machine),
-        "seconds": round(_train_seconds(path), 1) or None,
+        "seconds": round(curves.train_seconds(path), 1) or None,
     }
 
 
-@functools.cache
-def _train_seconds(path) -> float:
-    from ssgan_tf import curves
-
-    return curves.train_seconds(path)
+def _cores(count: int) -> str:
+    return f"{count} core{'s' * (count > 1)}"
 
 
 def _scores(run, steps: int) -> list[dict]:
@@ -229,8 +240,11 @@ def _last_block(run, steps: int) -> list[dict]:
     last = max((each["block"] for each in found), default=None)
     found = [each for each in found if each["block"] == last]
     if found and found[-1]["step"] == steps:
-        highest, end = max(found, key=lambda each: each["value"]), found[-1]
-        found += [highest | {"metric": PROBE_PEAK}, end | {"metric": PROBE_END}]
+        end, highest = found[-1], max(each["value"] for each in found)
+        found += [
+            end | {"metric": PROBE_PEAK, "value": highest},
+            end | {"metric": PROBE_END},
+        ]
     return found
 
 
@@ -282,7 +296,7 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
 
     Of a task's evaluations the first, at the switch, is before any update on it; its
     floor is the lowest of the others, its peak the highest. The first task of all
-    follows no switch and has no floor.
+    follows no switch and counts in no mean of floors.
 
     Args:
         points: `(step, task, accuracy)` of all evaluations. Every cycle has every task
@@ -293,20 +307,22 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
         `floor_task_2_again`: the floor of the third task, and its floor one cycle
         later: the switches at 2,000 and 12,000 steps of the paper. `first_cycle` and
         `second_cycle`: means over all evaluations but those at switches; and
-        `second_minus_first`. What there are no points for is left out.
+        `second_minus_first`. What there are no points for is left out: all means of
+        others than the evaluations at switches where a task has none.
     """
     tasks = len({task for _, task, _ in points})
-    parts = [part for part in segments(points) if len(part) > 1]
+    parts = segments(points)
     after = [[accuracy for _, _, accuracy in part[1:]] for part in parts]
     found = {}
     if len(parts) > 1:
         found["at_switches"] = statistics.fmean(part[0][2] for part in parts[1:])
+    if len(parts) > 1 and all(after):
         found["floors"] = statistics.fmean(map(min, after[1:]))
         found["peaks"] = statistics.fmean(map(max, after))
     for part, name in ((2, "floor_task_2"), (2 + tasks, "floor_task_2_again")):
-        if part < len(after):
+        if part < len(after) and after[part]:
             found[name] = min(after[part])
-    if len(after) >= 2 * tasks:
+    if len(parts) >= 2 * tasks and all(after):
         first, second = (
             statistics.fmean(accuracy for part in cycle for accuracy in part)
             for cycle in (after[:tasks], after[tasks : 2 * tasks])
@@ -319,17 +335,16 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
     return found
 
 
-def _beside(number: Number, paper: Sequence[Number]) -> Number:
+def _beside(number: Number, paper: Sequence[Number], last_step: int) -> Number:
     """A number with the paper's beside it, where that has one."""
     if number.value is None:
         return number
     kind = "fid" if protocols.is_distance(number.metric) else number.metric
+    place = (number.dataset, number.row, number.arm, kind, number.step)
     for other in paper:
-        same = all(
-            getattr(number, name) == getattr(other, name)
-            for name in ("dataset", "row", "arm", "block")
-        )
-        if same and other.metric == kind and other.step in (None, number.step):
+        step = last_step if other.step is None else other.step
+        same = place == (other.dataset, other.row, other.arm, other.metric, step)
+        if same and other.block in (None, number.block):
             return dataclasses.replace(number, paper=other.paper)
     return number
 

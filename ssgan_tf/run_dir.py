@@ -27,6 +27,8 @@ from ssgan_tf.checkpoints import Checkpoints
 # The star stands for a step.
 _CONFIG = "operative_config-*.gin"
 _ENVIRONMENT = "environment-*.json"
+# What of `environment.facts` is looked up by name.
+_FACTS = ("commit", "cpu", "cores", "devices")
 
 
 class RunDir:
@@ -212,12 +214,16 @@ class RunDir:
         found = {}
         for step, path in self._by_step(_ENVIRONMENT):
             try:
-                found[step] = json.loads(path.read_text())
+                facts = json.loads(path.read_text())
+                if not isinstance(facts, dict) or not facts.keys() >= set(_FACTS):
+                    raise ValueError("something is missing")
             except ValueError as error:
                 raise ValueError(
-                    f"A file environment-<step>.json must be JSON. Received: {path}, "
-                    f"which fails with: {error}. Remove it."
+                    "A file environment-<step>.json must be a JSON object with "
+                    f"{', '.join(_FACTS)}. Received: {path}, which fails with: "
+                    f"{error}. Remove it."
                 ) from error
+            found[step] = facts
         return found
 
     def write_environment(self, facts: dict, step: int) -> None:

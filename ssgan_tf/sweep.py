@@ -32,7 +32,10 @@ _EVAL_EVERY_STEPS = flags.DEFINE_integer(
     lower_bound=0,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "sweep", "Folder of runs, logs and the report."
+    "output_dir",
+    "sweep",
+    "Folder of runs, logs and the report. Another sweep into the same one replaces the "
+    "report and keeps the runs.",
 )
 
 
@@ -44,6 +47,8 @@ def main(argv):
             "--gin_config must name at least one file, and --grid a parameter with its "
             'values, for example --grid="options.disc_iters=1,2".'
         )
+    # What cannot be scored must show before the first run; sets of fakes are one.
+    score_flags.scoring(1)
     score = [
         flags.FLAGS[name].serialize()
         for name in score_flags.given()

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,17 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert there.is_done(job) and lines(there, job) == ["one", "two"]
     assert run(Campaign(tmp_path), job) == []
     assert lines(there, job) == ["one", "two"]
+
+
+def test_nothing_is_done_of_a_run_that_was_deleted(tmp_path):
+    job = Job("a", (append("one"),))
+    there = Campaign(tmp_path)
+    run(there, job)
+    shutil.rmtree(there.run_dir(job))
+    assert not there.is_done(job)
+    run(there, job)
+    assert lines(there, job) == ["one"]
+    assert len(json.loads((tmp_path / "jobs/a.json").read_text())) == 1
 
 
 def test_commands_of_two_experiments_share_a_run(tmp_path):
@@ -128,6 +140,7 @@ def test_lines_are_for_a_shell(tmp_path):
 
 def test_a_record_that_is_none(tmp_path):
     (tmp_path / "jobs").mkdir()
+    (tmp_path / "runs/a").mkdir(parents=True)
     for text in ("{", "3", "[1]", '[{"arguments": ["x"]}]'):
         (tmp_path / "jobs/a.json").write_text(text)
         with pytest.raises(ValueError, match=r"jobs/a.json.*Remove it"):
@@ -169,8 +182,16 @@ cli.run(lambda argv: len(Campaign(folder).run([job, other], lambda: None)))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_reach_the_command(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "handed_on"),
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGINT),
+        # A terminal that is closed.
+        (signal.SIGHUP, signal.SIGTERM),
+    ],
+)
+def test_signals_reach_the_command(tmp_path, number, handed_on):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(RUNNER), str(tmp_path), SAVES],
         stdout=subprocess.PIPE,
@@ -187,7 +208,7 @@ def test_signals_reach_the_command(tmp_path, number):
     assert process.returncode == 128 + number
     # It waited for the command to end, and began no other.
     assert (run / "saved").exists()
-    assert (run / "asked").read_text().split() == [str(int(number))]
+    assert (run / "asked").read_text().split() == [str(int(handed_on))]
     assert f"ended by {number.name}" in said
     assert not (tmp_path / "logs/b.txt").exists()
     assert not (tmp_path / "jobs").exists()

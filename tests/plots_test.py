@@ -11,7 +11,7 @@ from ssgan_tf import plots
 
 def drawn() -> Figure:
     with plots.style():
-        figure = Figure(figsize=plots.SIZE)
+        figure = Figure(figsize=(6.4, 4.0))
         axes = figure.subplots()
         # With a clip path and a marker, which get ids.
         axes.plot([0, 1, 2], [3, 1, 2], marker="o", label="<a> & b")

@@ -205,7 +205,7 @@ def test_the_small_run():
     ]
     ((*_, schedule, metrics, runs, every),) = job.commands
     assert schedule == "--schedule=eval_after_train" and metrics == "--metrics=fid"
-    assert runs == "--num_eval_averaging_runs=1" and every == "--eval_every_steps=0"
+    assert runs == "--num_eval_averaging_runs=1" and every == "--eval_every_steps=1000"
 
 
 def test_inception_is_handed_on():

@@ -1,8 +1,10 @@
 """The report: what is there shows, what is missing is said, nothing is loaded."""
 
 import base64
+import contextlib
 import html.parser
 import io
+import itertools
 import json
 import re
 import shutil
@@ -11,10 +13,19 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
+from matplotlib.colors import to_rgb
 from PIL import Image
 
-from ssgan_tf import experiment, html_page, html_report, report_figures, strategies
+from ssgan_tf import (
+    environment,
+    experiment,
+    html_page,
+    html_report,
+    report_figures,
+    strategies,
+)
 from ssgan_tf.curves import Curve
 from ssgan_tf.probing import BlockScore, ProbeTable
 from ssgan_tf.resources import StartUp
@@ -25,6 +36,30 @@ VOID = {"meta", "link", "img", "input"}
 PROTOCOL = "data=digits32; split=test; real_count=397"
 COUNTS = [[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [2, 0, 0, 2]]
 ODD = '<b>&"x'
+CONFIG = """\
+D.width = 4
+dataset.name = 'digits32'
+options.architecture = 'resnet_cifar'
+options.gan_class = @SSGAN
+options.training_steps = 4
+"""
+TAGS = (
+    "accuracy/rotation_fake",
+    "accuracy/rotation_real",
+    "loss/d",
+    "loss/g",
+    "sigma/d/B1/same_conv1",
+    "sigma/d/B1/same_conv2",
+)
+CLASSIFIER = """\
+dataset.name = 'digits32'
+forgetting.architecture = 'sndcgan'
+forgetting.batch_size = 64
+forgetting.seed = 7
+forgetting.steps_per_task = 3
+forgetting.training_steps = 40
+forgetting.weight_rotation_loss = 0.5
+"""
 
 
 class Page(html.parser.HTMLParser):
@@ -64,19 +99,29 @@ def add_scores(run: RunDir, step, numbers, protocol=PROTOCOL):
     )
 
 
+def write_curves(run: RunDir, tags) -> None:
+    """Two points of each, at steps 2 and 4."""
+    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    with contextlib.closing(writer), writer.as_default():
+        for step in (2, 4):
+            for number, tag in enumerate(tags):
+                tf.summary.scalar(tag, number / step, step)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> RunDir:
     """A run with all that a run can have, as if it was gone on with at step 2."""
     run = RunDir(tmp_path_factory.mktemp("runs") / ODD)
-    plan = tiny.plan()
-    gan = experiment.build(plan, strategies.get_strategy("one_device"))
-    with pytest.MonkeyPatch.context() as patch:
-        # A module takes longer than the training.
-        patch.setattr(experiment, "export_checkpoint", lambda *arguments: None)
-        experiment.train(gan, plan, run, start_up=StartUp())
-    run.write_environment(run.environments()[0] | {"cpu": "Another"}, 2)
-    text = run.latest_config().read_text()
-    run.write_config(text.replace("D.width = 4", "D.width = 5"), 2)
+    facts = environment.facts()
+    run.write_environment(facts, 0)
+    run.write_environment(facts | {"cpu": "Another"}, 2)
+    run.write_config(CONFIG, 0)
+    run.write_config(CONFIG.replace("D.width = 4", "D.width = 5"), 2)
+    write_curves(run, TAGS)
+    run.samples.mkdir()
+    for step in (0, 2, 4):
+        Image.new("L", (16, 16), step).save(run.samples / f"{step}.png")
+    run.train_done.touch()
     add_scores(run, 0, [90.0, 110.0])
     add_scores(run, 4, [4.0, 6.0])
     probe = ProbeTable(run.path / "probe.csv")
@@ -230,6 +275,59 @@ def test_what_one_of_two_runs_lacks(bare, trained):
         assert f"No {what}: bare." in found.text("p")
 
 
+@pytest.fixture
+def classifier(tmp_path) -> RunDir:
+    """A run of `ssgan forget`."""
+    run = RunDir(tmp_path / "classifier")
+    run.write_config(CLASSIFIER, 0)
+    write_curves(run, ("accuracy/class", "accuracy/rotation_real", "loss/class"))
+    return run
+
+
+def test_a_classifier_whose_task_changes(classifier):
+    text = html_report.render([classifier.path])
+    found = Page(text)
+    lead, *words = found.text("p")
+    assert (
+        lead == "digits32 \u00b7 sndcgan \u00b7 40 steps \u00b7 batch 64 \u00b7 seed 7"
+    )
+    assert found.text("h2") == ["Training", "Curves", "Configuration", "Environment"]
+    # Neither scores nor samples will ever come.
+    assert words == ["No record of the environment."]
+    rows = re.findall(r'<tr><th scope="row">(.*?)</td></tr>', text)
+    assert "steps per task</th><td>3" in rows
+    assert "weight of the rotation loss</th><td>0.5" in rows
+    assert "steps</th><td>4 of 40, not done" in rows
+    drawn = found.text("text")
+    assert "Accuracy on the classifier's task" in drawn and "chance" in drawn
+
+
+def test_a_classifier_beside_a_gan(classifier, bare):
+    found = Page(html_report.render([classifier.path, bare.path]))
+    assert [note for note in found.text("p") if note.startswith("No ")] == [
+        "No scores yet: bare.",
+        "No samples yet: bare.",
+        "No curves: bare.",
+        "No singular values: bare.",
+        "No record of the environment: classifier, bare.",
+    ]
+
+
+@pytest.mark.parametrize("family, height", [("class", 0.5), ("rotation", 0.25)])
+def test_chance(classifier, monkeypatch, family, height):
+    drawn = {}
+
+    def lines(name, title, of, level=None):
+        drawn[title] = level
+        return ""
+
+    monkeypatch.setattr(report_figures, "lines", lines)
+    html_report.render([classifier.path])
+    title = html_report._TITLES[f"accuracy/{family}"]
+    assert drawn[title] == ("chance", height)
+    assert drawn["Loss of the classifier"] is None
+
+
 def test_names_that_do_not_tell_runs_apart(bare, tmp_path):
     other = RunDir(tmp_path / "more" / "bare")
     shutil.copytree(bare.path, other.path)
@@ -280,6 +378,25 @@ def test_large_pictures_are_compressed(tmp_path):
     assert 'width="512"' in page
 
 
+@pytest.mark.parametrize("content", ["empty", "cut", "torn", "other"])
+def test_a_damaged_picture_is_named(bare, content):
+    bare.samples.mkdir()
+    path = bare.samples / "1.png"
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    Image.fromarray(noise).save(path, "GIF" if content == "other" else "PNG")
+    whole = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        # Its size can still be read.
+        "cut": whole[: len(whole) // 2],
+        "torn": whole[:60] + b"\0" + whole[61:],
+        "other": whole,
+    }
+    path.write_bytes(damaged[content])
+    with pytest.raises(ValueError, match=f"whole PNG file. Received: {path}.*Remove"):
+        html_report.render([bare.path])
+
+
 def test_families():
     tags = ["loss/d", "loss/g", "loss/rotation_fake", "loss/rotation_real", "penalty"]
     assert report_figures.families(tags) == {
@@ -298,6 +415,48 @@ def test_long_curves_keep_their_means():
     np.testing.assert_allclose(short.steps[5], 22.5, rtol=1e-12)
     same = Curve(steps[:7], values[:7])
     assert report_figures.thinned(same) is same
+
+
+@pytest.mark.parametrize("count", [2, 14, 20])
+def test_lines_of_one_run_can_be_told_apart(count):
+    sides = [f"layer {i}" for i in range(count)]
+    looks = report_figures._looks(["a"], sides)
+    assert [*looks] == [("a", side) for side in sides]
+    assert len({tuple(look.values()) for look in looks.values()}) == count
+    # Lines of one kind differ in more than a shade.
+    for one, other in itertools.combinations(looks.values(), 2):
+        if one["linestyle"] == other["linestyle"]:
+            apart = np.subtract(to_rgb(one["color"]), to_rgb(other["color"]))
+            assert np.abs(apart).sum() > 0.3
+
+
+def test_lines_of_several_runs_keep_a_colour_each():
+    looks = report_figures._looks(["a", "b"], ["d", "g"])
+    assert len({tuple(look.values()) for look in looks.values()}) == 4
+    for run in ("a", "b"):
+        assert looks[run, "d"]["color"] == looks[run, "g"]["color"]
+    for side in ("d", "g"):
+        assert looks["a", side]["linestyle"] == looks["b", side]["linestyle"]
+
+
+@pytest.mark.slow
+def test_what_a_training_writes_is_shown(tmp_path, monkeypatch):
+    run, plan = RunDir(tmp_path / "run"), tiny.plan()
+    gan = experiment.build(plan, strategies.get_strategy("one_device"))
+    # A module takes longer than the training.
+    monkeypatch.setattr(experiment, "export_checkpoint", lambda *arguments: None)
+    experiment.train(gan, plan, run, start_up=StartUp())
+    found = Page(html_report.render([run.path]))
+    assert found.text("p")[0].startswith("SSGAN \u00b7 digits32 \u00b7 resnet_cifar")
+    assert "4 of 4" in found.text("td")
+    drawn = found.text("text")
+    for title in (*html_report._TITLES.values(), "Largest singular value, layers of G"):
+        assert (title in drawn) == ("classifier" not in title)
+    assert "B1/same_conv2" in drawn and "chance" in drawn
+    images = [attributes for tag, attributes in found.elements if tag == "img"]
+    assert [image["data-step"] for image in images] == ["0", "2", "4"]
+    said = [note for note in found.text("p") if note.startswith("No ")]
+    assert said == ["No scores yet."]
 
 
 # In a browser.

@@ -64,7 +64,6 @@ def test_wrong_flags(arguments, words, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_figure_3(tmp_path):
     command = ["figure3", "--scale=tiny", "--seeds=0"]
     done = reproduce(*command, "--only=*rotation*", cwd=tmp_path)

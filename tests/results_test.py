@@ -91,7 +91,6 @@ def make_runs(experiment, campaign, left_out=(), last=None) -> None:
 
 @pytest.fixture
 def campaign(tmp_path):
-    results._train_seconds.cache_clear()
     return Campaign(tmp_path)
 
 
@@ -134,6 +133,16 @@ def test_what_is_written_is_read(tmp_path):
     ]
     results.write(tmp_path / "results.csv", numbers)
     assert results.read(tmp_path / "results.csv") == numbers
+    text = (tmp_path / "results.csv").read_text()
+    for old, new, words in (
+        (",100,", ",1e2,", "row 2, step=1e2"),
+        (",12.5,", ",soon,", "row 2, seconds=soon"),
+        (",12.5,", ",12.5,,", "row 2 with others"),
+        (',"a CPU, 4 cores"', "", "row 2 with others"),
+    ):
+        (tmp_path / "bad.csv").write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=f"bad.csv, {words}"):
+            results.read(tmp_path / "bad.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="other.csv with the columns"):
         results.read(tmp_path / "other.csv")
@@ -241,11 +250,35 @@ def test_blocks(campaign):
     assert "0.796" in beside and beside.count("") == 8
 
 
+def test_the_papers_number_stands_beside_what_the_report_has_there(campaign):
+    experiment = recipes.experiment("table2", "small", [0])
+    make_runs(experiment, campaign)
+    numbers = results.collect(experiment, campaign)
+    beside = [each for each in numbers if each.run and each.paper]
+    assert len(beside) == len(experiment.jobs)
+    for each in beside:
+        (expected,) = (
+            other.paper
+            for other in experiment.paper
+            if (other.dataset, other.row, other.arm)
+            == (each.dataset, each.row, each.arm)
+        )
+        assert (each.step, each.metric) == (12_000, METRIC["small"])
+        assert each.paper == expected
+    # Where the paper's number is of a step, that step.
+    other = dataclasses.replace(experiment.paper[0], step=6000)
+    experiment = dataclasses.replace(experiment, paper=(other,))
+    beside = [each for each in results.collect(experiment, campaign) if each.run]
+    assert [each.step for each in beside if each.paper] == [6000]
+
+
 def test_the_last_block_over_steps(campaign):
     experiment = recipes.experiment("figure2", "small", [0])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     table = {line[0]: line for line in experiment_report.table(numbers)}
+    peak, end = "highest over training", "at the end of training"
+    assert list(table) == ["metric", peak, end]
     highest_first = 0
     for job in experiment.jobs:
         rows = [row for row in probe_rows(job) if row["block"] == "3"]
@@ -253,10 +286,12 @@ def test_the_last_block_over_steps(campaign):
         assert len(last) == 6
         highest_first += last[0] == max(last)
         column = table["metric"].index(job.arm)
-        assert table["last_block_highest"][column] == f"{max(last):.3f} (n=1)"
-        assert table["last_block_at_the_end"][column] == f"{last[-1]:.3f} (n=1)"
+        assert table[peak][column] == f"{max(last):.3f} (n=1)"
+        assert table[end][column] == f"{last[-1]:.3f} (n=1)"
     assert highest_first < len(experiment.jobs)
-    assert table["last_block_at_the_end"][-1] == "0.38"
+    assert table[end][-1] == "0.38"
+    beside = [each.paper for each in numbers if each.run and each.paper]
+    assert beside == [each.paper for each in experiment.paper]
     assert {each.block for each in numbers if each.value is not None} == {3}
 
 
@@ -274,6 +309,65 @@ def test_other_protocols_are_said(campaign):
     assert "**Not comparable among themselves**, as fake_count" in text
     assert "5000 | 10000" in text
     assert "that is no FID, and not comparable with the paper's" in text
+
+
+def protocols_said(experiment, campaign, changes: dict[str, str]) -> str:
+    """The report where protocols of some runs have another fact at their end."""
+    make_runs(experiment, campaign)
+    for word, fact in changes.items():
+        for job in experiment.jobs:
+            if word in job.name:
+                path = campaign.run_dir(job) / "scores.csv"
+                text = path.read_text().replace("=10000", f"=10000; {fact}")
+                path.write_text(text)
+    numbers = results.collect(experiment, campaign)
+    return experiment_report.report(experiment, numbers, None)
+
+
+def test_labels_belong_to_the_method(campaign):
+    experiment = recipes.experiment("figure4", "small", [0, 1])
+    text = protocols_said(experiment, campaign, {"/cond": "labels=uniform"})
+    assert "Not comparable" not in text
+    metric = METRIC["small"]
+    plain = "data=cifar10; split=test; fake_count=10000"
+    arms = "Uncond-GAN, SS-GAN, SS-GAN (sBN)"
+    assert f"Protocol of {metric} ({arms}): {plain}.\n" in text
+    assert f"Protocol of {metric} (Cond-GAN): {plain}; labels=uniform.\n" in text
+    # Of one method they must agree.
+    for word in ("/cond_cifar10-sn_0_0.9_1-seed1", "/uncond_cifar10-sn_0_0.9_1-seed1"):
+        text = protocols_said(experiment, campaign, {word: "labels=uniform"})
+        assert f"as labels of {metric} differs: - | uniform." in text
+    # And all else must among methods.
+    text = protocols_said(experiment, campaign, {"/cond": "labels=uniform; seed=1"})
+    assert f"as seed of {metric} differs: - | 1." in text
+    assert "as labels" not in text
+
+
+def test_what_a_sweep_has_no_paper_for(campaign):
+    table = recipes.experiment("figure4", "small", [0, 1])
+    make_runs(table, campaign)
+    jobs = [
+        dataclasses.replace(job, arm="", row=f"a={job.arm}|b") for job in table.jobs
+    ]
+    sweep = dataclasses.replace(
+        table, name="sweep", scale="", jobs=tuple(jobs), paper=(), differences=()
+    )
+    text = experiment_report.report(sweep, results.collect(sweep, campaign), None)
+    assert "over n training seeds, divided by n - 1.\n" in text
+    assert "that is no FID.\n" in text and "paper" not in text
+    # Nothing in a cell ends it.
+    rows = [line for line in text.splitlines() if line.startswith("| cifar10 |")]
+    assert len(rows) == 4
+    assert all(r"a=" in line and r"\|b | " in line for line in rows)
+
+
+def test_a_run_that_grows_between_two_tables(campaign, monkeypatch):
+    experiment = recipes.experiment("figure4", "small", [0])
+    make_runs(experiment, campaign)
+    for seconds in (100.0, 250.0):
+        monkeypatch.setattr(curves, "train_seconds", lambda path: seconds)
+        numbers = results.collect(experiment, campaign)
+        assert {each.seconds for each in numbers if each.run} == {seconds}
 
 
 def test_where_and_how_long(campaign, monkeypatch):
@@ -295,6 +389,10 @@ def test_where_and_how_long(campaign, monkeypatch):
     )
     assert (number.commit, number.machine) == ("abc", "a CPU, 2 cores, GPU:0")
     assert number.seconds == 3725.0
+    for path in campaign.run_dir(job).glob("environment-*.json"):
+        path.write_text(json.dumps(facts | {"cores": 1}))
+    machines = {each.machine for each in results.collect(experiment, campaign)}
+    assert machines == {"a CPU, 1 core, GPU:0", ""}
     text = experiment_report.report(experiment, numbers, None)
     assert f"| {job.name} | 12,000 | 1:02:05 | abc | a CPU, 2 cores, GPU:0 |" in text
     assert "run_config.seed=SEED`, SEED = 0" in text
@@ -347,16 +445,35 @@ def test_the_summary_of_forgetting():
     assert results.forgetting_summary(points[:3]) == {}
 
 
+def test_tasks_with_a_test_at_their_switch_alone():
+    job = recipes.experiment("figure3", "small", [0]).jobs[0]
+    points, expected = points_of(job), naive_summary(points_of(job))
+    # Floors of single tasks stay those of their tasks, means over tasks are of all.
+    without = [point for point in points if not 1000 < point[0] < 2000]
+    found = results.forgetting_summary(without)
+    singles = ("at_switches", "floor_task_2", "floor_task_2_again")
+    assert found == pytest.approx({name: expected[name] for name in singles})
+    without = [point for point in points if not 2000 < point[0] < 3000]
+    found = results.forgetting_summary(without)
+    singles = ("at_switches", "floor_task_2_again")
+    assert found == pytest.approx({name: expected[name] for name in singles})
+    at_switches = [point for point in points if point[0] % 1000 == 0]
+    found = results.forgetting_summary(at_switches)
+    assert found == pytest.approx({"at_switches": expected["at_switches"]})
+
+
 def test_forgetting_beside_the_papers(campaign):
     experiment = recipes.experiment("figure3", "small", [0, 1])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     table = {line[0]: line[1:] for line in experiment_report.table(numbers)}
-    assert [table["floor_task_2"][i] for i in (1, 3)] == ["0.49", "0.63"]
-    assert table["peaks"][3] == "0.85 to 0.88" and table["peaks"][1] == "-"
+    second = table["floor after the second switch"]
+    assert [second[i] for i in (1, 3)] == ["0.49", "0.63"]
+    peaks = table["peaks, mean"]
+    assert peaks[3] == "0.85 to 0.88" and peaks[1] == "-"
     rotation = [job for job in experiment.jobs if "rotation" in job.name]
     floors = [naive_summary(points_of(job))["floor_task_2_again"] for job in rotation]
-    assert table["floor_task_2_again"][2] == (
+    assert table["the same, one cycle later"][2] == (
         f"{np.mean(floors):.3f} +- {np.std(floors, ddof=1):.3f} (n=2)"
     )
 
@@ -427,6 +544,21 @@ def test_a_mean_is_of_all_seeds_or_not_drawn(campaign):
     assert len(drawn(ours)["Cond-GAN (n=2)"][0]) == 5
 
 
+@pytest.mark.parametrize("name", ["table1", "figure4"])
+def test_markers_at_the_top_are_not_cut(name, campaign):
+    experiment = recipes.experiment(name, "small", [0, 1])
+    make_runs(experiment, campaign)
+    # Values that are close together, far from zero.
+    numbers = [
+        dataclasses.replace(each, value=each.value and 100 + each.value / 100)
+        for each in results.collect(experiment, campaign)
+    ]
+    left = figures.draw(numbers).axes[0]
+    highest = max(np.max(line.get_ydata()) for line in left.get_lines())
+    assert highest > 100
+    assert left.get_ylim() == pytest.approx((0, 1.05 * highest))
+
+
 def test_switches_and_the_papers_floors(campaign):
     experiment = recipes.experiment("figure3", "small", [0, 1])
     make_runs(experiment, campaign)
@@ -463,5 +595,6 @@ def test_combinations_of_a_sweep_are_lines_of_one_panel(campaign):
     assert labels == [
         f"{row} (n=2)" for row in ("sn_0_0.9_1", "sn_0_0.9_2", "sn_0.5_0.999_1")
     ]
+    assert left.get_title() == "cifar10"
     header, *lines = experiment_report.table(numbers)
     assert header == ["dataset", "row", "metric", "ours"] and len(lines) == 3

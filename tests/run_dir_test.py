@@ -8,7 +8,7 @@ import sys
 import pytest
 import tiny
 
-from ssgan_tf import config, exporting
+from ssgan_tf import config, environment, exporting
 from ssgan_tf.run_dir import RunDir, bindings
 
 
@@ -88,6 +88,20 @@ def test_a_changed_folder_is_told(tmp_path, caplog):
     for fingerprint, warned in (("a", 0), ("a", 0), ("b", 1), ("b", 1)):
         run.note_folder(fingerprint)
         assert caplog.text.count("folder of images") == warned
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "3", "{}", '{"commit": null, "cpu": "", "cores": 1}']
+)
+def test_a_damaged_environment_is_named(tmp_path, content):
+    run = RunDir(tmp_path)
+    whole = environment.facts()
+    run.write_environment(whole, 0)
+    assert run.environments() == {0: whole}
+    path = tmp_path / "environment-10.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"object with .*Received: {path}.*Remove it"):
+        run.environments()
 
 
 def test_places_where_no_run_can_be(tmp_path):

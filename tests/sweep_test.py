@@ -33,14 +33,23 @@ def test_values_are_cut_at_outer_commas(text, name, values):
     assert grids.parse_grid(text) == (name, values)
 
 
-@pytest.mark.parametrize("text", ["", "a.b", "=1", "a.b=", "a.b=1,", "a.b=,1", "a=1,1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a.b", "=1", "a.b=", "a.b=1,", "a.b=,1", "a=1,1", "a=1,1.0", "a='b',\"b\""]
+    + ["a=[1,2],[1, 2]", "a=@b,@b", "a=[8,16", "a='8,16", "a=(8]"],
+)
 def test_texts_that_are_no_grid(text):
     with pytest.raises(ValueError, match=r"options.disc_iters=1,2. Received: --grid="):
         grids.parse_grid(text)
 
 
-def parsed(files, lines):
-    config.parse(files, lines)
+def test_a_scope_that_nobody_uses_is_refused():
+    with pytest.raises(ValueError, match="without a scope.* --grid=train/G.width=8"):
+        grids.parse_grid("train/G.width=8")
+
+
+def parsed(files, bindings, combination=()):
+    config.parse(files, [*bindings, *combination])
     return config.experiment()
 
 
@@ -58,7 +67,7 @@ def test_every_combination_with_every_seed(monkeypatch):
     names = [job.name for job in experiment.jobs]
     assert len(set(names)) == 8
     assert names[3] == (
-        "quickstart-options.disc_iters=1_SSGAN.rotated_batch_size=16-seed1"
+        "quickstart-options.disc_iters=1+SSGAN.rotated_batch_size=16-seed1"
     )
     for job in experiment.jobs:
         ((_, module, *flags),) = job.commands
@@ -84,6 +93,10 @@ def test_what_cannot_be_run_shows_first():
         (["SSGAN.rotated_batch_size=64,16"], "64"),
         (["G.width=4", "G.width=8"], "of its own"),
         (["run_config.seed=1,2"], "--seeds"),
+        (["run_config.tf_random_seed=1,2"], "--seeds"),
+        # Of what is wrong the combination is named.
+        (["options.disc_iters=1,2", "G.width=-3"], "With options.disc_iters=1, G.wi"),
+        (["G.width=[8,16"], r"--grid=G.width=\[8,16"),
     ):
         with pytest.raises(ValueError, match=words):
             make(*grid)
@@ -91,10 +104,13 @@ def test_what_cannot_be_run_shows_first():
 
 def test_names_of_values_that_no_file_can_have():
     lines = ["a.b='x/y'", "a.b='x_y'", "a.b='x y'", "a.b=" + 300 * "1"]
-    names = list(map(grids._file_name, lines))
+    names = [grids._file_name([line]) for line in lines]
     assert len(set(names)) == 4
     assert all(len(name) < 200 and "/" not in name for name in names)
-    assert grids._file_name("G.width=4, D.width=8") == "G.width=4_D.width=8"
+    assert grids._file_name(["G.width=4", "D.width=8"]) == "G.width=4+D.width=8"
+    alike = [["a=1", "b=2"], ["a=1_b=2"], ["a=1+b=2"], ["a=1, b=2"], ["a=1,b=2"]]
+    assert len(set(map(grids._file_name, alike[:3]))) == 3
+    assert len(set(map(grids._file_name, alike))) == 5
 
 
 def ssgan(*arguments: str, cwd) -> subprocess.CompletedProcess:
@@ -117,6 +133,9 @@ def test_the_command(tmp_path):
     ]
     shown = ssgan(*command, "--print_commands", cwd=tmp_path)
     assert shown.returncode == 0 and len(shown.stdout.splitlines()) == 2
+    wrong = ssgan(*command, "--metrics=nix", cwd=tmp_path)
+    assert wrong.returncode == 1 and "nix" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
     assert list(tmp_path.iterdir()) == []
     done = ssgan(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stdout

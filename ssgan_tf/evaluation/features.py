@@ -337,13 +337,15 @@ def dataset_classifier(
     model = _build_classifier(image_shape, num_classes, seed)
     key = _hash_recipe(name, train_images, train_labels, num_classes, seed)
     cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
-    with files.locked(cache_file.parent / "locks" / cache_file.stem):
-        if not _load_weights(model, cache_file):
-            start_time = time.monotonic()
-            _train_classifier(model, train_images, train_labels, seed)
-            seconds = time.monotonic() - start_time
-            logging.info("%s_cnn: trained in %.0f s", name, seconds)
-            _save_weights(model, cache_file)
+    # A cache that can only be read does where the file is there.
+    if not _load_weights(model, cache_file):
+        with files.locked(cache_file.parent / "locks" / cache_file.stem):
+            if not _load_weights(model, cache_file):
+                start_time = time.monotonic()
+                _train_classifier(model, train_images, train_labels, seed)
+                seconds = time.monotonic() - start_time
+                logging.info("%s_cnn: trained in %.0f s", name, seconds)
+                _save_weights(model, cache_file)
 
     with (strategy or tf.distribute.get_strategy()).scope():
         extractor = _classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
