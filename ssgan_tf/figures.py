@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from ssgan_tf import experiment_report, files, plots, results
 from ssgan_tf.campaign import Campaign
@@ -160,6 +160,9 @@ def _over_steps(numbers: Sequence[Number]) -> Figure | None:
             _label_steps(axes)
             # An untrained G, and a D that tells nothing apart, are decades away.
             axes.set_yscale("log", nonpositive="mask")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter(ScalarFormatter())
+        left.yaxis.set_minor_formatter(NullFormatter())
         left.legend()
     return figure
 

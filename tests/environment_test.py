@@ -78,13 +78,11 @@ def test_processor(tmp_path):
 def test_a_run_keeps_one_record_for_each_session(tmp_path):
     run = RunDir(tmp_path)
     assert run.environments() == {}
+    facts = {"commit": None, "cpu": "", "cores": 1, "devices": []}
     for step in (0, 10, 9):
-        run.write_environment({"began": step, "commit": None}, step)
+        run.write_environment(facts | {"began": step}, step)
     # The session that began at step 10 was taken back.
-    assert run.environments() == {
-        0: {"began": 0, "commit": None},
-        9: {"began": 9, "commit": None},
-    }
+    assert run.environments() == {step: facts | {"began": step} for step in (0, 9)}
     (tmp_path / "environment-9.json").write_text("{")
     with pytest.raises(ValueError, match="environment-9.json.*Remove it"):
         run.environments()
