@@ -1,4 +1,4 @@
-"""Trains and scores every combination of some values, with several seeds.
+r"""Trains and scores every combination of some values, with several seeds.
 
     ssgan sweep --gin_config=quickstart.gin --grid="options.disc_iters=1,2" \
         --grid="G.width=16,32" --seeds=3
