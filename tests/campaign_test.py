@@ -156,7 +156,7 @@ def test_only_some():
 
 
 SAVES = """
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[-1].removeprefix("--model_dir="))
 folder.mkdir(parents=True)
 def end(number, frame):
@@ -167,6 +167,7 @@ def end(number, frame):
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, end)
+(folder / "session").write_text(str(os.getsid(0)))
 (folder / "started").touch()
 time.sleep(60)
 """
@@ -206,6 +207,8 @@ def test_signals_reach_the_command(tmp_path, number, handed_on):
     os.killpg(process.pid, number)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + number
+    # A terminal's Ctrl-C comes to the command through this process alone.
+    assert int((run / "session").read_text()) != process.pid
     # It waited for the command to end, and began no other.
     assert (run / "saved").exists()
     assert (run / "asked").read_text().split() == [str(int(handed_on))]
