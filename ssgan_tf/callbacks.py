@@ -174,8 +174,12 @@ class Scalars(_EverySteps):
 
     def act(self, step, logs):
         with self.writer.as_default(step):
-            for name, value in (logs or {}).items():
+            for name, value in self.values(logs or {}).items():
                 tf.summary.scalar(name, value)
+
+    def values(self, logs: dict) -> dict:
+        """What is written, by tag."""
+        return logs
 
 
 def singular_values(network: keras.Model) -> dict[str, float]:
@@ -213,26 +217,19 @@ def _largest_singular_value(kernel: np.ndarray) -> float:
     return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0)))
 
 
-class SingularValues(_EverySteps):
+class SingularValues(Scalars):
     """Writes `sigma/d/<layer>` and `sigma/g/<layer>` to TensorBoard.
 
     They are those of `singular_values`, of both networks.
-
-    Args:
-        writer: `tf.summary.SummaryWriter`.
-        interval: int. Steps between points.
     """
 
-    def __init__(self, writer: tf.summary.SummaryWriter, interval: int):
-        super().__init__(interval)
-        self.writer = writer
-
-    def act(self, step, logs):
+    def values(self, logs):
         networks = {"d": self.model.discriminator, "g": self.model.generator}
-        with self.writer.as_default(step):
-            for player, network in networks.items():
-                for layer, value in singular_values(network).items():
-                    tf.summary.scalar(f"sigma/{player}/{layer}", value)
+        return {
+            f"sigma/{player}/{layer}": value
+            for player, network in networks.items()
+            for layer, value in singular_values(network).items()
+        }
 
 
 def grid_labels(num_classes: int) -> np.ndarray | None:

@@ -84,6 +84,12 @@ def _by_seed(numbers: Sequence[Number], x: str) -> dict[int, dict[int, float]]:
     return curves
 
 
+def _shared(curves: Sequence[dict[int, float]]) -> tuple[list[int], list[list[float]]]:
+    """The places where all curves have a value, and the values there."""
+    places = sorted(set.intersection(*map(set, curves)))
+    return places, [[curve[place] for curve in curves] for place in places]
+
+
 def _curves(axes, numbers: Sequence[Number], color: str, label: str, x: str = "step"):
     """A thin line for each seed, and their mean, where all have a value, on top."""
     curves = list(_by_seed(numbers, x).values())
@@ -92,8 +98,8 @@ def _curves(axes, numbers: Sequence[Number], color: str, label: str, x: str = "s
     if len(curves) > 1:
         for curve in curves:
             axes.plot(*zip(*sorted(curve.items())), color=color, **_THIN)
-    shared = sorted(set.intersection(*map(set, curves)))
-    means = [statistics.fmean(curve[each] for curve in curves) for each in shared]
+    shared, columns = _shared(curves)
+    means = list(map(statistics.fmean, columns))
     of = f" (n={len(curves)})"
     axes.plot(shared, means, ".-", color=color, linewidth=2.2, label=label + of)
 
@@ -282,8 +288,7 @@ def _forgetting(numbers: Sequence[Number]) -> Figure:
         curves = list(_by_seed(_values(values, arm=arm), "step").values())
         if not curves:
             continue
-        shared = sorted(set.intersection(*map(set, curves)))
-        columns = [[curve[step] for curve in curves] for step in shared]
+        shared, columns = _shared(curves)
         if len(curves) > 1:
             low, high = map(min, columns), map(max, columns)
             axes.fill_between(

@@ -121,6 +121,11 @@ class RunDir:
         )
         return sorted((int(step), path) for step, path in found if step.isdecimal())
 
+    def _forget_after(self, step: int, pattern: str) -> None:
+        for later, path in self._by_step(pattern):
+            if later > step:
+                path.unlink()
+
     def latest_config(self) -> pathlib.Path:
         """The newest operative config.
 
@@ -197,9 +202,7 @@ class RunDir:
 
         A run that went back to an earlier checkpoint forgets what came after it.
         """
-        for later, path in self._by_step(_CONFIG):
-            if later > step:
-                path.unlink()
+        self._forget_after(step, _CONFIG)
         configs = self.configs()
         if not configs or bindings(configs[-1].read_text()) != bindings(operative):
             path = self.path / _CONFIG.replace("*", str(step))
@@ -231,9 +234,7 @@ class RunDir:
 
         A run that went back to an earlier checkpoint forgets what came after it.
         """
-        for later, path in self._by_step(_ENVIRONMENT):
-            if later > step:
-                path.unlink()
+        self._forget_after(step, _ENVIRONMENT)
         path = self.path / _ENVIRONMENT.replace("*", str(step))
         files.write_text(path, json.dumps(facts, indent=2) + "\n")
 
