@@ -1,4 +1,5 @@
-# make quickstart | test | test-all | lint     Everything is installed into $(VENV).
+# make quickstart | test | test-all | lint | dist | check-dist
+# Everything is installed into $(VENV).
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
@@ -7,7 +8,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo auto)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart install test test-all lint format clean
+.PHONY: quickstart install test test-all lint format dist check-dist clean
 
 install: $(INSTALLED)
 
@@ -33,7 +34,7 @@ test: $(INSTALLED)
 test-all: test
 	$(BIN)/python -m pytest -m slow
 
-SOURCES := ssgan_tf export tests benchmarks
+SOURCES := ssgan_tf export tests benchmarks docs
 
 lint: $(INSTALLED)
 	$(BIN)/python -m black --check --quiet $(SOURCES) || \
@@ -44,6 +45,15 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/python -m isort $(SOURCES)
 	$(BIN)/python -m black --quiet $(SOURCES)
+
+# An sdist and a wheel, the wheel made from the sdist.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+# Both installed into empty environments and used as a new user would, without network.
+check-dist: dist
+	PYTHON=$(PYTHON) tests/check_dist.sh dist/*.whl dist/*.tar.gz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -12,7 +12,7 @@ does not grow within each of the three rows.
 
 import json
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -31,8 +31,6 @@ _NUM_FAKES = flags.DEFINE_integer(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     # TensorFlow and SciPy take seconds to import: only now.
     import numpy as np
     from scipy import ndimage

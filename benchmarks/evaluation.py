@@ -15,7 +15,7 @@ import pathlib
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli, resources
 
@@ -28,8 +28,6 @@ _BATCH_SIZE = 250
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     # TensorFlow takes seconds to import: only now.
     import keras
     import numpy as np

@@ -17,7 +17,7 @@ import json
 import statistics
 import time
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -41,8 +41,6 @@ _WARM_UP_BATCHES = 20
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     # TensorFlow takes seconds to import: only now.
     import tensorflow as tf
 

@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli, resources
 
@@ -37,8 +37,6 @@ _REPEATS = flags.DEFINE_integer("repeats", 3, "Timings of each.", lower_bound=1)
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     batch_sizes = [_positive(size) for size in _BATCH_SIZES.value]
     # TensorFlow takes seconds to import: only now.
     import numpy as np

@@ -16,7 +16,7 @@ object.
 import json
 import time
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli, resources
 
@@ -31,8 +31,6 @@ _BATCH_SIZE = 1000
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     # TensorFlow takes seconds to import: only now.
     import numpy as np
     import tensorflow as tf

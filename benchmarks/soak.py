@@ -25,10 +25,9 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli, local_cluster
-from ssgan_tf.checkpoints import Checkpoints
 
 _ROUNDS = flags.DEFINE_integer("rounds", 50, "How often to kill.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -113,7 +112,7 @@ def count(model_dir: pathlib.Path, words: str) -> int:
     return sum(log.read_text().count(words) for log in logs)
 
 
-def tensors(checkpoints: Checkpoints, step: int) -> dict:
+def tensors(checkpoints, step: int) -> dict:
     """The numbers of a checkpoint as bytes, by name."""
     import tensorflow as tf
 
@@ -123,8 +122,9 @@ def tensors(checkpoints: Checkpoints, step: int) -> dict:
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
+    cli.import_tensorflow()
+    from ssgan_tf.checkpoints import Checkpoints
+
     moments = random.Random(_SEED.value)
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = (pathlib.Path(folder) / name for name in ("alone", "killed"))

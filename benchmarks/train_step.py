@@ -62,8 +62,6 @@ _KINDS = {
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     if _PLAIN.value and _REPLICAS.value > 1:
         raise app.UsageError("The plain step is of one replica: add --noplain.")
     # TensorFlow takes seconds to import: only now.

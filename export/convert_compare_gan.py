@@ -6,7 +6,7 @@ Names and shapes of the variables show what the networks are. Where they cannot,
 error says what the candidates are and which flag decides.
 """
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -56,9 +56,7 @@ _STANDING_EXAMPLES = flags.DEFINE_integer(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import compare_gan, exporting
 
     exporting.check_target(_OUTPUT_DIR.value)

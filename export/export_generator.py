@@ -36,15 +36,13 @@ _SCORE_FILENAME = flags.DEFINE_string(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     folder, out = _OUTPUT_DIR.value, _OUT.value
     if out is not None and not out.endswith(hub.ARCHIVES):
         raise app.UsageError(
             f"--out must end in .tar.gz or .tgz. Received: --out={out}"
         )
     named = [name for name in (folder, out) if name is not None]
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import experiment, exporting, score_table
 
     plan, run = experiment.load_run(_MODEL_DIR.value)

@@ -21,7 +21,7 @@ from ssgan_tf.checkpoints import Checkpoints
 from ssgan_tf.config import RunConfig
 from ssgan_tf.latents import SAMPLING_STREAM
 from ssgan_tf.progress import LOG_SECONDS, bar, clock
-from ssgan_tf.resources import StartUp, peak_memory
+from ssgan_tf.resources import StartUp, memory_limit, peak_memory
 from ssgan_tf.run_dir import RunDir
 from ssgan_tf.scoring import Scores
 from ssgan_tf.strategies import Workers
@@ -309,28 +309,67 @@ def show_scores(folder: str | os.PathLike, step: int, found: Scores) -> None:
             tf.summary.image(f"rotation_confusion_{side}", picture)
 
 
-class FirstStep(keras.callbacks.Callback):
-    """Logs what the time until the first step was spent on, and the memory it takes.
+class FirstSteps(keras.callbacks.Callback):
+    """Logs what the start was spent on, then how long the rest takes, in what memory.
 
     Args:
         start_up: `StartUp`, whose last part is still running.
         steps: int. Steps per call from Python, which are all in that part.
+        total_steps: int. Generator steps at which the run ends.
+        after_seconds: float. Of steps that the forecast waits for; a run that is
+            done by then has none.
     """
 
-    def __init__(self, start_up: StartUp, steps: int):
+    def __init__(
+        self,
+        start_up: StartUp,
+        steps: int,
+        total_steps: int,
+        after_seconds: float = 2.0,
+    ):
         super().__init__()
         self.start_up = start_up
         self.steps = steps
+        self.total_steps = total_steps
+        self.after_seconds = after_seconds
+        self._began: tuple[float, int] | None = None
+        self._foretold = False
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.start_up is not None:
+        if self._foretold:
+            return
+        now, step = time.monotonic(), self.model.step
+        if self._began is None:
             self.start_up.done(f"compiling and {self.steps} step(s)")
             logging.info("first steps after %s", self.start_up)
-            logging.info("peak resident memory %.0f MiB", peak_memory() / 2**20)
-            self.start_up = None
+            self._began = now, step
+            return
+        start, first_step = self._began
+        if now - start >= self.after_seconds and step < self.total_steps:
+            self._foretold = True
+            left = (self.total_steps - step) * (now - start) / (step - first_step)
+            logging.info(
+                "%s steps left, about %s, until %s; %s",
+                f"{self.total_steps - step:,}",
+                clock(left),
+                time.strftime("%b %d %H:%M", time.localtime(time.time() + left)),
+                _memory(),
+            )
 
     def on_train_end(self, logs=None):
-        logging.info("peak resident memory %.0f MiB", peak_memory() / 2**20)
+        logging.info("%s", _memory())
+
+
+def _memory() -> str:
+    """The peak so far of this process, and of its GPUs, in words."""
+    parts = [
+        f"peak memory {peak_memory() / 2**20:,.0f} MiB of "
+        f"{memory_limit() / 2**20:,.0f}"
+    ]
+    for gpu in tf.config.list_logical_devices("GPU"):
+        peak = tf.config.experimental.get_memory_info(gpu.name)["peak"]
+        parts.append(f"{gpu.name.removeprefix('/device:')} {peak / 2**20:,.0f} MiB")
+    return ", ".join(parts)
 
 
 class Progress(keras.callbacks.Callback):

@@ -115,15 +115,19 @@ class Campaign:
             ValueError: a record cannot be read.
         """
         left = [job for job in jobs if not self.is_done(job)]
-        seconds = [self.seconds(job) for job in jobs if job not in left]
-        line = f"{len(jobs)} jobs, {len(seconds)} done, {len(left)} to run"
-        if seconds and left:
-            mean = sum(seconds) / len(seconds)
-            line += (
-                f"; one that is done took {clock(mean)}, so about "
-                f"{clock(mean * len(left))} are left"
-            )
-        return line
+        line = f"{len(jobs)} jobs, {len(jobs) - len(left)} done, {len(left)} to run"
+        if left:
+            line += f" ({sum(job.steps for job in left):,} steps)"
+        return f"{line}{self._left(jobs)}"
+
+    def _left(self, jobs: Sequence[Job]) -> str:
+        """The time that is left, in words, as far as those that are done tell."""
+        done = [job for job in jobs if self.is_done(job)]
+        if not done or len(done) == len(jobs):
+            return ""
+        mean = sum(map(self.seconds, done)) / len(done)
+        left = clock(mean * (len(jobs) - len(done)))
+        return f"; one takes {clock(mean)}, so about {left} are left"
 
     def run(self, jobs: Sequence[Job], after_each: Callable[[], None]) -> list[Job]:
         """Runs what is not done, one job after another.
@@ -157,7 +161,7 @@ class Campaign:
                 print(_last_lines(self.log(job)), flush=True)
                 failed.append(job)
             else:
-                print(took, flush=True)
+                print(f"{took}{self._left(jobs)}", flush=True)
             after_each()
         return failed
 

@@ -4,6 +4,7 @@ import pathlib
 
 from absl import flags
 
+from ssgan_tf import cli
 from ssgan_tf.campaign import Campaign, selected
 from ssgan_tf.results import Experiment
 
@@ -49,6 +50,7 @@ def run(
 
     def write() -> None:
         # Plots and tables need TensorFlow and matplotlib, the commands do not.
+        cli.import_tensorflow()
         from ssgan_tf import figures
 
         figures.write(experiment, campaign, folder)

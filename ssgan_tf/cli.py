@@ -1,21 +1,34 @@
 """The `ssgan` command, and how every binary starts and fails."""
 
+import contextlib
+import difflib
+import faulthandler
+import importlib
 import logging as standard_logging
 import os
 import pathlib
+import re
 import runpy
 import signal
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
 
 from absl import app, flags, logging
 
+import ssgan_tf
+from ssgan_tf import terminal
+
 COMMANDS = {
+    "doctor": ("ssgan_tf.doctor", "check this installation and this machine"),
     "data": ("ssgan_tf.data", "prepare a data set, or look at it"),
+    "migrate": ("ssgan_tf.migrate", "rewrite a gin file of compare_gan"),
     "train": ("ssgan_tf.train", "train, export and score"),
     "launch": ("ssgan_tf.launch", "start several workers on this machine"),
     "sample": ("ssgan_tf.sample", "draw pictures from a module"),
     "evaluate": ("ssgan_tf.evaluate", "score a module"),
+    "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
     "compare": ("ssgan_tf.compare", "print the scores of several runs side by side"),
     "report": ("ssgan_tf.report", "write a page on one run or several"),
     "probe": ("ssgan_tf.probe", "fit a linear classifier to every block of D"),
@@ -23,18 +36,31 @@ COMMANDS = {
     "dump": ("ssgan_tf.dump", "write images as files that other programs score"),
     "reproduce": ("ssgan_tf.reproduce", "run an experiment of the paper"),
     "sweep": ("ssgan_tf.sweep", "train and score every combination of some values"),
-    "summary": ("ssgan_tf.summary", "print the scores of a run and what to look at"),
 }
+_COMMONEST = (
+    "ssgan doctor",
+    "ssgan train --gin_config=quickstart.gin --model_dir=run",
+    "ssgan sample --module=run/tfhub/1600 --num=64 --out=samples.png",
+    "ssgan evaluate --module=run/tfhub/1600",
+    "ssgan report run --out=report.html",
+)
 
 
-def run(main) -> None:
+def run(main, takes_arguments: bool = False) -> None:
     """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
-    A ValueError, OSError or MemoryError ends the program with exit code 1 and its
-    message, SIGTERM with 143 and SIGINT with 130, after what is half-written is
-    removed. Of TensorFlow and the other libraries only errors are logged.
-    `--verbosity=1` adds the traceback, and `--verbosity` of any value their messages.
+    A wrong flag, a UsageError, a ValueError, an OSError or a MemoryError ends the
+    program with exit code 1 and its message, SIGTERM with 143 and SIGINT with 130,
+    after what is half-written is removed. Of TensorFlow and the other libraries only
+    errors are logged. `--verbosity=1` adds the traceback, and `--verbosity` of any
+    value their messages.
+
+    Args:
+        main: takes `sys.argv` without the flags; returns the exit code, or None for 0.
+        takes_arguments: whether it takes arguments that are no flags.
     """
+    # What C++ logs as an error comes as an exception too, or is none: such as that
+    # there is no NVIDIA driver, or that a graph was not optimized.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     def terminate(number, frame):
@@ -46,18 +72,97 @@ def run(main) -> None:
         if not flags.FLAGS["verbosity"].present:
             # Python's half of TensorFlow has a handler of its own.
             standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
-            logging.get_absl_handler().python_handler.addFilter(_is_ours_or_error)
+            handler = logging.get_absl_handler().python_handler
+            handler.addFilter(_is_ours_or_error)
+            handler.setFormatter(_Plain())
         try:
+            if len(argv) > 1 and not takes_arguments:
+                raise app.UsageError(_unexpected(argv[1]))
             return main(argv)
         except KeyboardInterrupt:
             return 130
+        except app.UsageError as error:
+            return _fail(_with_help(str(error)))
         except (ValueError, OSError, MemoryError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+            return _fail(error)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """As absl does it, but for the exit with one line."""
+    try:
+        return flags.FLAGS(argv)
+    except SystemExit:
+        # Of --help, which absl ends with 1.
+        sys.exit(0)
+    except flags.Error as error:
+        sys.exit(_fail(_with_help(_in_one_line(str(error)))))
+
+
+def _in_one_line(message: str) -> str:
+    """What absl says of wrong flags, of missing ones more plainly."""
+    message = re.sub(
+        r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
+        r"--\1 must be given.",
+        message,
+    )
+    message = re.sub(
+        r"flags .*: Exactly one of \((\w+), (\w+)\) must have a value other than "
+        r"None\.",
+        r"Either --\1 or --\2 must be given.",
+        message,
+    )
+    return " ".join(message.replace(" ?", "?").split())
+
+
+def _with_help(message: str) -> str:
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} See `{_name()} --help`."
+
+
+def _unexpected(argument: str) -> str:
+    """Says that an argument is none, and which flag may have been meant."""
+    name = argument.lstrip("-").partition("=")[0]
+    if argument.endswith((".gin", ".sweep")) and "gin_config" in flags.FLAGS:
+        hint = f"--gin_config={argument}"
+    elif name in flags.FLAGS:
+        hint = f"--{argument.lstrip('-')}"
+    else:
+        hint = ""
+    said = f"Only flags are taken. Received: {argument}."
+    return f"{said} Did you mean {hint}?" if hint else said
+
+
+def _fail(message: object) -> int:
+    print(terminal.colored("error:", "red", sys.stderr), message, file=sys.stderr)
+    return 1
+
+
+def _name() -> str:
+    """How the running program was called."""
+    spec = sys.modules["__main__"].__spec__
+    for command, (module, _) in COMMANDS.items():
+        if spec is not None and spec.name == module:
+            return f"ssgan {command}"
+    return f"python {sys.argv[0]}"
+
+
+class _Plain(standard_logging.Formatter):
+    """Time and message; the level where it is more than information."""
+
+    def __init__(self):
+        super().__init__(datefmt="%b %d %H:%M:%S")
+
+    def formatMessage(self, record):
+        time = self.formatTime(record, self.datefmt)
+        if record.levelno < standard_logging.WARNING:
+            return f"{time} {record.message}"
+        color = "red" if record.levelno >= standard_logging.ERROR else "yellow"
+        level = terminal.colored(f"{record.levelname.lower()}:", color, sys.stderr)
+        return f"{time} {level} {record.message}"
 
 
 def _is_ours_or_error(record) -> bool:
@@ -66,17 +171,76 @@ def _is_ours_or_error(record) -> bool:
     return is_ours or record.levelno >= standard_logging.ERROR
 
 
+# What TensorFlow's C++ says on every start, before it reads TF_CPP_MIN_LOG_LEVEL; of
+# libraries that come twice some versions say so as an error.
+_NOISE = re.compile(
+    rb"[IW]\d{4} |WARNING: All log messages before absl::InitializeLog"
+    rb"|.*Unable to register cu\w+ factory|.*computation placer already registered"
+)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and lets it look for GPUs, without its start-up noise.
+
+    It takes seconds: a binary does it as late as it can. What C++ says meanwhile is
+    held back, and written to the standard error but for the noise. `--verbosity` of
+    any value shows all.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    shows_all = flags.FLAGS.is_parsed() and flags.FLAGS["verbosity"].present
+    with contextlib.nullcontext() if shows_all else _without_noise():
+        tf = importlib.import_module("tensorflow")
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    sys.stderr.flush()
+    terminal_or_file = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        # Of a crash in C++ nothing is written below.
+        faulthandler.enable(file=terminal_or_file)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal_or_file, 2)
+            faulthandler.enable()
+            os.close(terminal_or_file)
+            held_back.seek(0)
+            said = [line for line in held_back if not _NOISE.match(line)]
+            os.write(2, b"".join(said))
+
+
+def _help(all_commands: bool) -> str:
+    if not all_commands:
+        example = "\n  ".join(_COMMONEST)
+        return (
+            f"Self-supervised GANs on Keras and TensorFlow.\n\n  {example}\n\n"
+            "`ssgan help` lists all commands, `ssgan COMMAND --help` the flags of one."
+        )
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: ssgan COMMAND [--flags]   (ssgan COMMAND --help)", "", *lines]
+    )
+
+
 def main() -> None:
     """Entry point of the console script: `ssgan COMMAND [--flags]`."""
     command = sys.argv[1] if len(sys.argv) > 1 else None
+    if command in (None, "-h", "--help", "help"):
+        print(_help(all_commands=command is not None))
+        sys.exit(0)
+    if command in ("--version", "version"):
+        print(f"ssgan_tf {ssgan_tf.__version__}")
+        sys.exit(0)
     if command not in COMMANDS:
-        width = max(map(len, COMMANDS))
-        lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
-        print("usage: ssgan COMMAND [--flags]   (ssgan COMMAND --help)\n")
-        print("\n".join(lines))
-        if command in (None, "-h", "--help", "help"):
-            sys.exit(0)
-        print(f"\nerror: unknown command {command!r}", file=sys.stderr)
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"Did you mean `ssgan {close[0]}`? " if close else ""
+        _fail(f"unknown command {command!r}. {hint}`ssgan help` lists all commands.")
         sys.exit(2)
     del sys.argv[1]
     # As `python -m`: absl shows the flags of the main module.

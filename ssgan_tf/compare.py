@@ -1,6 +1,7 @@
 """Prints the latest scores of several runs side by side.
 
     ssgan compare runs/uncond runs/ssgan
+    ssgan compare runs/ssgan mine.csv --anyway
 
 Takes run directories and tables of scores. Numbers of different protocols are not put
 side by side: what differs is said instead. `--anyway` marks them.
@@ -18,7 +19,7 @@ _ANYWAY = flags.DEFINE_bool(
 def main(argv):
     if len(argv) < 2:
         raise app.UsageError(
-            "Name runs to compare, for example: ssgan compare runs/uncond runs/ssgan"
+            "Name runs to compare, for example `ssgan compare runs/uncond runs/ssgan`."
         )
     from ssgan_tf import score_table
 
@@ -26,4 +27,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

@@ -70,6 +70,30 @@ def train_seconds(model_dir: str | os.PathLike) -> float:
     )
 
 
+def step_seconds(model_dir: str | os.PathLike) -> float:
+    """Median time of one step, from the wall times of the events.
+
+    Of the last session, which must have written at every step. What is written at
+    its first step, and what comes before, is left out: the step is compiled then.
+
+    Args:
+        model_dir: run directory.
+
+    Raises:
+        ValueError: there are fewer than three steps.
+    """
+    times: dict[int, float] = {}
+    for event in _sessions(model_dir)[-1]:
+        if event.step and event.summary.value:
+            times.setdefault(event.step, event.wall_time)
+    if len(times) < 3:
+        raise ValueError(
+            "A run that is timed must have three steps. Received: "
+            f"model_dir={model_dir}, with {len(times)}."
+        )
+    return float(np.median(np.diff([*times.values()])))
+
+
 def _sessions(model_dir) -> list[list]:
     """The events of every file, from the oldest to the newest."""
     sessions = []

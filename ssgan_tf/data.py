@@ -65,8 +65,8 @@ def main(argv):
         )
     _, command, given = argv
     if _OUT.value and not _OUT.value.endswith(".png"):
-        raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}")
-    # TensorFlow takes seconds to import: only now.
+        raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}.")
+    cli.import_tensorflow()
     from ssgan_tf import datasets, images, inspecting
     from ssgan_tf.datasets import folders
 
@@ -103,4 +103,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

@@ -1,4 +1,4 @@
-"""Images of a module, or of a data set, as files that other programs score.
+"""Writes images of a module, or of a data set, as files that other programs score.
 
     ssgan dump --module=run/tfhub/1600 --num=10000 --out=fakes
     ssgan dump --dataset=cifar10 --out=reals
@@ -31,8 +31,10 @@ from ssgan_tf.progress import track
 # Shown by --help.
 flags.adopt_module_key_flags(module_flags)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples: equal seeds, equal images.")
-_DATASET = flags.DEFINE_string("dataset", None, "Or: name of a data set.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Of the data set.")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Data set to take the images of, in place of a module."
+)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set.")
 _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
 )
@@ -218,10 +220,8 @@ def _nearest(path: pathlib.Path) -> pathlib.Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def _check_flags(argv) -> None:
+def _check_flags() -> None:
     """Every flag that is given must mean something."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     for flag, source in (
         (_SEED, module_flags.MODULE),
         (_SPLIT, _DATASET),
@@ -230,20 +230,21 @@ def _check_flags(argv) -> None:
         if flag.present and source.value is None:
             raise app.UsageError(
                 f"--{flag.name} goes with --{source.name} only. Received: "
-                f"--{flag.name}={flag.value} without --{source.name}."
+                f"--{flag.name}={flag.value} without --{source.name}. Add the one, or "
+                "leave out the other."
             )
     if module_flags.MODULE.value is not None and _NUM.value is None:
         raise app.UsageError(
             "--module needs --num, the number of images. Received: --module="
-            f"{module_flags.MODULE.value} without --num."
+            f"{module_flags.MODULE.value} without --num. Add --num=10000, for example."
         )
 
 
 def main(argv):
-    _check_flags(argv)
+    _check_flags()
     out = pathlib.Path(_OUT.value).resolve()
-    # Before anything that takes time; TensorFlow takes seconds to import.
     check_target(out)
+    cli.import_tensorflow()
     if module_flags.MODULE.value is not None:
         images = fakes(module_flags.load(), _NUM.value, _SEED.value)
         source = f"{module_flags.MODULE.value}, seed {_SEED.value}"

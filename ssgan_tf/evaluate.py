@@ -26,12 +26,10 @@ _OUT = flags.DEFINE_string("out", None, "Table of scores to add a row to, a CSV 
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     if _OUT.value and not _OUT.value.endswith(".csv"):
-        raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}")
+        raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}.")
     how = score_flags.scoring(_SEEDS.value)
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import scoring, strategies
     from ssgan_tf.score_table import ScoreTable
 
@@ -44,7 +42,8 @@ def main(argv):
     dataset = _DATASET.value or module.metadata.get("dataset")
     if not dataset:
         raise app.UsageError(
-            f"{module.path} does not say what it was trained on: --dataset must."
+            "A module must say what it was trained on, or --dataset must. Received: "
+            f"--module={module.path}, which does not. Add --dataset=NAME."
         )
     scoring.check_shape(module, dataset)
     scorer = scoring.ModuleScorer(dataset, how, strategy=strategy)

@@ -182,7 +182,8 @@ def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
             raise FileNotFoundError(
                 "All workers must see the same `--model_dir`, on a file system that "
                 f"they share. Received: model_dir={run.path}, where the chief has a "
-                f"checkpoint of step {step} and this worker has none."
+                f"checkpoint of step {step} and this worker has none. Mount the same "
+                "folder on all hosts."
             )
         run.checkpoints.restore(gan, step)
     return step
@@ -216,7 +217,7 @@ def _fit(gan, experiment, run, workers, data, start_up) -> None:
             )
             everyone = [
                 callbacks.Progress(last_step),
-                callbacks.FirstStep(start_up, settings.iterations_per_loop),
+                callbacks.FirstSteps(start_up, settings.iterations_per_loop, last_step),
                 callbacks.Scalars(writer, settings.save_summary_steps),
                 callbacks.SingularValues(writer, settings.save_checkpoints_steps),
                 grids,

@@ -193,7 +193,8 @@ def export(
         if not (partial / "variables" / "variables.index").is_file():
             raise OSError(
                 "The weights of a module must be there when it is sealed. Received: "
-                f"path={path}, where something removes them."
+                f"path={path}, where something removes them. Stop that, or name "
+                "another folder, and export again."
             )
         facts["sha256"] = _seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
@@ -244,7 +245,7 @@ def _check_networks(
         raise ValueError(
             "Both networks of a module must know the same classes, or D none. Received:"
             f" generator.num_classes={classes[0]}, "
-            f"discriminator.num_classes={classes[1]}."
+            f"discriminator.num_classes={classes[1]}. Build them with one number."
         )
     labels = [keras.KerasTensor((None,), "int32") if each else None for each in classes]
     noise = keras.KerasTensor((None, latents.dim))
@@ -253,7 +254,8 @@ def _check_networks(
     if len(shape) != 4 or None in shape[1:]:
         raise ValueError(
             "A generator must make images (batch, height, width, channels) of one size."
-            f" Received: {generator.name}, which makes {_shapes(images)}."
+            f" Received: {generator.name}, which makes {_shapes(images)}. Let it end "
+            "in a layer whose output has a known height, width and channels."
         )
     outputs = _output_of(
         discriminator, "A discriminator must take images", images, labels[1]
@@ -262,7 +264,8 @@ def _check_networks(
     if tuple(getattr(logits, "shape", ())) != (None, 1):
         raise ValueError(
             "A discriminator must return a dict with `logits` (batch, 1). Received: "
-            f"{discriminator.name}, which returns {_shapes(outputs)}."
+            f"{discriminator.name}, which returns {_shapes(outputs)}. Name its output "
+            "so."
         )
     columns = {name: output.shape[-1] for name, output in outputs.items()}
     return tuple(shape[1:]), columns

@@ -8,7 +8,7 @@ Figure 3 of the paper; docs/forgetting.md has the recipe. Writes forgetting.csv 
 run directory; `ssgan reproduce figure3` trains both and draws them.
 """
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -16,10 +16,10 @@ _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.", required=T
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config",
     ["forgetting_cifar10.gin"],
-    "Path of a gin file, or name of a shipped one. Repeatable.",
+    "Path of a gin file, or name of a shipped one; later lines win",
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "A gin binding, such as D.width=32. Repeatable."
+    "gin_bindings", [], "A gin binding, such as D.width=32, which wins over the files"
 )
 _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
@@ -32,9 +32,7 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import config, forgetting, run_dir
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)

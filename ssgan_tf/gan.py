@@ -110,7 +110,7 @@ class GAN(keras.Model):
             raise ValueError(
                 "Both networks must know the same classes. Received: "
                 f"generator.num_classes={self.num_classes}, "
-                f"discriminator.num_classes={d_classes}."
+                f"discriminator.num_classes={d_classes}. Build them with one number."
             )
         g_shape, d_shape = (
             getattr(network, "image_shape", None)
@@ -121,6 +121,7 @@ class GAN(keras.Model):
             raise ValueError(
                 "D must take the images that G makes. Received: "
                 f"generator.image_shape={g_shape}, discriminator.image_shape={d_shape}."
+                " Build them with one shape."
             )
         self.generator = generator
         self.discriminator = discriminator
@@ -146,7 +147,8 @@ class GAN(keras.Model):
         if not isinstance(outputs, dict) or "logits" not in outputs:
             raise ValueError(
                 "D's outputs must be a dict with `logits`, (batch, 1). Received: "
-                f"{list(outputs) if isinstance(outputs, dict) else outputs}."
+                f"{list(outputs) if isinstance(outputs, dict) else outputs}. Name the "
+                "true/fake output so."
             )
         columns = {name: output.shape[-1] for name, output in outputs.items()}
         return tuple(images.shape[1:]), columns
@@ -208,7 +210,8 @@ class GAN(keras.Model):
         ):
             if not (isinstance(value, numbers.Integral) and value >= 1):
                 raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {value}."
+                    f"`{name}` must be an integer of at least 1. Received: {name}="
+                    f"{value}. For the usual step, leave it out."
                 )
         if adversarial_loss is None and not tasks:
             raise ValueError(
@@ -248,7 +251,8 @@ class GAN(keras.Model):
                     raise ValueError(
                         f"{type(task).__name__} needs a discriminator whose output "
                         f"{name!r} has {columns} columns. Received: a discriminator "
-                        f"with {found}."
+                        f"with {found}. Build D with that output (in ours: "
+                        "DiscriminatorSpec.rotation_classes), or leave the task out."
                     )
 
     @property

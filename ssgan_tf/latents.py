@@ -39,11 +39,14 @@ class Latents:
 
     def __post_init__(self):
         if self.dim < 1:
-            raise ValueError(f"`z_dim` must be positive. Received: z_dim={self.dim}.")
+            raise ValueError(
+                f"`z_dim` must be positive. Received: z_dim={self.dim}. The paper "
+                "takes 128."
+            )
         if self.distribution not in DISTRIBUTIONS:
             raise ValueError(
                 f"The distribution of z must be one of {DISTRIBUTIONS}. Received: "
-                f"distribution={self.distribution!r}."
+                f"distribution={self.distribution!r}. The paper's is uniform."
             )
 
     def sample(self, num: int, seed, truncation: float | None = None) -> tf.Tensor:
@@ -120,7 +123,8 @@ class Latents:
         if shapes[0] != shapes[1] or shapes[0][1:] != (self.dim,):
             raise ValueError(
                 f"Latents to interpolate must be pairs of shape (rows, {self.dim}). "
-                f"Received: start.shape={shapes[0]}, end.shape={shapes[1]}."
+                f"Received: start.shape={shapes[0]}, end.shape={shapes[1]}. Take both "
+                "from `sample`, with one number of rows."
             )
         start, end = (each[:, None, :] for each in ends)
         shares = np.asarray(shares, np.float64)[:, None]

@@ -90,12 +90,12 @@ def main(argv):
     command = argv[1] if len(argv) > 1 else None
     if command not in cli.COMMANDS or command == "launch":
         raise app.UsageError(
-            "The command of the workers stands behind --, for example: ssgan launch "
-            "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run"
+            "The command of the workers stands behind --, for example `ssgan launch "
+            "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run`."
         )
     module, _ = cli.COMMANDS[command]
     return launch([sys.executable, "-m", module, *argv[2:]], _NUM_WORKERS.value)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

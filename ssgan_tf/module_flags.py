@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from ssgan_tf import cli
+
 MODULE = flags.DEFINE_string(
     "module",
     None,
@@ -28,7 +30,7 @@ def load(strategy=None):
     Raises:
         ConnectionError, FileNotFoundError, ValueError: see `exporting.load`.
     """
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import exporting
 
     return exporting.load(

@@ -141,9 +141,14 @@ class LoadedModule:
             ValueError: there is no such number, seed or threshold.
         """
         if num < 0:
-            raise ValueError(f"`num` must be 0 or more. Received: {num=}.")
+            raise ValueError(
+                f"`num` must be 0 or more. Received: {num=}. Ask for some images."
+            )
         if not -(2**63) <= seed < 2**63:
-            raise ValueError(f"`seed` must have 64 bits or fewer. Received: {seed=}.")
+            raise ValueError(
+                f"`seed` must have 64 bits or fewer. Received: {seed=}. Take a smaller "
+                "one."
+            )
         return self.latents.sample(num, [seed, SAMPLING_STREAM], truncation).numpy()
 
     def draw_labels(self, num: int, seed: int = 0) -> np.ndarray | None:
@@ -219,7 +224,7 @@ class LoadedModule:
         if z.shape[1:] != (self.latent_dim,):
             raise ValueError(
                 f"Latents must be of shape (num, {self.latent_dim}). Received: z.shape="
-                f"{z.shape}, module={self.path}."
+                f"{z.shape}, module={self.path}. `draw_latents` returns them so."
             )
         inputs = {"z": z}
         if self.num_classes or labels is not None:
@@ -272,7 +277,8 @@ class LoadedModule:
         received = f"Received: labels={reprlib.repr(labels)}, module={self.path}"
         if not self.num_classes:
             raise ValueError(
-                f"Labels must be left out where a GAN is unconditional. {received}."
+                f"Labels must be left out where a GAN is unconditional. {received}. "
+                "Leave them out."
             )
         values = np.asarray(labels)
         if values.dtype.kind not in "iu" or values.shape not in ((), (num,)):
@@ -282,7 +288,7 @@ class LoadedModule:
             )
         if np.any(values < lowest) or np.any(values >= self.num_classes):
             raise ValueError(
-                f"Labels must be in [{lowest}, {self.num_classes}). {received}. The "
-                f"module knows {self.num_classes} classes."
+                f"Labels must be in [{lowest}, {self.num_classes}). {received}. Take "
+                f"those of the module's {self.num_classes} classes."
             )
         return np.broadcast_to(values, num).astype(np.int32)

@@ -1,6 +1,7 @@
 """Fits a linear classifier to every block of D: what has it learnt of the classes?
 
     ssgan probe --model_dir=run
+    ssgan probe --model_dir=run --step=0
 
 Prints top-1 accuracies, as Tables 3 and 4 of the paper have them, and adds them to a
 table; docs/probe.md has the recipe.
@@ -8,7 +9,7 @@ table; docs/probe.md has the recipe.
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -24,9 +25,7 @@ _OUT = flags.DEFINE_string("out", None, "Table. Default: <model_dir>/probe.csv."
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import experiment, probing
 
     plan, run = experiment.load_run(_MODEL_DIR.value)

@@ -1,6 +1,7 @@
 """Writes a page on a run, or on several side by side, that opens offline.
 
-    ssgan report runs/uncond runs/ssgan --out=report.html
+    ssgan report run
+    ssgan report runs/uncond runs/ssgan --out=comparison.html
 
 Scores with their protocols, samples from the same noise over time, curves, rotation
 confusions, configuration and environment: what there is of them. docs/report.md has
@@ -13,15 +14,16 @@ from absl import app, flags
 
 from ssgan_tf import cli
 
-_OUT = flags.DEFINE_string("out", "report.html", "The page.")
+_OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
 
 
 def main(argv):
     if len(argv) < 2:
         raise app.UsageError(
-            "Name runs to report on, for example: ssgan report runs/uncond runs/ssgan"
+            "Name runs to report on, for example "
+            "`ssgan report runs/uncond runs/ssgan`."
         )
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import files, html_report
 
     out = pathlib.Path(_OUT.value)
@@ -30,4 +32,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

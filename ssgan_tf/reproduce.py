@@ -1,16 +1,19 @@
 """Runs an experiment of the paper, and puts its numbers beside the paper's.
 
-    ssgan reproduce figure3 --scale=small --seeds=0,1
+    ssgan reproduce figure3 --scale=tiny --seeds=0
+    ssgan reproduce table2 --scale=small --seeds=0,1 --only="*cifar10-sn_0_0.9_1*"
 
-What is done is not done again. docs/reproduce.md says what each experiment is at each
-scale.
+Experiments are table1 to table4 and figure2 to figure4; docs/reproduce.md says what
+each is at each scale. What is done is not done again.
 """
 
 from absl import app, flags
 
-from ssgan_tf import campaign_flags, cli, recipes
+from ssgan_tf import campaign_flags, cli, inception_flags, recipes
 
-flags.adopt_module_key_flags(campaign_flags)
+for _module in (campaign_flags, inception_flags):
+    # Shown by --help.
+    flags.adopt_module_key_flags(_module)
 _SCALE = flags.DEFINE_enum(
     "scale",
     "full",
@@ -25,22 +28,16 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
 )
-_INCEPTION_PATH = flags.DEFINE_string(
-    "inception_path",
-    None,
-    "Inception of TFGAN, as `ssgan train` takes it. Without, the distance is that of a "
-    "small classifier's features, and no FID.",
-)
 
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in recipes.EXPERIMENTS:
         raise app.UsageError(
-            "Name one experiment: ssgan reproduce NAME, NAME one of "
+            "Name one experiment: `ssgan reproduce NAME`, NAME one of "
             f"{', '.join(recipes.EXPERIMENTS)}."
         )
     experiment = recipes.experiment(
-        argv[1], _SCALE.value, _seeds(_SEEDS.value), _INCEPTION_PATH.value
+        argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_flags.path()
     )
     return campaign_flags.run(
         experiment,
@@ -60,4 +57,4 @@ def _seeds(texts: list[str]) -> list[int]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, takes_arguments=True)

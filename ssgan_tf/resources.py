@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import resource
+import subprocess
 import sys
 import time
 
@@ -15,6 +16,45 @@ def peak_memory() -> int:
         status = pathlib.Path("/proc/self/status").read_text()
         return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory_limit() -> int:
+    """Memory that this process may use, in bytes: the machine's, or a container's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in _CGROUP_LIMITS:
+        # Without a limit the one says "max", the other a number above any machine's.
+        if file.is_file() and (text := file.read_text().strip()).isdigit():
+            machine = min(machine, int(text))
+    return machine
+
+
+# Of control groups in version 2 and 1.
+_CGROUP_LIMITS = (
+    pathlib.Path("/sys/fs/cgroup/memory.max"),
+    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def nvidia_gpus() -> list[str]:
+    """The GPUs that NVIDIA's driver sees and the user has not hidden.
+
+    Returns:
+        Name, memory and version of the driver of each, as the driver writes them.
+    """
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        # TensorFlow sees what that says.
+        return []
+    query = "--query-gpu=name,memory.total,driver_version"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
 def num_cores() -> int:

@@ -72,7 +72,8 @@ class RunDir:
         if step not in steps:
             raise FileNotFoundError(
                 f"{self.path} must hold a checkpoint of step {step}. Received: "
-                f"step={step}; there are checkpoints of steps {steps}."
+                f"step={step}; there are checkpoints of steps {steps}. Name one of "
+                "them."
             )
 
     def latest_step(self) -> int:
@@ -136,7 +137,8 @@ class RunDir:
         if not configs:
             raise FileNotFoundError(
                 "`--model_dir` must hold a run: a file operative_config-<step>.gin. "
-                f"Received: model_dir={self.path}, which has none."
+                f"Received: model_dir={self.path}, which has none. Name the folder "
+                "that `ssgan train` wrote."
             )
         return configs[-1]
 

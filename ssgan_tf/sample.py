@@ -1,4 +1,4 @@
-"""Pictures of what a module makes: ours, or a published one in TensorFlow 1's format.
+"""Draws pictures with a module: ours, or a published one in TensorFlow 1's format.
 
     ssgan sample --module=run/tfhub/1600
     ssgan sample --module=run/tfhub/1600 --num=1 --truncation=0.5 --out=one.png
@@ -147,31 +147,31 @@ def _is_animation() -> bool:
     return _OUT.value.endswith(".gif")
 
 
-def _check_flags(argv) -> None:
+def _check_flags() -> None:
     """Every flag that is given must mean something."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     out = f"--out={_OUT.value}"
     if not _OUT.value.endswith((".png", ".gif")):
-        raise app.UsageError(f"--out must end in .png or .gif. Received: {out}")
+        raise app.UsageError(f"--out must end in .png or .gif. Received: {out}.")
     if _is_animation() and _INTERPOLATE.value is None:
         raise app.UsageError(
             "A .gif needs --interpolate, the images from one latent to the next. "
-            f"Received: {out} without --interpolate."
+            f"Received: {out} without --interpolate. Add it, or write a .png."
         )
     if _is_animation() and _NUM.value == 1:
         raise app.UsageError(
-            f"A .gif needs two latents or more. Received: {out}, --num=1."
+            f"A .gif needs two latents or more. Received: {out}, --num=1. Take a "
+            "larger --num."
         )
     if _CLASS_ROWS.value and _INTERPOLATE.value is not None:
         raise app.UsageError(
             "--class_rows and --interpolate exclude each other. Received: "
-            f"--class_rows, --interpolate={_INTERPOLATE.value}."
+            f"--class_rows, --interpolate={_INTERPOLATE.value}. Leave one of them out."
         )
     # Written so that NaN, for which every comparison is false, fails too.
     if _TRUNCATION.value is not None and not _TRUNCATION.value > 0.0:
         raise app.UsageError(
             f"--truncation must be positive. Received: --truncation={_TRUNCATION.value}"
+            ". Leave it out for none."
         )
 
 
@@ -191,7 +191,7 @@ def _check_images_dir() -> None:
     if folder in (out, *out.parents) or out in folder.parents:
         raise app.UsageError(
             f"--images_dir and --out must not lie in each other. {received}, "
-            f"--out={_OUT.value}."
+            f"--out={_OUT.value}. Name another place for one of them."
         )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(
@@ -210,22 +210,26 @@ def _labels() -> list[int] | None:
         labels = []
     if not labels:
         raise app.UsageError(
-            f"--labels must be integers with commas between. {received}"
+            f"--labels must be integers with commas between. {received}. Write "
+            "--labels=0,3, for example."
         )
     if _is_animation() and len(labels) > 1:
-        raise app.UsageError(f"A .gif is of one class. {received}, --out={_OUT.value}.")
+        raise app.UsageError(
+            f"A .gif is of one class. {received}, --out={_OUT.value}. Give one label."
+        )
     if not _CLASS_ROWS.value and len(labels) not in (1, _num()):
         raise app.UsageError(
-            f"--labels must be one, or as many as --num. {received}, --num={_num()}."
+            f"--labels must be one, or as many as --num. {received}, --num={_num()}. "
+            "Give that many, or one."
         )
     return labels
 
 
 def main(argv):
-    _check_flags(argv)
+    _check_flags()
     _check_images_dir()
     num, labels = _num(), _labels()
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import images
 
     module = module_flags.load()

@@ -1,11 +1,11 @@
 """The flags that say how to score, of every binary that does."""
 
-import os
-
 from absl import flags
 
-INCEPTION_VARIABLE = "SSGAN_INCEPTION_PATH"
+from ssgan_tf import cli, inception_flags
 
+# Shown by --help.
+flags.adopt_module_key_flags(inception_flags)
 _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
 )
@@ -21,15 +21,10 @@ _SPLIT = flags.DEFINE_enum(
 _NUM_FAKES = flags.DEFINE_integer(
     "num_fakes", None, "Fakes per set; default: as many as real images.", lower_bound=2
 )
-_INCEPTION_PATH = flags.DEFINE_string(
-    "inception_path",
-    None,
-    "Inception of TFGAN: SavedModel folder or TF-Hub handle; default: the environment "
-    f"variable {INCEPTION_VARIABLE}. Without either a small classifier is trained on "
-    "the data set's labels.",
-)
 _CLASSIFIER_PATH = flags.DEFINE_string(
-    "classifier_path", None, "Another feature network: SavedModel folder."
+    "classifier_path",
+    None,
+    "Another feature network than Inception: SavedModel folder.",
 )
 _EXTRACTOR_HASH = flags.DEFINE_string(
     "extractor_hash",
@@ -60,19 +55,19 @@ def scoring(num_runs: int):
     Raises:
         ValueError: they contradict each other, or a metric is unknown.
     """
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf.scoring import Scoring
 
-    inception = _INCEPTION_PATH.value
-    if inception is None and not _CLASSIFIER_PATH.value:
-        inception = os.environ.get(INCEPTION_VARIABLE)
+    # Of the variable another network takes the place, of the flag none does.
+    by_flag = flags.FLAGS["inception_path"].present
+    is_meant = by_flag or not _CLASSIFIER_PATH.value
     return Scoring(
         metrics=tuple(_METRICS.value),
         split=_SPLIT.value,
         num_fakes=_NUM_FAKES.value,
         num_runs=num_runs,
         data_dir=_TFDS_DATA_DIR.value,
-        inception_path=inception or None,
+        inception_path=inception_flags.path() if is_meant else None,
         classifier_path=_CLASSIFIER_PATH.value,
         extractor_hash=_EXTRACTOR_HASH.value,
     )

@@ -51,7 +51,7 @@ class Scoring:
         if self.num_runs < 1:
             raise ValueError(
                 "The number of sets of fakes must be positive. Received: "
-                f"num_runs={self.num_runs}."
+                f"num_runs={self.num_runs}. The usual one is 3."
             )
         if self.inception_path and self.classifier_path:
             raise ValueError(
@@ -162,7 +162,8 @@ class ModuleScorer:
             raise ValueError(
                 "Scores of a data set without labels need --inception_path: there is "
                 "nothing to train a classifier on. Received: "
-                f"dataset={self._dataset!r} and no --inception_path."
+                f"dataset={self._dataset!r} and no --inception_path. Give one, or a "
+                "--classifier_path."
             )
         return None
 

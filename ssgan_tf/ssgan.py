@@ -58,12 +58,13 @@ class RotationTask(Task):
             raise ValueError(
                 "`rotated_batch_size` must be a positive multiple of 4: as many images "
                 "are shown in each of four orientations. Received: "
-                f"rotated_batch_size={size}."
+                f"rotated_batch_size={size}. Choose a multiple of 4."
             )
         if self.g_anneal_steps is not None and self.g_anneal_steps < 1:
             raise ValueError(
                 "`g_anneal_steps` must be a positive number of steps, or None. "
-                f"Received: g_anneal_steps={self.g_anneal_steps}."
+                f"Received: g_anneal_steps={self.g_anneal_steps}. None leaves alpha as "
+                "it is."
             )
 
     @property
@@ -96,7 +97,8 @@ class RotationTask(Task):
             raise ValueError(
                 f"`rotated_batch_size` must not exceed {factor}the batch size. "
                 f"Received: rotated_batch_size={size}, "
-                f"batch_size={batch_size * num_shares}."
+                f"batch_size={batch_size * num_shares}. Lower it, or raise the "
+                "batch size."
             )
 
     def extra_images(self, images, num_shares):

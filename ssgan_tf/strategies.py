@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ssgan_tf.resources import nvidia_gpus
+
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _ROLES = ("chief", "worker")
 _JOIN_SECONDS = 600.0
@@ -49,13 +51,21 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
     if tpu is not None and name not in ("auto", "tpu"):
         raise ValueError(
             f"`--tpu` goes with --strategy=tpu. Received: --strategy={name}, "
-            f"--tpu={tpu}."
+            f"--tpu={tpu}. Leave one of them out."
         )
     if name == "tpu" or tpu is not None:
         return _tpu_strategy(tpu or "local")
     if name == "multi_worker" or (name == "auto" and _num_workers_named() > 1):
         return _multi_worker_strategy()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if not gpus and (there := nvidia_gpus()):
+        logging.warning(
+            "This machine has %s, which TensorFlow %s does not use: the CPU computes. "
+            '`pip install "ssgan-tf[gpu]"` brings its CUDA libraries; `ssgan doctor` '
+            "says more.",
+            "; ".join(there),
+            tf.__version__,
+        )
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
         return tf.distribute.MirroredStrategy(gpus or cpus)

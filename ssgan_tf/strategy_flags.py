@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from ssgan_tf import cli
+
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     "auto",
@@ -21,7 +23,7 @@ def get_strategy():
     Raises:
         ValueError, ConnectionError: see `strategies.get_strategy`.
     """
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import strategies
 
     return strategies.get_strategy(_STRATEGY.value, _TPU.value)

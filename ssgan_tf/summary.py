@@ -1,9 +1,12 @@
 """Prints the scores of a run, and what to look at.
 
-ssgan summary --model_dir=run
+    ssgan summary --model_dir=run
+
+`ssgan train` ends with the same where it scores; docs/metrics.md says what the numbers
+mean.
 """
 
-from absl import app, flags
+from absl import flags
 
 from ssgan_tf import cli
 
@@ -14,9 +17,7 @@ _SCORE_FILENAME = flags.DEFINE_string(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import run_dir, scoring
 
     run = run_dir.RunDir(_MODEL_DIR.value)

@@ -14,13 +14,13 @@ from ssgan_tf import campaign_flags, cli, grids, score_flags
 for _module in (campaign_flags, score_flags):
     flags.adopt_module_key_flags(_module)
 _GIN_CONFIG = flags.DEFINE_multi_string(
-    "gin_config", [], "Path of a gin file, or name of a shipped one. Repeatable."
+    "gin_config", [], "Path of a gin file, or name of a shipped one; later lines win"
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "A gin binding of all runs. Repeatable."
+    "gin_bindings", [], "A gin binding of all runs, which wins over the files"
 )
 _GRID = flags.DEFINE_multi_string(
-    "grid", [], "A parameter and its values, such as G.width=16,32. Repeatable."
+    "grid", [], "A parameter and its values, such as G.width=16,32"
 )
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Trainings of each combination: seeds 0 to n - 1.", lower_bound=1
@@ -40,8 +40,6 @@ _OUTPUT_DIR = flags.DEFINE_string(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     if not _GIN_CONFIG.value or not _GRID.value:
         raise app.UsageError(
             "--gin_config must name at least one file, and --grid a parameter with its "

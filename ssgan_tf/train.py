@@ -1,9 +1,13 @@
-r"""Trains, exports and scores a GAN.
+r"""Trains a GAN, exports it, and scores what was exported.
 
-    python -m ssgan_tf.train --gin_config=quickstart.gin --model_dir=run \
-        --schedule=eval_after_train
+    ssgan train --gin_config=quickstart.gin --model_dir=run
+    ssgan train --gin_config=quickstart.gin --model_dir=run --schedule=eval_after_train
+    ssgan train --gin_config=ssgan_cifar10.gin --image_folder=photos --model_dir=mine \
+        --gin_bindings="options.batch_size = 32" --dry_run
 
-Everything that moves a number is in the gin file; these flags say where and when.
+Everything that moves a number is in the gin file; these flags say where and when. The
+same command again goes on where a run was stopped. docs/getting_started.md goes through
+a run step by step.
 """
 
 from absl import app, flags
@@ -20,12 +24,16 @@ _SCHEDULE = flags.DEFINE_enum(
     "train: train and export. eval_after_train: then score the checkpoints. "
     "continuous_eval: score the checkpoints of a training in another process.",
 )
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.")
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Run directory: new, or that of a run to go on with."
+)
 _GIN_CONFIG = flags.DEFINE_multi_string(
-    "gin_config", [], "Path of a gin file, or name of a shipped one. Repeatable."
+    "gin_config", [], "Path of a gin file, or name of a shipped one; later lines win"
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "A gin binding, such as options.batch_size=32. Repeatable."
+    "gin_bindings",
+    [],
+    "A gin binding, such as options.batch_size=32, which wins over the files",
 )
 _WARM_START = flags.DEFINE_string(
     "warm_start",
@@ -72,8 +80,6 @@ _DRY_RUN = flags.DEFINE_bool(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument: {argv[1]}")
     if not _GIN_CONFIG.value:
         raise app.UsageError(
             "--gin_config must name at least one file, for example quickstart.gin."
@@ -86,7 +92,7 @@ def main(argv):
             "--schedule=eval_after_train."
         )
     start_up = resources.StartUp()
-    # TensorFlow takes seconds to import: only now.
+    cli.import_tensorflow()
     from ssgan_tf import config, dry_run, experiment, run_dir, scoring
 
     start_up.done("imports")

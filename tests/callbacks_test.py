@@ -18,6 +18,7 @@ from absl import logging
 from ssgan_tf import callbacks, curves, exporting, images, layers
 from ssgan_tf.gan import GAN, Diverged
 from ssgan_tf.latents import Latents
+from ssgan_tf.resources import StartUp
 from ssgan_tf.run_dir import RunDir
 
 LOGS = {
@@ -335,3 +336,46 @@ def test_singular_values_over_training(tmp_path, monkeypatch):
     for tag, curve in found.items():
         np.testing.assert_array_equal(curve.steps, [0, 4, 8])
         np.testing.assert_allclose(curve.values, values[tag[8:]], rtol=1e-6)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(callbacks.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(callbacks.time, "time", lambda: self.now)
+
+
+def first_steps(monkeypatch, caplog, calls, **kwargs):
+    """What is logged of a run of 100 steps; calls are (step, time since the start)."""
+    clock, model = Clock(monkeypatch), StandIn()
+    callback = callbacks.FirstSteps(StartUp(), 10, 100, **kwargs)
+    callback.set_model(model)
+    caplog.set_level("INFO", "absl")
+    for step, seconds in calls:
+        model.step, clock.now = step, 1000.0 + seconds
+        callback.on_train_batch_end(0)
+    callback.on_train_end()
+    return caplog.messages
+
+
+def test_the_first_steps_tell_when_it_will_be_done(monkeypatch, caplog):
+    # 50 s of compiling; then 30 steps in 3 s, that is 6 s for the other 60.
+    calls = [(10, 50), (20, 51), (40, 53), (50, 54), (60, 55)]
+    first, forecast, last = first_steps(monkeypatch, caplog, calls)
+    assert first.startswith("first steps after") and "10 step(s)" in first
+    # Python's clock starts in 1970: 1,059 seconds are 17 minutes.
+    assert re.match(r"60 steps left, about 0:06, until Jan 01 \d\d:17; ", forecast)
+    for line in (forecast, last):
+        assert re.search(r"peak memory [\d,]+ MiB of [\d,]+$", line)
+
+
+def test_a_run_that_is_soon_done_has_no_forecast(monkeypatch, caplog):
+    calls = [(10, 50), (90, 51.9), (100, 60)]
+    assert len(first_steps(monkeypatch, caplog, calls)) == 2
+    # A shorter wait, from the second call on.
+    caplog.clear()
+    calls = [(10, 50), (90, 51.9), (100, 60)]
+    found = first_steps(monkeypatch, caplog, calls, after_seconds=1)
+    assert "10 steps left, about 0:00" in found[1] and len(found) == 3

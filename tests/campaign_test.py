@@ -108,8 +108,8 @@ def test_a_command_that_is_killed_has_failed(tmp_path, capfd):
 
 def test_the_plan(tmp_path):
     there = Campaign(tmp_path)
-    jobs = [Job(name, (append(name),)) for name in "abc"]
-    assert there.plan(jobs) == "3 jobs, 0 done, 3 to run"
+    jobs = [Job(name, (append(name),), steps=7) for name in "abc"]
+    assert there.plan(jobs) == "3 jobs, 0 done, 3 to run (21 steps)"
     run(there, jobs[0])
     record = tmp_path / "jobs/a.json"
     entries = json.loads(record.read_text())
@@ -118,7 +118,7 @@ def test_the_plan(tmp_path):
     entries.append({"arguments": ["-m", "probe"], "seconds": 50})
     record.write_text(json.dumps(entries))
     assert there.plan(jobs) == (
-        "3 jobs, 1 done, 2 to run; one that is done took 10:00, so about 20:00 are left"
+        "3 jobs, 1 done, 2 to run (14 steps); one takes 10:00, so about 20:00 are left"
     )
     assert there.seconds(jobs[0]) == 600 and there.seconds(jobs[1]) == 0
 

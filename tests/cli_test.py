@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tiny
 from absl.testing import flagsaver
 
+import ssgan_tf
 from ssgan_tf import cli, config, run_dir, train
 
 SSGAN = "import sys; sys.argv[0] = 'ssgan'; from ssgan_tf import cli; cli.main()"
@@ -54,7 +56,10 @@ def refused(run, *arguments: str) -> str:
     [
         ([], "--gin_config must name"),
         (["--gin_config=quickstart.gin"], "--model_dir must name"),
-        (["--gin_config=quickstart.gin", "--model_dir=a", "b"], "argument: b"),
+        (
+            ["--gin_config=quickstart.gin", "--model_dir=a", "b"],
+            "Only flags are taken. Received: b.",
+        ),
         (["--gin_config=nosuch.gin", "--model_dir=a"], "--gin_config=nosuch.gin"),
         (["--modeldir=a"], "modeldir"),
         (["--schedule=eval"], "train|eval_after_train|continuous_eval"),
@@ -215,10 +220,128 @@ def ssgan(*arguments: str, prologue: str = "") -> subprocess.CompletedProcess:
 
 def test_the_command_itself():
     result = ssgan()
-    assert result.returncode == 0 and "train, export and score" in result.stdout
-    assert ssgan("--help").stdout == result.stdout
-    result = ssgan("trian")
-    assert result.returncode == 2 and "unknown command 'trian'" in result.stderr
+    assert result.returncode == 0
+    commands = [line for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert len(commands) == 5
+    assert commands[1].split()[:2] == ["ssgan", "train"]
+    result = ssgan("--help")
+    assert result.returncode == 0
+    assert result.stdout == ssgan("help").stdout
+    for command in cli.COMMANDS:
+        assert f"\n  {command} " in result.stdout
+    assert ssgan("--version").stdout == f"ssgan_tf {ssgan_tf.__version__}\n"
+
+
+def one_line(*arguments: str) -> str:
+    """The only line that a wrong command prints, in an exit that is no success."""
+    done = ssgan(*arguments)
+    assert done.returncode in (1, 2) and done.stdout == "", done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("trian", "Did you mean `ssgan train`? `ssgan help` lists all"),
+        ("--gin_config=quickstart.gin", "`ssgan help`"),
+        ("train quickstart.gin", "Did you mean --gin_config=quickstart.gin?"),
+        ("train model_dir=run", "Did you mean --model_dir=run?"),
+        ("train --gin_confg=a", "Did you mean: gin_config? See `ssgan train --help`."),
+        ("train", "--gin_config must name"),
+        ("train --gin_config=quickstart.gin", "--model_dir must name"),
+        ("train --eval_every_steps=x", "--eval_every_steps=x"),
+        ("train --metrics=fid --gin_config=a --model_dir=b", "eval_after_train"),
+        ("evaluate", "--module must be given."),
+        ("evaluate --module=a run", "Only flags are taken. Received: run."),
+        ("evaluate --module=a --out=scores.txt", "--out=scores.txt"),
+        ("sample", "--module"),
+        ("sample --module=a --out=a.jpg", "--out=a.jpg"),
+        ("sample --module=a --num=many", "--num=many"),
+        ("report", "ssgan report runs/uncond runs/ssgan"),
+        ("compare", "ssgan compare runs/uncond runs/ssgan"),
+        ("reproduce", "table1, table2"),
+        ("reproduce tables", "figure4"),
+        ("reproduce figure3 --scale=big", "full|small|tiny"),
+        ("reproduce figure3 --seeds=a", "--seeds=a"),
+        ("sweep --gin_config=quickstart.gin", "--grid"),
+        ("data", "ssgan data prepare NAME"),
+        ("data prepar cifar10", "ssgan data prepare NAME"),
+        ("summary", "--model_dir"),
+        ("probe", "--model_dir"),
+        ("forget", "--model_dir must be given. See `ssgan forget --help`."),
+        ("dump", "--out must be given. Either --module or --dataset must be given."),
+        ("launch", "-- train --gin_config=quickstart.gin"),
+        ("launch -- trian", "-- train --gin_config=quickstart.gin"),
+        ("migrate", "ssgan migrate"),
+        ("doctor now", "Only flags are taken. Received: now."),
+    ],
+)
+def test_a_mistake_gets_one_line(command, words):
+    assert words in one_line(*command.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train --gin_config=quickstrt.gin --model_dir=a", "Shipped: "),
+        ("evaluate --module=nosuch", "module=nosuch"),
+        ("evaluate --module=nosuch --metrics=fjd", "fjd"),
+        ("sample --module=nosuch", "<model_dir>/tfhub/<step>"),
+        ("report nosuch", "model_dir=nosuch"),
+        ("compare nosuch", "nosuch"),
+        ("summary --model_dir=nosuch", "model_dir=nosuch"),
+        ("probe --model_dir=nosuch", "model_dir=nosuch"),
+        ("data prepare cifr10", "cifar10"),
+        ("dump --out=a.npz --dataset=cifr10", "cifar10"),
+    ],
+)
+def test_a_mistake_that_needs_a_look_gets_one_line(command, words):
+    assert words in one_line(*command.split())
+
+
+def test_what_cpp_says_is_held_back_but_for_errors(tmp_path):
+    script = (
+        "import os\n"
+        "from ssgan_tf import cli\n"
+        "with cli._without_noise():\n"
+        "    os.write(2, b'I0000 00:00:1.2 7 port.cc:153] oneDNN is on\\n'\n"
+        "                b'W0000 00:00:1.2 7 gpu.cc:3] slow\\n'\n"
+        "                b'E0000 00:00:1.2 7 x:1] Unable to register cuDNN factory'\n"
+        "                b'\\nE0000 00:00:1.2 7 dso.cc:1] libcudnn is broken\\n')\n"
+        "os.write(2, b'after\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines() == [
+        "E0000 00:00:1.2 7 dso.cc:1] libcudnn is broken",
+        "after",
+    ]
+    # A crash must show, although what came before it is held back.
+    crash = script + "with cli._without_noise():\n    os.abort()\n"
+    done = subprocess.run([sys.executable, "-c", crash], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGABRT and "Aborted" in done.stderr
+
+
+@pytest.mark.parametrize("verbosity", [(), ("--verbosity=0",)])
+def test_tensorflow_is_quiet_unless_asked(verbosity):
+    script = (
+        "import sys\nfrom ssgan_tf import cli\n"
+        "def main(argv):\n    cli.import_tensorflow()\n"
+        "    import tensorflow as tf\n    print(float(tf.reduce_sum(tf.ones(3))))\n"
+        "cli.run(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *verbosity],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    assert done.stdout == "3.0\n"
+    assert bool(done.stderr) == bool(verbosity)
 
 
 def test_help_is_quick_and_whole():

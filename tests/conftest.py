@@ -46,3 +46,14 @@ def two_replicas():
 def four_replicas():
     """A strategy over four logical CPUs."""
     return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(4)])
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A driver that sees a GPU, which TensorFlow does not see here."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB, 550.54'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    return program

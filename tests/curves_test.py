@@ -101,3 +101,19 @@ def test_without_events(tmp_path):
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events.out.tfevents.1").touch()
     assert curves.read(tmp_path) == {} and curves.train_seconds(tmp_path) == 0
+
+
+def test_the_time_of_a_step(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    # An older session does not count, nor does what is written at step 0, nor a
+    # second tag of the same step; the median of 2, 3 and 9 is 3.
+    write(run / "tensorboard", "1", [(0, 1, 1.0), (100, 2, 1.0), (200, 3, 1.0)])
+    events = [(1000, 0, 1.0), (1050, 1, 1.0), (1051, 1, 1.0, "b"), (1052, 2, 1.0)]
+    events += [(1055, 3, 1.0), (1064, 4, 1.0)]
+    write(run / "tensorboard", "2", events)
+    assert curves.step_seconds(run) == 3
+    write(run / "tensorboard", "3", events[:4])
+    with pytest.raises(ValueError, match="must have three steps.*with 2"):
+        (run / "tensorboard/events.out.tfevents.2").unlink()
+        curves.step_seconds(run)

@@ -1,11 +1,14 @@
 """Start-up time and peak memory."""
 
+import pathlib
+import re
 import subprocess
 import sys
 import time
 
 import pytest
 
+from ssgan_tf import resources
 from ssgan_tf.resources import StartUp
 
 
@@ -61,3 +64,32 @@ def test_help_comes_at_once_and_without_tensorflow(command):
     seconds = time.perf_counter() - start
     assert "--model_dir" in done.stdout and done.stdout.endswith("False\n")
     assert seconds < 2
+
+
+def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
+    assert resources.nvidia_gpus() == ["NVIDIA H100, 81559 MiB, 550.54"]
+    # Hidden by the user.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert resources.nvidia_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
+    assert resources.nvidia_gpus() == []
+    nvidia_smi.unlink()
+    assert resources.nvidia_gpus() == []
+
+
+def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(resources, "_CGROUP_LIMITS", [tmp_path / "none", limit])
+    machine = resources.memory_limit()
+    kib = int(
+        re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]
+    )
+    assert machine == pytest.approx(1024 * kib, rel=0.01)
+    for text, expected in (
+        ("max\n", machine),
+        ("1073741824\n", 2**30),
+        ("9223372036854771712\n", machine),
+    ):
+        limit.write_text(text)
+        assert resources.memory_limit() == expected

@@ -160,3 +160,13 @@ def test_who_waits_in_vain_gives_up():
     assert done.returncode == 1
     assert "Timeout (0:00:02)!" in done.stderr
     assert "in _multi_worker_strategy" in done.stderr
+
+
+def test_a_gpu_that_is_not_used_is_said(nvidia_smi, caplog):
+    caplog.set_level("INFO", "absl")
+    strategies.get_strategy("auto")
+    (said,) = caplog.messages
+    assert "NVIDIA H100" in said and "ssgan-tf[gpu]" in said
+    nvidia_smi.unlink()
+    strategies.get_strategy("auto")
+    assert len(caplog.messages) == 1

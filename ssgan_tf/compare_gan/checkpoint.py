@@ -150,7 +150,7 @@ def _prefixes(path: pathlib.Path) -> list[str]:
     if (path / exporting.METADATA).is_file():
         raise ValueError(
             "What is converted must be compare_gan's. Received: "
-            f"module={path}, a module of ours, which loads as it is."
+            f"module={path}, a module of ours, which loads as it is. Name another."
         )
     if (path / "saved_model.pb").is_file():
         prefixes = [path / "variables" / "variables", path / FILLED]
@@ -173,7 +173,8 @@ def _open(prefix: str):
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
         raise ValueError(
             "A checkpoint must be one of TensorFlow 1, with names of variables. "
-            f"Received: {prefix}, of TensorFlow 2, which compare_gan never wrote."
+            f"Received: {prefix}, of TensorFlow 2, which compare_gan never wrote. Name "
+            "another."
         )
     return reader
 

@@ -121,7 +121,8 @@ def convert(
         if d_spec.num_classes not in (0, g_spec.num_classes):
             raise ValueError(
                 "G must read the labels that D does. Received: a projection of "
-                f"{d_spec.num_classes} classes in D, and norms in G that read none."
+                f"{d_spec.num_classes} classes in D, and norms in G that read none. "
+                "There are no such networks here: take another module."
             )
         if module is not None and module.image_shape != g_spec.image_shape:
             raise ValueError(
@@ -216,7 +217,7 @@ def _check_averages(generator: keras.Model, checkpoint: Checkpoint) -> None:
     if 0 < len(raw) < len(generator.trainable_variables):
         raise ValueError(
             "All weights of G must have averages, or none. Received: "
-            f"{listed(raw)} without."
+            f"{listed(raw)} without. Copy the checkpoint again, all of its files."
         )
 
 

@@ -106,7 +106,7 @@ def infer(
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: "
-            f"{architecture=}."
+            f"{architecture=}. Take one of them, or leave it out."
         )
     marks = _LANDMARKS[architecture]
     doubts: list[str] = []
@@ -125,7 +125,8 @@ def infer(
     if doubts:
         raise ValueError(
             "Names and shapes must tell one network from another. Received: those of "
-            f"a {architecture} of which they do not say {'; nor '.join(doubts)}."
+            f"a {architecture} of which they do not say {'; nor '.join(doubts)}. Add "
+            "the flag in parentheses."
         )
     widths = _widths(shapes, architecture, marks, image_shape[0])
     vector = _vector(shapes)
@@ -171,7 +172,7 @@ def _check_kernels(shapes: Shapes) -> None:
     if others:
         raise ValueError(
             "Kernels must be matrices, or those of convolutions. Received: "
-            f"{listed(others)}."
+            f"{listed(others)}. There are no such networks here: take another module."
         )
 
 
@@ -228,7 +229,7 @@ def _image_shape(shapes, architecture, marks, image_size, doubts):
         raise ValueError(
             f"The images of such a {architecture} must be of "
             f"{' to '.join(map(str, sorted({least, size})))} pixels. Received: "
-            f"{image_size=}."
+            f"{image_size=}. Take one of these sizes, or leave it out."
         )
     size = image_size or size
     return size, size, colors
@@ -361,7 +362,8 @@ def _vector(shapes: Shapes) -> str | None:
             return vector
     raise ValueError(
         "The singular vectors must be left, right or the shorter ones of all kernels. "
-        f"Received: {listed(found)}, which are mixed."
+        f"Received: {listed(found)}, which are mixed. There are no such networks here: "
+        "take another module."
     )
 
 

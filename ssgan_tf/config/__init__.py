@@ -10,6 +10,9 @@ package and on nothing else: the layers and the train step know nothing of it.
     training.py    losses, penalties, optimizers, ModularGAN, SSGAN, S3GAN
     experiment.py  dataset, options, run_config: the whole experiment
     forgetting.py  a classifier whose task changes, Figure 3
+
+docs/configuration.md is made from the `Args:` of these factories, each of the form
+`name: legal values. Meaning.`, by docs/generate.py.
 """
 
 from ssgan_tf.config.checks import ConfigError

@@ -39,10 +39,19 @@ def dataset(
     label_file: str | None = None,
     flip: bool = False,
 ) -> tuple[str, float, str | None, bool]:
-    """The data set: a key of `datasets.DATASETS`, or "folder:DIR"; and its labels.
+    """The data set and its labels; docs/data.md has the table of the names.
 
-    A folder needs `resolution`, the height and width that its images are brought to,
-    and `colors`, 1 or 3. Which labels are kept is a function of `run_config.seed`.
+    Args:
+        name: str. A data set of that table, or "folder:DIR", a folder of images.
+        resolution: int >= 1, or None. Height and width that the images of a folder are
+            brought to; None for all others.
+        colors: 1, 3, or None. Channels of the images of a folder, grey or RGB; None for
+            all others.
+        label_fraction: float in (0, 1]. Share of each class's training labels that is
+            kept, chosen by `run_config.seed`; 1 unless `ModularGAN.conditional`.
+        label_file: str or None. A file of `np.save` whose labels replace those of the
+            training split; None unless `ModularGAN.conditional`.
+        flip: bool. Whether images are mirrored, each half of the time.
 
     Returns:
         The first four attributes of `Experiment`.
@@ -86,22 +95,7 @@ def dataset(
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is trained, on how much, for how long.
-
-    Attributes:
-        architecture: str. A key of `networks.ARCHITECTURES`.
-        gan_class: the factory of the GAN: `@SSGAN`, `@S3GAN` or `@ModularGAN`.
-        batch_size: int. Real images per update of D, over all replicas.
-        lamba: float. Weight of D's penalty, spelt as in compare_gan.
-        training_steps: int. Generator steps.
-        disc_iters: int. Updates of D per generator step.
-        z_dim: int. Size of z.
-        precision: str. "float32"; "mixed_bfloat16"; or "mixed_float16", with a loss
-            scale, where the device has no bfloat16. Weights, norms, moments, losses and
-            penalties stay float32.
-        accumulate: int. Pieces of a replica's batch that run one after another, for
-            batches that do not fit; see `GAN.compile`.
-    """
+    """What `options` was given, checked."""
 
     architecture: str
     gan_class: Callable[["Experiment"], GAN]
@@ -126,7 +120,24 @@ def options(
     precision: str = "float32",
     accumulate: int = 1,
 ) -> Options:
-    """The options of a run; see `Options`."""
+    """What is trained, on how much, for how long.
+
+    Args:
+        architecture: str. Of both networks: a row of `networks.ARCHITECTURES`.
+        gan_class: reference. Makes the GAN.
+        batch_size: int >= 1. Real images per update of D, over all replicas.
+        lamba: float >= 0. Weight of D's penalty, spelt as in compare_gan.
+        training_steps: int >= 1. Generator steps; a multiple of
+            `run_config.iterations_per_loop`.
+        disc_iters: int >= 1. Updates of D per generator step.
+        z_dim: int >= 1. Size of z.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16". Of convolutions and
+            dense layers; weights, norms, moments, losses and penalties stay float32.
+            "mixed_float16", with a loss scale, is for devices without bfloat16.
+        accumulate: int >= 1. Pieces of a replica's batch that run one after another,
+            for batches that do not fit into memory. Each takes batch-norm moments of
+            its own.
+    """
     if not isinstance(architecture, str):
         raise ConfigError(
             f"`options.architecture` must be one of {sorted(networks.ARCHITECTURES)}. "
@@ -154,25 +165,7 @@ def options(
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """How a run is kept.
-
-    Attributes:
-        seed: int. Of the weights, the noise and the order of the data.
-        warm_start: str, or None. The module whose weights both networks start from, as
-            `warm_start.read` takes it; the seed's are then those of the heads that it
-            lacks.
-        save_checkpoints_steps: int. Generator steps between checkpoints.
-        keep_checkpoint_max: int. How many of the latest checkpoints stay.
-        keep_checkpoint_every_steps: int, or None. Those of its multiples stay too.
-        save_summary_steps: int. Generator steps between points in TensorBoard.
-        iterations_per_loop: int. Generator steps per call from Python; divides the
-            two intervals above and the number of training steps.
-        deterministic: bool. Only deterministic kernels, so that two runs are equal
-            bit for bit; slower on accelerators.
-        on_nan: str. What follows a loss or weight that is not finite: "stop"; or
-            "rollback", to the last checkpoint, with other noise and another order of
-            the data from there, three times in a row at most.
-    """
+    """What `run_config` was given, checked; intervals are filled in."""
 
     seed: int
     warm_start: str | None
@@ -206,10 +199,27 @@ def run_config(
     deterministic: bool = False,
     on_nan: str = "stop",
 ) -> RunConfig:
-    """How a run is kept; see `RunConfig`.
+    """How a run begins and how it is kept. Steps are generator steps.
 
-    Where they are not set, checkpoints are saved every 5,000 steps and summaries every
-    100, or at the next multiple of `iterations_per_loop`.
+    Args:
+        seed: int >= 0. Of the weights, the noise and the order of the data.
+        warm_start: str or None. The exported module whose weights both networks start
+            from: a folder, an archive, an address on TF-Hub. None: weights drawn from
+            the seed, as are those of heads that the module lacks.
+        save_checkpoints_steps: int >= 1, or None. Steps between checkpoints, a multiple
+            of `iterations_per_loop`; None: 5,000, or the next multiple.
+        keep_checkpoint_max: int >= 1. How many of the latest checkpoints stay.
+        keep_checkpoint_every_steps: int >= 1, or None. Those of its multiples stay too;
+            None: no others.
+        save_summary_steps: int >= 1, or None. Steps between points in TensorBoard, a
+            multiple of `iterations_per_loop`; None: 100, or the next multiple.
+        iterations_per_loop: int >= 1. Steps per call from Python; divides
+            `options.training_steps`. More saves time on accelerators.
+        deterministic: bool. Only deterministic kernels, so that two runs are equal bit
+            for bit; slower on accelerators.
+        on_nan: "stop" or "rollback". What follows a loss or weight that is not finite.
+            "rollback": back to the last checkpoint, and other noise and another order
+            of the data from there, three times in a row at most.
     """
     check_integer("run_config.seed", seed, at_least=0)
     if warm_start is not None and not (isinstance(warm_start, str) and warm_start):

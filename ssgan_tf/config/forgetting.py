@@ -24,21 +24,7 @@ from ssgan_tf.rotation import NUM_ROTATIONS
 
 @dataclasses.dataclass(frozen=True)
 class Forgetting:
-    """A classifier whose task changes, checked.
-
-    Attributes:
-        dataset: str. A key of `datasets.DATASETS`, with labels.
-        architecture: str. A key of `networks.ARCHITECTURES`; of its discriminator.
-        batch_size: int, even. Images per update.
-        training_steps: int. Updates.
-        steps_per_task: int. Updates before the class changes.
-        eval_every_steps: int. Updates between two tests.
-        weight_rotation_loss: float. 0: the network has no rotation head.
-        rotated_batch_size: int. Four times the number of images that are turned.
-        lr: float. Learning rate.
-        optimizer_fn: makes the optimizer of the learning rate.
-        seed: int. Of the weights and of the batches.
-    """
+    """What `dataset.name` and `forgetting` were given, checked."""
 
     dataset: str
     architecture: str
@@ -96,6 +82,23 @@ def _forgetting(
     optimizer_fn: Callable = adam,
     seed: int = 0,
 ) -> Forgetting:
+    """A classifier whose task changes, for `ssgan forget`: Figure 3.
+
+    Args:
+        name: `dataset.name`.
+        architecture: as `options.architecture`. Whose D is the network.
+        batch_size: int >= 2. Images per update, an even number.
+        training_steps: int >= 1. Updates.
+        steps_per_task: int >= 1. Updates before the class changes.
+        eval_every_steps: int >= 1. Updates between two tests; divides `steps_per_task`.
+        weight_rotation_loss: float >= 0. Weight of the rotation loss; 0: the network
+            has no rotation head.
+        rotated_batch_size: int >= 4. Images in the rotation loss per batch, upright
+            ones included: a multiple of 4, at most 4 x `batch_size`.
+        lr: float >= 0. Learning rate.
+        optimizer_fn: reference. Makes the optimizer; a function of the learning rate.
+        seed: int >= 0. Of the weights and of the batches.
+    """
     for parameter, value, at_least in (
         ("batch_size", batch_size, 2),
         ("training_steps", training_steps, 1),

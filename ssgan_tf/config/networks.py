@@ -31,8 +31,10 @@ def weights(
 ) -> keras.initializers.Initializer:
     """The initializer of every kernel.
 
-    "normal" and "truncated" (at two deviations) have the deviation `stddev`;
-    "orthogonal" has none.
+    Args:
+        initializer: "normal", "truncated" or "orthogonal". "truncated": a normal
+            distribution cut off at two deviations.
+        stddev: float > 0. Standard deviation; "orthogonal" has none and ignores it.
     """
     check_choice("weights.initializer", initializer, tuple(INITIALIZERS))
     check_number("weights.stddev", stddev)
@@ -44,7 +46,12 @@ def weights(
 
 @configurable("spectral_norm")
 def spectral_norm(singular_value: str = "left") -> str:
-    """Which singular vector is kept: "left", "right", or "auto", the shorter one."""
+    """How spectral normalization is done where G or D has it.
+
+    Args:
+        singular_value: "left", "right" or "auto". Which singular vector of a kernel is
+            kept between steps; "auto": the shorter one.
+    """
     check_choice("spectral_norm.singular_value", singular_value, VECTORS)
     return singular_value
 
@@ -77,10 +84,14 @@ def standardize_batch(
     use_moving_averages: bool = True,
     num_accu_examples: int = 204800,
 ) -> Moments:
-    """The moments of every batch normalization.
+    """The moments of every batch normalization of G, whatever modulates it.
 
-    With `use_moving_averages = False` an export holds standing statistics: moments
-    averaged over `num_accu_examples` samples after training.
+    Args:
+        decay: float in [0, 1). Of the moving moments, per step.
+        epsilon: float >= 0. Added to the variance.
+        use_moving_averages: bool. False: an export holds standing statistics, moments
+            averaged over samples after training, in place of the moving ones.
+        num_accu_examples: int >= 1. How many samples those are averaged over.
     """
     check_number("standardize_batch.decay", decay, below=1.0)
     check_number("standardize_batch.epsilon", epsilon)
@@ -95,7 +106,7 @@ _NORMS = ["G.batch_norm_fn"]
 
 @configurable("batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
 def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
-    """Plain batch normalization."""
+    """Batch normalization with a gain and a bias per channel."""
     return layers.BatchNorm(name=name, **standardize_batch().arguments)
 
 
@@ -103,7 +114,11 @@ def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
 def self_modulated_batch_norm(
     name: str, spectral_norm: str | None, num_hidden: int = 32
 ) -> keras.layers.Layer:
-    """Batch normalization modulated by z."""
+    """Batch normalization whose gain and bias are functions of z: sBN of the paper.
+
+    Args:
+        num_hidden: int >= 1. Hidden units of those functions.
+    """
     check_integer("self_modulated_batch_norm.num_hidden", num_hidden, at_least=1)
     return layers.SelfModulatedBatchNorm(
         name=name,
@@ -118,10 +133,12 @@ def self_modulated_batch_norm(
 def conditional_batch_norm(
     name: str, spectral_norm: str | None, center_gain: bool = True
 ) -> keras.layers.Layer:
-    """Batch normalization modulated by the label.
+    """Batch normalization whose gain and bias are functions of the label.
 
-    It starts as plain batch normalization; with spectral normalization, which a zero
-    kernel cannot have, near it. `center_gain = False` is for compare_gan's weights.
+    Args:
+        center_gain: bool. True: the gain is centred on 1, so that training starts from
+            plain batch normalization (with spectral normalization, which a zero kernel
+            cannot have, near it). False: on 0, for compare_gan's weights.
     """
     check_flag("conditional_batch_norm.center_gain", center_gain)
     return layers.ConditionalBatchNorm(
@@ -162,8 +179,18 @@ def generator(
 ) -> keras.Model:
     """The generator.
 
-    `batch_norm_fn` makes a norm from its name and the singular vector that spectral
-    normalization keeps (None for none). `asked` is what the experiment says of it.
+    Args:
+        architecture: `options.architecture`.
+        asked: what the experiment says of the network: fields of its spec.
+        batch_norm_fn: reference. Normalization layers; a function of one's name and of
+            the singular vector that spectral normalization keeps, None for none.
+        spectral_norm: bool. Whether kernels are spectrally normalized.
+        width: int >= 1, or None. Channels, as the unit that the layers of the
+            architecture have multiples of; None: the paper's.
+        attention: str or None. The block that self-attention follows, such as "B4", or
+            "none"; None: the architecture's own choice.
+        hierarchical_z: bool or None. Whether every block gets a piece of z of its own;
+            None: the architecture's own choice.
     """
     common = _common("G", width, attention, spectral_norm)
     if hierarchical_z is not None:
@@ -188,7 +215,16 @@ def discriminator(
     width: int | None = None,
     attention: str | None = None,
 ) -> keras.Model:
-    """The discriminator. `asked` is what the experiment and the objective say of it."""
+    """The discriminator.
+
+    Args:
+        architecture: `options.architecture`.
+        asked: what the experiment and the objective say of it: fields of its spec.
+        spectral_norm: bool. Whether kernels are spectrally normalized.
+        layer_norm: bool. Whether residual blocks have layer normalization.
+        width: int >= 1, or None. As that of G.
+        attention: str or None. As that of G.
+    """
     check_flag("D.layer_norm", layer_norm)
     spec = networks.DiscriminatorSpec(
         layer_norm=layer_norm,

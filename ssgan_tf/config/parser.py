@@ -5,6 +5,7 @@ one by one, given our names, and bound; what fails is collected with its place, 
 reason and the nearest legal name.
 """
 
+import ast
 import difflib
 import inspect
 import os
@@ -18,20 +19,65 @@ from gin import config_parser
 
 from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references, shortened
 
-# compare_gan's names that have another name here.
-ALIASES = {
-    "tf.train.AdamOptimizer": "adam",
-    "run_config.tf_random_seed": "run_config.seed",
-    "tf.random.normal": "normal",
-    "tf.random.uniform": "uniform",
-    "resnet_biggan.Generator.hierarchical_z": "G.hierarchical_z",
-    "resnet_cifar.Generator.hierarchical_z": "G.hierarchical_z",
-} | {
-    f"{network}.{player}.{theirs}": f"{player[0]}.{ours}"
-    for network in ("resnet_biggan", "resnet_biggan_deep")
-    for player in ("Generator", "Discriminator")
-    for theirs, ours in (("ch", "width"), ("blocks_with_attention", "attention"))
-}
+# Networks that compare_gan calls `<network>.Generator` and `<network>.Discriminator`.
+_BIGGANS = ("resnet_biggan", "resnet5_biggan", "resnet_biggan_deep")
+_PLAYERS = {"Generator": "G", "Discriminator": "D"}
+# Parameters of compare_gan's ModularGAN, which its subclasses take too.
+_MODULAR_GAN = (
+    "conditional",
+    "d_lr",
+    "d_optimizer_fn",
+    "ema_decay",
+    "ema_start_step",
+    "g_lr",
+    "g_optimizer_fn",
+    "g_use_ema",
+)
+
+# compare_gan's names that have another name here. Gin takes the end of a name for it.
+ALIASES = (
+    {
+        "tf.train.AdamOptimizer": "adam",
+        "train.AdamOptimizer": "adam",
+        "AdamOptimizer": "adam",
+        "run_config.tf_random_seed": "run_config.seed",
+        "tf.random.normal": "normal",
+        "random.normal": "normal",
+        "tf.random.uniform": "uniform",
+        "random.uniform": "uniform",
+        "GPUModularGAN": "ModularGAN",
+        "resnet_cifar.Generator.hierarchical_z": "G.hierarchical_z",
+        "resnet_biggan.Generator.hierarchical_z": "G.hierarchical_z",
+        "resnet5_biggan.Generator.hierarchical_z": "G.hierarchical_z",
+    }
+    | {
+        f"{network}.{player}.ch": f"{ours}.width"
+        for network in _BIGGANS
+        for player, ours in _PLAYERS.items()
+    }
+    # compare_gan's deep networks read no such parameter.
+    | {
+        f"{network}.{player}.blocks_with_attention": f"{ours}.attention"
+        for network in _BIGGANS[:2]
+        for player, ours in _PLAYERS.items()
+    }
+    # What G and D take, their subclasses take too.
+    | {
+        f"{network}.{player}.{parameter}": f"{_PLAYERS[player]}.{parameter}"
+        for network in (*_BIGGANS, "resnet_cifar")
+        for player, parameter in (
+            ("Generator", "batch_norm_fn"),
+            ("Generator", "spectral_norm"),
+            ("Discriminator", "layer_norm"),
+            ("Discriminator", "spectral_norm"),
+        )
+    }
+    | {
+        f"{subclass}.{parameter}": f"ModularGAN.{parameter}"
+        for subclass in ("SSGAN", "S3GAN", "GPUModularGAN")
+        for parameter in _MODULAR_GAN
+    }
+)
 VALUE_ALIASES = {
     "options.architecture": {
         f"{name}_arch": name
@@ -45,7 +91,11 @@ VALUE_ALIASES = {
             "resnet_stl",
             "sndcgan",
         )
-    },
+    }
+    | {"resnet5_biggan_arch": "resnet_biggan"},
+    # compare_gan's names of no block.
+    "G.attention": {"": "none"},
+    "D.attention": {"": "none"},
     "dataset.name": {
         "celeb_a": "celeb_a64",
         "fashion-mnist": "fashion_mnist",
@@ -56,18 +106,66 @@ VALUE_ALIASES = {
         "celeb_a_hq_128": "celeb_a_hq",
     },
 }
-# What compare_gan sets by itself and what follows from another parameter here: the
-# same value is read and left out, another one is refused. A name stands for that
-# parameter's value.
-_IMPLIED = {
-    "eval_z.distribution_fn": "z.distribution_fn",
-    "resnet_biggan.Generator.embed_y": "ModularGAN.conditional",
-    "resnet_biggan_deep.Generator.embed_y": "ModularGAN.conditional",
-    "resnet_biggan.Discriminator.project_y": "ModularGAN.conditional",
-    "resnet_biggan_deep.Discriminator.project_y": "ModularGAN.conditional",
-    "resnet_cifar.Discriminator.project_y": "ModularGAN.conditional",
-    "S3GAN.project_y": "ModularGAN.conditional",
-}
+# What compare_gan's modules put before the names that it registers.
+_MODULES = re.compile(
+    r"(compare_gan\.((architectures|gans|tpu)\.)?((main|datasets|ssgan|s3gan)\.)?)?"
+    r"((abstract_arch|arch_ops|eval_gan_lib|loss_lib|modular_gan|penalty_lib|"
+    r"runner_lib|tpu_ops)\.)?"
+)
+# What compare_gan sets by itself and what is fixed here, or follows from another
+# parameter: the same value is read and left out, another one is refused. A name stands
+# for that parameter's value; a tuple holds the values, what it is here first.
+IMPLIED = (
+    {
+        "eval_z.distribution_fn": "z.distribution_fn",
+        "resnet_cifar.Discriminator.project_y": "ModularGAN.conditional",
+        "S3GAN.project_y": "ModularGAN.conditional",
+    }
+    | {
+        f"{network}.{parameter}": "ModularGAN.conditional"
+        for network in _BIGGANS
+        for parameter in ("Generator.embed_y", "Discriminator.project_y")
+    }
+    | {f"{network}.Generator.embed_y_dim": (128,) for network in _BIGGANS}
+    | {
+        f"{network}.Generator.{parameter}": (False,)
+        for network in _BIGGANS[:2]
+        for parameter in ("embed_z", "embed_bias")
+    }
+    | {
+        f"{z}.{parameter}": (value,)
+        for z in ("z", "eval_z")
+        for parameter, value in (("minval", -1.0), ("maxval", 1.0), ("stddev", 1.0))
+    }
+    | {
+        f"{gan}.{parameter}": (False,)
+        for gan in ("ModularGAN", "SSGAN", "S3GAN", "GPUModularGAN")
+        for parameter in (
+            "deprecated_split_disc_calls",
+            "experimental_force_graph_unroll",
+            "experimental_joint_gen_for_disc",
+            "fit_label_distribution",
+        )
+    }
+    | {
+        "D.batch_norm_fn": (None,),
+        "S3GAN.use_soft_labels": (False,),
+        "BigGanResNetBlock.add_shortcut": (True,),
+        "BigGanResNetBlock.sc_kernel_size": (1,),
+        "adam.use_locking": (False,),
+        "conditional_batch_norm.use_bias": (False,),
+        "cross_replica_moments.group_size": (None, 0),
+        "eval_imagenet_transform.crop_method": ("middle",),
+        "replace_labels.file_pattern": (None,),
+        "resnet_cifar.Generator.embed_y": (False,),
+        "resnet_cifar.Generator.embed_z": (False,),
+        "resnet_biggan_deep.Generator.experimental_fast_conv_to_rgb": (False,),
+        "run_config.single_core": (False,),
+        "spectral_norm.epsilon": (1e-12,),
+        "standardize_batch.use_cross_replica_mean": (True, None),
+        "train_imagenet_transform.crop_method": ("distorted",),
+    }
+)
 _IMPLIED_DEFAULTS = {
     "z.distribution_fn": "@uniform",
     "ModularGAN.conditional": "False",
@@ -145,7 +243,7 @@ def sweep_rows(name: str) -> dict[str, str]:
     path = find_config(name)
     rows: dict[str, list[str]] = {}
     row = None
-    for number, line in enumerate(_read(path).splitlines()):
+    for number, line in enumerate(read(path).splitlines()):
         if match := re.fullmatch(r"\[(.+)\]", line.strip()):
             row = match[1]
             if row in rows:
@@ -165,7 +263,7 @@ def _source(name: str) -> tuple[str, str]:
     file, hash_sign, row = name.partition("#")
     if not hash_sign and not file.endswith(".sweep"):
         path = find_config(name)
-        return _read(path), str(path)
+        return read(path), str(path)
     rows = sweep_rows(file)
     if row not in rows:
         raise ConfigError(
@@ -185,6 +283,12 @@ class _Text:
         return self.text
 
 
+def our_name(name: str) -> str:
+    """The name here of what compare_gan registers or binds; others as they are."""
+    name = _MODULES.sub("", name, count=1)
+    return ALIASES.get(name, name)
+
+
 class _Renaming(config_parser.ParserDelegate):
     """Reads references without resolving them, and gives them our names.
 
@@ -197,7 +301,7 @@ class _Renaming(config_parser.ParserDelegate):
 
     def configurable_reference(self, scoped_configurable_name, evaluate):
         *scopes, name = scoped_configurable_name.split("/")
-        name = "/".join([*scopes, ALIASES.get(name, name)])
+        name = "/".join([*scopes, our_name(name)])
         return _Text(f"@{name}()" if evaluate else f"@{name}")
 
     def macro(self, macro_name):
@@ -219,15 +323,14 @@ def _depth(value) -> int:
     return 0
 
 
-def _renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
+def renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
     """Key and value of a binding as gin text, in our names.
 
     Raises:
         ValueError: the value cannot be written as text.
     """
-    selector = ALIASES.get(statement.selector, statement.selector)
-    key = f"{selector}.{statement.arg_name}" if statement.arg_name else selector
-    key = ALIASES.get(key, key)
+    selector = our_name(statement.selector)
+    key = our_name(".".join(filter(None, (selector, statement.arg_name))))
     value = statement.value
     if isinstance(value, str):
         value = VALUE_ALIASES.get(key, {}).get(value, value)
@@ -235,22 +338,42 @@ def _renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
     return f"{scope}{key}", repr(value)
 
 
-class _Parser:
+def _is_literal(text: str, value) -> bool:
+    """Whether a text is a literal that equals a value."""
+    try:
+        return ast.literal_eval(text) == value
+    except (SyntaxError, ValueError):
+        return False
+
+
+class Parser:
     """Binds statements one by one, and keeps going behind wrong ones.
 
     Attributes:
         errors: one text for each statement that cannot be used.
+        bound: what parameters and macros are bound to, by our names, as gin text.
+        implied: value and place of the parameters of `IMPLIED`.
     """
 
     def __init__(self):
         self.errors: list[str] = []
         self._used: dict[str, str] = {}
         self._defined: dict[str, str] = {}
-        self._bound: dict[str, str] = {}
-        self._implied: dict[str, tuple[str, str]] = {}
+        self.bound: dict[str, str] = {}
+        self.implied: dict[str, tuple[str, str]] = {}
 
     def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
         """Binds all statements of a text; files that it includes come along."""
+        for statement, place in self.statements(text, filename):
+            if isinstance(statement, config_parser.BindingStatement):
+                self.bind(statement, place)
+            elif isinstance(statement, config_parser.ImportStatement):
+                self.attempt(statement.format(), place)
+            elif isinstance(statement, config_parser.IncludeStatement):
+                self.include(statement.filename, place, (*including, filename))
+
+    def statements(self, text: str, filename: str) -> Iterator[tuple]:
+        """The statements of a text, each with its place, up to an error of syntax."""
         delegate = _Renaming()
         statements = _statements(text, delegate)
         place = f"{filename}:1"
@@ -281,13 +404,9 @@ class _Parser:
                 return
             location = getattr(statement, "location", None)
             place = f"{filename}:{location.line_num}" if location else filename
-            if isinstance(statement, config_parser.BindingStatement):
-                self._used |= dict.fromkeys(delegate.macros, place)
-                self._bind(statement, place)
-            elif isinstance(statement, config_parser.ImportStatement):
-                self._try(statement.format(), place)
-            elif isinstance(statement, config_parser.IncludeStatement):
-                self._include(statement.filename, place, (*including, filename))
+            # Those of a block come with its first line.
+            self._used |= dict.fromkeys(delegate.macros, place)
+            yield statement, place
 
     def check_macros(self) -> None:
         """Adds an error for each macro that is used or defined in vain."""
@@ -310,51 +429,61 @@ class _Parser:
 
     def check_implied(self) -> None:
         """Adds an error for each implied parameter that is bound to another value."""
-        for key, (value, place) in self._implied.items():
-            implied = _IMPLIED[key]
-            # compare_gan's S3GAN projects by itself, and its networks must not.
-            if key.endswith("Discriminator.project_y") and (
-                self._bound.get("options.gan_class") == "@S3GAN"
-            ):
-                continue
-            expected = repr(implied)
-            if isinstance(implied, str):
-                expected = self._bound.get(implied, _IMPLIED_DEFAULTS[implied])
-            if value != expected:
-                source = f", as {implied}" if isinstance(implied, str) else ""
-                self.errors.append(
-                    f"{place}: {key} = {shortened(value)}: here it is always "
-                    f"{expected}{source}."
-                )
+        for key, (value, place) in self.implied.items():
+            if expected := self.implied_otherwise(key, value):
+                self.errors.append(f"{place}: {key} = {shortened(value)}: {expected}.")
 
-    def _bind(self, statement: config_parser.BindingStatement, place: str) -> None:
+    def implied_otherwise(self, key: str, value: str) -> str | None:
+        """What an implied parameter is here, if that is not `value`, as gin text."""
+        implied = IMPLIED[key]
+        if isinstance(implied, tuple):
+            same = any(_is_literal(self.resolved(value), legal) for legal in implied)
+            return None if same else f"here it is always {implied[0]!r}"
+        # compare_gan's S3GAN projects by itself, and its networks must not.
+        if key.endswith("Discriminator.project_y") and (
+            self.bound.get("options.gan_class") == "@S3GAN"
+        ):
+            return None
+        expected = self.bound.get(implied, _IMPLIED_DEFAULTS[implied])
+        same = self.resolved(value) == self.resolved(expected)
+        return None if same else f"here it is always {expected}, as {implied}"
+
+    def resolved(self, value: str) -> str:
+        """The value of a macro; any other value as it is."""
+        seen = set()
+        while value.startswith("%") and value not in seen:
+            seen.add(value)
+            value = self.bound.get(value[1:], value)
+        return value
+
+    def bind(self, statement: config_parser.BindingStatement, place: str) -> None:
         try:
             if _depth(statement.value) > _MAX_DEPTH:
                 raise ValueError(f"a value must be nested {_MAX_DEPTH} deep at most")
-            key, value = _renamed(statement)
+            key, value = renamed(statement)
         except ValueError as error:
             self.errors.append(f"{place}: {statement.arg_name}: {error}.")
             return
-        if key in _IMPLIED:
-            self._implied[key] = value, place
+        if key in IMPLIED:
+            self.implied[key] = value, place
             return
         if "." not in key:
             self._defined[key] = place
-        self._bound[key] = value
-        self._try(f"{key} = {value}", place)
+        self.bound[key] = value
+        self.attempt(f"{key} = {value}", place)
 
-    def _try(self, line: str, place: str) -> None:
+    def attempt(self, line: str, place: str) -> None:
         try:
             gin.parse_config(line)
         except (ValueError, NameError, ImportError, SyntaxError) as error:
             self.errors.append(f"{place}: {_explain(line, error)}")
 
-    def _include(self, filename: str, place: str, including: tuple[str, ...]) -> None:
+    def include(self, filename: str, place: str, including: tuple[str, ...]) -> None:
         try:
             path = str(find_config(filename))
             if path in including:
                 raise ConfigError("the file includes itself.")
-            self.parse(_read(path), path, including)
+            self.parse(read(path), path, including)
         except ConfigError as error:
             self.errors.append(f"{place}: include {shortened(filename)!r}: {error}")
 
@@ -392,9 +521,19 @@ def _explain(line: str, error: Exception) -> str:
     return f"{said}{_suggest(wrong, candidates)}"
 
 
-def _read(path: str | pathlib.Path) -> str:
+def read(path: str | pathlib.Path, newline: str | None = None) -> str:
+    """The text of a gin file.
+
+    Args:
+        path: of the file.
+        newline: as `open` takes it; "" keeps the ends of the lines as they are.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
-        return pathlib.Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8", newline=newline) as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"A gin file must be UTF-8 text. Received: {path}, which is not ({error}). "
@@ -422,10 +561,14 @@ def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
         ConfigError: lists every line that cannot be used, with its place, the reason
             and the nearest legal name.
     """
-    gin.clear_config()
     sources = [_source(name) for name in gin_configs]
-    sources += [(text, "--gin_bindings") for text in gin_bindings]
-    parser = _Parser()
+    parse_texts([*sources, *((text, "--gin_bindings") for text in gin_bindings)])
+
+
+def parse_texts(sources: Sequence[tuple[str, str]]) -> None:
+    """As `parse`, of texts, each with the name that errors call it by."""
+    gin.clear_config()
+    parser = Parser()
     for text, filename in sources:
         parser.parse(text, filename)
     parser.check_macros()

@@ -51,7 +51,12 @@ def normal(dim: int) -> Latents:
 
 @configurable("z", denylist=["dim"])
 def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
-    """The distribution of z, in training and in evaluation."""
+    """The distribution of z, in training and in evaluation.
+
+    Args:
+        dim: `options.z_dim`.
+        distribution_fn: reference. Makes the distribution; a function of the size of z.
+    """
     return made_by("z.distribution_fn", distribution_fn, Latents, dim)
 
 
@@ -68,12 +73,16 @@ for _name, _loss in (
 def loss(
     fn: Callable[[], losses.AdversarialLoss] = losses.NonSaturating,
 ) -> losses.AdversarialLoss:
-    """The adversarial loss."""
+    """The adversarial loss.
+
+    Args:
+        fn: reference. Makes the pair of losses of D and G.
+    """
     return made_by("loss.fn", fn, losses.AdversarialLoss)
 
 
 class NoPenalty(penalties.Penalty):
-    """None; the train step leaves it out."""
+    """No penalty; the train step leaves it out."""
 
     def value(self, discriminator, points, labels):
         return tf.zeros([])
@@ -93,9 +102,12 @@ for _name, _penalty in (
 def penalty(
     fn: Callable[[], penalties.Penalty] = NoPenalty, interval: int = 1
 ) -> tuple[penalties.Penalty | None, int]:
-    """The penalty of D, its weight being `options.lamba`, and its interval.
+    """The penalty of D, whose weight is `options.lamba`.
 
-    With an interval n it acts on every n-th update of D, n times as strong.
+    Args:
+        fn: reference. Makes the penalty.
+        interval: int >= 1. n: the penalty acts on every n-th update of D, n times as
+            strong (lazy regularization).
     """
     check_integer("penalty.interval", interval, at_least=1)
     made = made_by("penalty.fn", fn, penalties.Penalty)
@@ -104,7 +116,12 @@ def penalty(
 
 @configurable("augmentation")
 def augmentation(policy: Sequence[str] = ()) -> Augmentation | None:
-    """What every image goes through before D; nothing by default."""
+    """What every image, real or fake, goes through before D (DiffAugment).
+
+    Args:
+        policy: list of "color", "translation" and "cutout". In the order in which they
+            are applied; nothing is if it is empty.
+    """
     check_list("augmentation.policy", policy, "'color', 'translation', 'cutout'")
     for operation in policy:
         check_choice("augmentation.policy", operation, tuple(OPERATIONS))
@@ -118,7 +135,15 @@ def adam(
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> keras.optimizers.Optimizer:
-    """Adam with TensorFlow 1's epsilon (Keras's own default is 1e-7)."""
+    """Adam (Kingma and Ba, 2015).
+
+    Args:
+        learning_rate: float, or a schedule of Keras's.
+        beta1: float in [0, 1). Decay of the mean gradient, per update.
+        beta2: float in [0, 1). Decay of the mean squared gradient, per update.
+        epsilon: float >= 0. Added to the root of that; the default is TensorFlow 1's,
+            Keras's own is 1e-7.
+    """
     check_number("adam.beta1", beta1, below=1.0)
     check_number("adam.beta2", beta2, below=1.0)
     check_number("adam.epsilon", epsilon)
@@ -155,15 +180,27 @@ def modular_gan(
     ema_decay: float = 0.9999,
     ema_start_step: int = 40000,
 ) -> GAN:
-    """A GAN, compiled; the objectives below are this one with tasks.
+    """A GAN without self-supervision. What is bound here holds for SSGAN and S3GAN too.
 
-    `conditional` gives both networks the labels. `tasks` are references to what makes
-    further tasks, a user's own. `d_lr` and `d_optimizer_fn` default to G's. With
-    `lr_schedule = "linear"` both rates fall to zero over the training steps. Before
-    `ema_start_step` the average equals the weights.
-
-    The first arguments come from the code: the `Experiment`, the tasks of an
-    objective, the heads that it asks of D, and whether there is an adversarial loss.
+    Args:
+        plan: the `Experiment`.
+        objective: tasks of an objective.
+        heads: what that asks of D: fields of its spec.
+        adversarial: whether there is an adversarial loss.
+        conditional: bool. Whether both networks get the labels.
+        tasks: list of references. Each makes a further term of the losses, a task of
+            your own.
+        g_lr: float >= 0. Learning rate of G.
+        d_lr: float >= 0, or None. Learning rate of D; None: that of G.
+        lr_schedule: "constant" or "linear". "linear": both rates fall to zero over the
+            training steps.
+        g_optimizer_fn: reference. Makes the optimizer of G; a function of the learning
+            rate.
+        d_optimizer_fn: reference or None. The same of D; None: that of G.
+        g_use_ema: bool. Whether a moving average of G's weights is kept; it is then
+            what is sampled, exported and scored.
+        ema_decay: float in [0, 1). Of the average, per step.
+        ema_start_step: int >= 0. Before this step the average equals the weights.
     """
     d_lr = g_lr if d_lr is None else d_lr
     d_optimizer_fn = g_optimizer_fn if d_optimizer_fn is None else d_optimizer_fn
@@ -288,11 +325,26 @@ def ss_gan(
     each_in_one: bool = False,
     g_anneal_steps: int | None = None,
 ) -> GAN:
-    """An SS-GAN, compiled: a `ModularGAN` with a rotation task.
+    """An SS-GAN: a ModularGAN whose D also predicts quarter turns.
 
-    `self_supervision` is "rotation_gan"; "rotation_only", without adversarial loss;
-    "minimax_rotation", SS-GAN-MS; or "label_augmentation", SSGAN-LA. The other
-    parameters are those of `ssgan.RotationTask`.
+    Args:
+        plan: the `Experiment`.
+        self_supervision: "rotation_gan", "rotation_only", "minimax_rotation" or
+            "label_augmentation". In this order: SS-GAN; the rotation loss alone;
+            SS-GAN-MS, whose head has a fifth class for fakes; SSGAN-LA, one head for
+            {real, fake} x rotation and no other.
+        rotated_batch_size: int >= 4. Images in the rotation loss per batch, upright
+            ones included: a multiple of 4 x replicas x `options.accumulate`, at most 4
+            x `options.batch_size`.
+        weight_rotation_loss_d: float >= 0. beta: weight of the rotation loss of real
+            images in D's loss. 0: there is none.
+        weight_rotation_loss_g: float >= 0. alpha: weight of the rotation loss of fakes
+            in G's loss. 0: there is none.
+        each_in_one: bool. False: the last `rotated_batch_size / 4` images of the batch
+            are shown in all four orientations. True: `rotated_batch_size` images in one
+            orientation each, a quarter of them in each; at most `options.batch_size`.
+        g_anneal_steps: int >= 1, or None. alpha falls linearly to 0 at this step; None:
+            it stays.
     """
     check_choice("SSGAN.self_supervision", self_supervision, tuple(_SELF_SUPERVISION))
     check_integer("SSGAN.rotated_batch_size", rotated_batch_size, at_least=4)
@@ -323,12 +375,23 @@ def s3_gan(
     use_soft_pred: bool = False,
     weight_class_loss: float = 1.0,
 ) -> GAN:
-    """An S3GAN, compiled: labels where there are some, predictions where not.
+    """An S3GAN: a ModularGAN for few labels, with rotation loss or without.
 
-    `self_supervision` is "rotation" or "none"; the rotation loss sees
-    `options.batch_size / rotated_batch_fraction` images, chosen and weighted as in
-    `ssgan.RotationTask`. With `use_predictor` D learns to predict classes, and its
-    projection takes the prediction, soft or hard, for real images without label.
+    Args:
+        plan: the `Experiment`.
+        self_supervision: "rotation" or "none". Whether D predicts quarter turns.
+        rotated_batch_fraction: int >= 1. The rotation loss sees `options.batch_size`
+            divided by this many images, upright ones included; a multiple of 4.
+        weight_rotation_loss_d: float >= 0. As that of SSGAN.
+        weight_rotation_loss_g: float >= 0. As that of SSGAN.
+        each_in_one: bool. As that of SSGAN.
+        g_anneal_steps: int >= 1, or None. As that of SSGAN.
+        use_predictor: bool. Whether D learns to predict classes; its projection takes
+            the prediction for real images without label.
+        use_soft_pred: bool. True: the prediction is the softmax; False: the likeliest
+            class.
+        weight_class_loss: float >= 0. Weight of the predictor's cross-entropy in D's
+            loss.
     """
     check_choice("S3GAN.self_supervision", self_supervision, ("rotation", "none"))
     check_integer("S3GAN.rotated_batch_fraction", rotated_batch_fraction, at_least=1)

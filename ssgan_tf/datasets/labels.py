@@ -32,7 +32,7 @@ def keep_labels(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     if not 0 < fraction <= 1:
         raise ValueError(
             "`fraction` must be in (0, 1]: the share of labels that is kept. Received: "
-            f"fraction={fraction}."
+            f"fraction={fraction}. For all labels, take 1."
         )
     kept = np.full_like(labels, UNKNOWN_LABEL)
     rng = np.random.default_rng([seed, _STREAM])

@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from ssgan_tf import files
-from ssgan_tf.datasets import digits32  # noqa: F401  (registers the builder)
 from ssgan_tf.datasets import folders, prepared
+from ssgan_tf.datasets.digits32 import Digits32
 from ssgan_tf.datasets.labels import UNKNOWN_LABEL
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
 from ssgan_tf.datasets.stored import (
@@ -405,11 +405,12 @@ def _prepare(
         if builder.is_prepared():
             return builder
         ours = isinstance(builder, prepared.SsganPrepared)
+        at_hand = ours or isinstance(builder, Digits32)
         if spec.by_hand and not ours:
             _check_by_hand(name, spec, builder)
         if ours:
             logging.info("cropping and resizing %s for %s", spec.tfds_name, name)
-        else:
+        elif not at_hand:
             logging.warning(
                 "Preparing %s under %s. Where that takes a download and the network is "
                 "down, TFDS gives up only after minutes; --tfds_data_dir names a "
@@ -417,7 +418,7 @@ def _prepare(
                 builder.info.full_name,
                 _shown(data_dir),
             )
-        with _without_bars() if ours else contextlib.nullcontext():
+        with _without_bars() if at_hand else contextlib.nullcontext():
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
                     try_download_gcs=False, beam_runner=beam_runner

@@ -145,12 +145,14 @@ class Scorer:
         if real_labels is not None and len(real_labels) != counts[0]:
             raise ValueError(
                 "Every real image needs a label. Received: real_images.shape="
-                f"{self._shape}, {len(real_labels)} labels."
+                f"{self._shape}, {len(real_labels)} labels. Pass as many labels "
+                "as images."
             )
         if train_images is not None and train_images.shape[1:] != self._shape[1:]:
             raise ValueError(
                 "Training images must be as large as the others. Received: train_images"
-                f".shape={train_images.shape}, real_images.shape={self._shape}."
+                f".shape={train_images.shape}, real_images.shape={self._shape}. Crop "
+                "or resize them alike."
             )
         return metrics
 

@@ -49,11 +49,13 @@ class _BatchNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(
-                f"`momentum` must be in [0, 1). Received: momentum={momentum}."
+                f"`momentum` must be in [0, 1). Received: momentum={momentum}. The "
+                "default is 0.9."
             )
         if epsilon <= 0.0:
             raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}."
+                f"`epsilon` must be positive. Received: epsilon={epsilon}. The default "
+                "is 1e-5."
             )
         self.momentum = momentum
         self.epsilon = epsilon
@@ -62,7 +64,8 @@ class _BatchNorm(keras.layers.Layer):
         if len(inputs_shape) not in (2, 4):
             raise ValueError(
                 "The inputs must have rank 2 or 4. Received: "
-                f"inputs_shape={tuple(inputs_shape)}."
+                f"inputs_shape={tuple(inputs_shape)}. Reshape them to (batch, "
+                "channels) or (batch, height, width, channels)."
             )
         per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
         self.moving_mean = self.add_weight(
@@ -370,7 +373,8 @@ def standing_statistics(
     """
     if num_batches < 1:
         raise ValueError(
-            f"`num_batches` must be at least 1. Received: num_batches={num_batches}."
+            f"`num_batches` must be at least 1. Received: num_batches={num_batches}. "
+            "Choose 1 or more."
         )
     norms = [n for n in model._flatten_layers() if isinstance(n, _BatchNorm)]
     moving = [m for norm in norms for m in (norm.moving_mean, norm.moving_variance)]

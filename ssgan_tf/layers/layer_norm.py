@@ -32,7 +32,8 @@ class LayerNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         if epsilon <= 0.0:
             raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}."
+                f"`epsilon` must be positive. Received: epsilon={epsilon}. The default "
+                "is 1e-12."
             )
         self.epsilon = epsilon
 
@@ -40,7 +41,7 @@ class LayerNorm(keras.layers.Layer):
         if len(inputs_shape) < 2:
             raise ValueError(
                 "The inputs must have rank 2 or more. Received: "
-                f"inputs_shape={tuple(inputs_shape)}."
+                f"inputs_shape={tuple(inputs_shape)}. Add the batch as the first axis."
             )
         per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
         self.gamma = self.add_weight(initializer="ones", name="gamma", **per_channel)

@@ -124,7 +124,7 @@ class Conv2D(_Linear):
         if resample not in RESAMPLED_CONVS:
             raise ValueError(
                 f"`resample` must be one of {sorted(RESAMPLED_CONVS)}. Received: "
-                f"resample={resample!r}."
+                f"resample={resample!r}. For a plain convolution, leave it out."
             )
         if resample != "none" and (kernel_size not in (1, 3) or strides != 1):
             raise ValueError(
@@ -218,4 +218,6 @@ class Conv2DTranspose(_Linear):
 
 def _check_positive(name, value):
     if value < 1:
-        raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")
+        raise ValueError(
+            f"`{name}` must be at least 1. Received: {name}={value}. Choose 1 or more."
+        )

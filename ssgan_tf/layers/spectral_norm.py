@@ -77,7 +77,8 @@ class SpectralNorm(keras.layers.Layer):
         if len(kernel_shape) < 2:
             raise ValueError(
                 "A spectrally normalized kernel must have rank 2 or more. Received: "
-                f"kernel_shape={tuple(kernel_shape)}."
+                f"kernel_shape={tuple(kernel_shape)}. Vectors, such as biases, are "
+                "left as they are."
             )
         rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
         self.keeps_left = _keeps_left(self.vector, rows, columns)

@@ -48,12 +48,13 @@ class _Spec:
         if channels not in (1, 3):
             raise ValueError(
                 "Images must have 1 or 3 channels. Received: "
-                f"image_shape={tuple(self.image_shape)}."
+                f"image_shape={tuple(self.image_shape)}. Convert them to grey or RGB."
             )
         if self.width is not None and self.width < 1:
             raise ValueError(
                 "The width of a network must be a positive number of channels. "
-                f"Received: width={self.width}."
+                f"Received: width={self.width}. For the architecture's own, leave "
+                "it out."
             )
 
     @property
@@ -126,7 +127,7 @@ class DiscriminatorSpec(_Spec):
         if self.rotation_classes not in (0, *rotation.HEAD_SIZES):
             raise ValueError(
                 "The rotation head must have 4, 5 or 8 outputs, or 0 for no head. "
-                f"Received: rotation_classes={self.rotation_classes}."
+                f"Received: rotation_classes={self.rotation_classes}. SS-GAN takes 4."
             )
         if self.class_predictor and not self.num_classes:
             raise ValueError(

@@ -71,7 +71,7 @@ def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | N
         raise ValueError(
             "Self-attention must follow one of the blocks "
             f"{', '.join(names)}, or be 'none'. Received: "
-            f"attention={spec.attention!r}."
+            f"attention={spec.attention!r}. Name one of them, or leave it out."
         )
     return spec.attention
 
@@ -576,7 +576,7 @@ def _find(name: str, spec) -> Architecture:
         if asked not in (None, False, 0, "none") and name not in able:
             raise ValueError(
                 f"{name!r} has {lack}; {', '.join(able)} have. Received: "
-                f"{option}={asked!r}."
+                f"{option}={asked!r}. Take another architecture, or leave it out."
             )
     return architecture
 

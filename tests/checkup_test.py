@@ -1,0 +1,202 @@
+"""What `ssgan doctor` says of machines that are well and of some that are not."""
+
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ssgan_tf import checkup
+from ssgan_tf.checkup import TOLERANCES, Check, Trial
+
+
+def test_the_table_names_what_is_wrong_and_its_cure():
+    checks = [
+        Check("versions", "ok", "all"),
+        Check("TFGAN", "wrong", "does not import", "pip install tensorflow-gan"),
+        Check("Inception", "absent", "no path", "name one"),
+    ]
+    lines = checkup.table(checks, io.StringIO()).splitlines()
+    assert lines[0] == "ok      versions   all"
+    assert lines[1] == "wrong   TFGAN      does not import"
+    assert lines[2].strip() == "cure: pip install tensorflow-gan"
+    assert lines[-1] == "wrong: TFGAN"
+    found = checkup.Found({}, {}, checks, [])
+    assert not found.is_well
+    assert json.loads(json.dumps(found.as_dict()))["checks"][1]["status"] == "wrong"
+    # What only some commands need may be absent.
+    well = checkup.Found({}, {}, [checks[0], checks[2]], [])
+    assert well.is_well
+    assert checkup.table(well.checks, io.StringIO()).endswith("All is well.")
+
+
+def test_packages(monkeypatch):
+    (check,) = checkup.check_packages()
+    assert check.status == "ok" and "tensorflow 2." in check.said
+    versions = dict(checkup.installed())
+    assert {"tensorflow", "keras", "gin-config", "tensorflow-gan"} <= set(versions)
+    assert None not in versions.values()
+
+    versions |= {"keras": "2.15.0", "tensorflow-gan": None}
+    monkeypatch.setattr(checkup, "_version", versions.get)
+    (check,) = checkup.check_packages()
+    assert check.status == "wrong"
+    assert "keras 2.15.0, tensorflow-gan None" in check.said
+    assert check.cure == 'pip install "keras>=3.8" "tensorflow-gan"'
+    assert checkup.installed()["keras"] == "2.15.0"
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", missing)
+    (check,) = checkup.check_packages()
+    assert check.status == "wrong" and "make install" in check.cure
+    assert checkup.installed() == {}
+
+
+def test_another_backend_of_keras(monkeypatch):
+    (check,) = checkup.check_backend()
+    assert check.status == "ok"
+    monkeypatch.setattr(checkup.keras.backend, "backend", lambda: "jax")
+    (check,) = checkup.check_backend()
+    assert check.status == "wrong" and "KERAS_BACKEND" in check.cure
+
+
+def test_a_gpu_that_tensorflow_does_not_use(nvidia_smi):
+    devices, gpu = checkup.check_devices()
+    assert devices.status == "ok" and devices.said.startswith("CPU:0")
+    assert gpu.status == "wrong" and "NVIDIA H100" in gpu.said
+    assert "ssgan-tf[gpu]" in gpu.cure
+    # None is there, as far as the driver knows.
+    nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
+    assert len(list(checkup.check_devices())) == 1
+
+
+def test_memory(monkeypatch):
+    (check,) = checkup.check_memory()
+    assert check.status == "ok"
+    monkeypatch.setattr(checkup, "memory_limit", lambda: 2 * 2**30)
+    (check,) = checkup.check_memory()
+    assert check.status == "wrong" and check.said.startswith("2.0 GiB")
+
+
+def test_inception(tmp_path):
+    assert checkup.check_inception(None).status == "absent"
+    missing = checkup.check_inception("https://tfhub.dev/tensorflow/tfgan/eval")
+    assert missing.status == "wrong" and "not fetched" in missing.cure
+    # A folder without a network: what the loader says of it.
+    found = checkup.check_inception(str(tmp_path))
+    assert found.status == "wrong" and "saved_model.pb" in found.said
+
+
+def test_trials(monkeypatch):
+    names = [trial.strategy for trial in checkup.trials()]
+    assert names == ["one_device", "mirrored", "multi_worker"]
+    devices = {"GPU": 4 * ["gpu"], "TPU": []}
+    listed = checkup.tf.config
+    monkeypatch.setattr(listed, "list_physical_devices", devices.__getitem__)
+    assert [(trial.strategy, trial.replicas) for trial in checkup.trials()] == [
+        ("one_device", 1),
+        ("mirrored", 4),
+        ("multi_worker", 2),
+    ]
+    # 64 images cannot be shared out to three.
+    devices["GPU"] = 3 * ["gpu"]
+    assert "mirrored" not in [trial.strategy for trial in checkup.trials()]
+
+
+def test_the_worst_loss():
+    recorded = {tag: [1.0, 2.0, 3.0] for tag in TOLERANCES}
+    losses = {tag: [1.0, 2.0, 3.0] for tag in TOLERANCES}
+    losses["loss/d"] = [1.0, 2.01, 3.0]
+    # Less, but more for its tolerance.
+    losses["loss/rotation_real"] = [1.0, 2.0, 2.999]
+    tag, far = checkup.worst(losses, recorded)
+    assert tag == "loss/rotation_real" and far == pytest.approx(0.001)
+    for broken in ([1.0, 2.0], [1.0, np.nan, 3.0]):
+        tag, far = checkup.worst(losses | {"loss/g": broken}, recorded)
+        assert (tag, far) == ("loss/g", np.inf)
+    del losses["loss/rotation_fake"]
+    assert checkup.worst(losses, recorded) == ("loss/rotation_fake", np.inf)
+
+
+def test_a_training_that_fails(tmp_path):
+    broken = "-c", "import sys; sys.exit('error: no memory')"
+    check, training = checkup.check_training(
+        Trial("one_device", 1, "here", broken), tmp_path
+    )
+    assert training is None and check.status == "wrong"
+    assert check.said == "here: exit code 1: error: no memory"
+
+
+def test_losses_are_the_recorded_ones(tmp_path):
+    """If they are meant to change: python tests/record_losses.py"""
+    (trial,) = (each for each in checkup.trials() if each.strategy == "one_device")
+    check, training = checkup.check_training(trial, tmp_path)
+    assert check.status == "ok", check
+    recorded = checkup.recorded_losses()
+    for tag, tolerance in TOLERANCES.items():
+        assert len(recorded[tag]) == checkup.STEPS
+        # Sharper than for a machine that nobody has seen.
+        np.testing.assert_allclose(
+            training.losses[tag], recorded[tag], atol=tolerance / 10
+        )
+    assert 0 < training.seconds_per_step < 60
+    found = list(checkup.check_module(tmp_path / f"one_device/tfhub/{checkup.STEPS}"))
+    assert [each.status for each in found] == ["ok", "ok"], found
+    # A module that is damaged.
+    shutil.rmtree(tmp_path / f"one_device/tfhub/{checkup.STEPS}/variables")
+    found = list(checkup.check_module(tmp_path / f"one_device/tfhub/{checkup.STEPS}"))
+    assert [each.status for each in found] == ["wrong", "wrong"]
+    (none,) = checkup.check_module(tmp_path / "nothing")
+    assert none.status == "wrong"
+
+
+@pytest.mark.slow
+def test_doctor_without_network_leaves_nothing(tmp_path):
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir(), temporary.mkdir()
+    # A network namespace of its own, where the system allows that.
+    cut_off = ["unshare", "--map-root-user", "--net"]
+    works = (
+        shutil.which("unshare") and not subprocess.run([*cut_off, "true"]).returncode
+    )
+    done = subprocess.run(
+        [
+            *(cut_off if works else []),
+            sys.executable,
+            "-m",
+            "ssgan_tf.doctor",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(temporary)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "All is well." in done.stderr
+    found = json.loads(done.stdout)
+    assert found["is_well"] and len(found["trainings"]) == 3
+    assert found["packages"]["tensorflow"] == found["facts"]["tensorflow"]
+    for training in found["trainings"]:
+        assert set(training["losses"]) == set(TOLERANCES)
+    assert list(home.iterdir()) == []
+    assert [path.name for path in temporary.iterdir()] == []
+
+
+def test_the_record_says_where_it_comes_from():
+    file = pathlib.Path(checkup.__file__).with_name("recorded_losses.json")
+    record = json.loads(file.read_text())
+    command, script = record["command"].split()
+    assert command == "python"
+    assert (pathlib.Path(__file__).parent.parent / script).is_file()
+    assert {"date", "tensorflow", "keras", "cpu", "cores"} <= set(record)

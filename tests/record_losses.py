@@ -1,0 +1,38 @@
+"""Writes the losses that `ssgan doctor` compares with, computed here.
+
+    python tests/record_losses.py
+
+Only after a change that is meant to change them: tests/checkup_test.py says when.
+"""
+
+import datetime
+import json
+import pathlib
+import tempfile
+
+from ssgan_tf import checkup, environment
+
+FILE = pathlib.Path(checkup.__file__).with_name("recorded_losses.json")
+
+
+def main() -> None:
+    (trial,) = (each for each in checkup.trials() if each.strategy == "one_device")
+    with tempfile.TemporaryDirectory() as folder:
+        training, reason = checkup.train(trial, pathlib.Path(folder))
+    if training is None:
+        raise SystemExit(reason)
+    facts = environment.facts()
+    record = {
+        "command": "python tests/record_losses.py",
+        "date": f"{datetime.date.today()}",
+        **{name: facts[name] for name in ("tensorflow", "keras", "cpu", "cores")},
+        "losses": {
+            tag: [round(value, 6) for value in values]
+            for tag, values in training.losses.items()
+        },
+    }
+    FILE.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
