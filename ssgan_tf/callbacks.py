@@ -21,7 +21,7 @@ from ssgan_tf.checkpoints import Checkpoints
 from ssgan_tf.config import RunConfig
 from ssgan_tf.latents import SAMPLING_STREAM
 from ssgan_tf.progress import LOG_SECONDS, bar, clock
-from ssgan_tf.resources import StartUp, memory_limit, peak_memory
+from ssgan_tf.resources import StartUp, memory
 from ssgan_tf.run_dir import RunDir
 from ssgan_tf.scoring import Scores
 from ssgan_tf.strategies import Workers
@@ -362,10 +362,7 @@ class FirstSteps(keras.callbacks.Callback):
 
 def _memory() -> str:
     """The peak so far of this process, and of its GPUs, in words."""
-    parts = [
-        f"peak memory {peak_memory() / 2**20:,.0f} MiB of "
-        f"{memory_limit() / 2**20:,.0f}"
-    ]
+    parts = [memory()]
     for gpu in tf.config.list_logical_devices("GPU"):
         peak = tf.config.experimental.get_memory_info(gpu.name)["peak"]
         parts.append(f"{gpu.name.removeprefix('/device:')} {peak / 2**20:,.0f} MiB")

@@ -49,11 +49,11 @@ _COMMONEST = (
 def run(main, takes_arguments: bool = False) -> None:
     """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
-    A wrong flag, a UsageError, a ValueError, an OSError or a MemoryError ends the
-    program with exit code 1 and its message, SIGTERM with 143 and SIGINT with 130,
-    after what is half-written is removed. Of TensorFlow and the other libraries only
-    errors are logged. `--verbosity=1` adds the traceback, and `--verbosity` of any
-    value their messages.
+    A wrong flag, a UsageError, a ValueError, an OSError, a MemoryError or an
+    ImportError ends the program with exit code 1 and its message, SIGTERM with 143 and
+    SIGINT with 130, after what is half-written is removed. Of TensorFlow and the other
+    libraries only errors are logged. `--verbosity=1` adds the traceback, and
+    `--verbosity` of any value their messages.
 
     Args:
         main: takes `sys.argv` without the flags; returns the exit code, or None for 0.
@@ -62,6 +62,8 @@ def run(main, takes_arguments: bool = False) -> None:
     # What C++ logs as an error comes as an exception too, or is none: such as that
     # there is no NVIDIA driver, or that a graph was not optimized.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The only one that this package computes with, whatever other programs take.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
     def terminate(number, frame):
         raise SystemExit(128 + number)
@@ -83,9 +85,14 @@ def run(main, takes_arguments: bool = False) -> None:
             return 130
         except app.UsageError as error:
             return _fail(_with_help(str(error)))
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, MemoryError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 traceback.print_exc()
+            if isinstance(error, ImportError):
+                return _fail(
+                    "The packages that this one requires must be there, and fit. "
+                    f"Received: {error}. `ssgan doctor` says what to install."
+                )
             return _fail(error)
 
     app.run(guarded, flags_parser=_parse_flags)
@@ -112,7 +119,7 @@ def _in_one_line(message: str) -> str:
     message = re.sub(
         r"flags .*: Exactly one of \((\w+), (\w+)\) must have a value other than "
         r"None\.",
-        r"Either --\1 or --\2 must be given.",
+        r"Exactly one of --\1 and --\2 must be given.",
         message,
     )
     return " ".join(message.replace(" ?", "?").split())
@@ -207,7 +214,7 @@ def _without_noise() -> Iterator[None]:
         finally:
             sys.stderr.flush()
             os.dup2(terminal_or_file, 2)
-            faulthandler.enable()
+            faulthandler.enable(file=2)
             os.close(terminal_or_file)
             held_back.seek(0)
             said = [line for line in held_back if not _NOISE.match(line)]

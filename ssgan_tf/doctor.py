@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from ssgan_tf import cli, inception_flags
+from ssgan_tf import checkup, cli, inception_flags
 
 # Shown by --help.
 flags.adopt_module_key_flags(inception_flags)
@@ -24,9 +24,6 @@ _JSON = flags.DEFINE_bool(
 
 
 def main(argv):
-    cli.import_tensorflow()
-    from ssgan_tf import checkup
-
     found = checkup.examine(inception_flags.path())
     table = sys.stderr if _JSON.value else sys.stdout
     print(checkup.table(found.checks, table), file=table)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssgan_tf import config, experiment
-from ssgan_tf.resources import memory_limit, peak_memory
+from ssgan_tf.resources import memory
 
 _CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
 # Matrix products, and what says that the first factor is to be transposed.
@@ -110,7 +110,7 @@ def dry_run(
     compiled = time.monotonic()
     logs = {name: float(value) for name, value in gan.train_function(iterator).items()}
     seconds = time.monotonic() - compiled
-    memory = peak_memory()
+    peak = memory()
     flops = step_flops(plan)
 
     d_updates = options.training_steps * options.disc_iters
@@ -135,8 +135,7 @@ def dry_run(
         "",
         f"{flops / 1e9:,.2f} GFLOP per step of the whole batch, forward and backward",
         f"{seconds:.3g} s for one step here, after {compiled - start:.1f} s to compile",
-        f"{memory / 2**20:,.0f} MiB peak resident memory of this process, of "
-        f"{memory_limit() / 2**20:,.0f} MiB here",
+        peak,
         "",
         f"data set      {plan.dataset}, images {spec.image_shape}",
         f"batch         {options.batch_size} on {replicas} replica(s), {share} each"

@@ -8,6 +8,7 @@ from typing import TypeVar
 from absl import logging
 
 LOG_SECONDS = 30.0
+_FIRST_SECONDS = 5.0
 _BAR_SECONDS = 0.5
 _BAR_WIDTH = 20
 
@@ -45,15 +46,17 @@ def track(
     on_terminal = stream.isatty()
     interval = _BAR_SECONDS if on_terminal else LOG_SECONDS
     start = shown = time.monotonic()
+    # Of what is long the first word comes early.
+    until_next = min(interval, _FIRST_SECONDS)
     done = 0
     for item in items:
         yield item
         done += size(item)
         now = time.monotonic()
         # What is quick needs no word; what had one gets its end.
-        if now - shown < interval and not (done >= total and shown > start):
+        if now - shown < until_next and not (done >= total and shown > start):
             continue
-        shown = now
+        shown, until_next = now, interval
         left = (now - start) * (total - done) / max(done, 1)
         line = f"{what}: {done} of {total}, {clock(left)} left"
         if on_terminal:

@@ -28,6 +28,12 @@ def memory_limit() -> int:
     return machine
 
 
+def memory() -> str:
+    """The peak so far, and the limit, in words."""
+    peak, limit = peak_memory() / 2**20, memory_limit() / 2**20
+    return f"peak memory {peak:,.0f} MiB of {limit:,.0f}"
+
+
 # Of control groups in version 2 and 1.
 _CGROUP_LIMITS = (
     pathlib.Path("/sys/fs/cgroup/memory.max"),

@@ -9,6 +9,7 @@ from absl import logging
 from ssgan_tf import datasets, files
 from ssgan_tf.evaluation import features, metrics, protocols, rotations, scores
 from ssgan_tf.exporting import MOVING_MOMENTS, LoadedModule
+from ssgan_tf.resources import memory
 from ssgan_tf.run_dir import RunDir
 from ssgan_tf.score_table import FILENAME, Scores, ScoreTable
 
@@ -212,7 +213,15 @@ class ModuleScorer:
         values: dict[str, list[float]] = {}
         confusions = {}
         for seed in range(self._scoring.num_runs):
-            logging.info("scoring %s, seed %d", module.path, seed)
+            logging.info(
+                "scoring %s: fakes of seed %d of %s, %d against %d real images; %s",
+                module.path,
+                seed,
+                [*range(self._scoring.num_runs)],
+                self._num_fakes,
+                len(self._images),
+                memory(),
+            )
             fakes = self._observe(module, seed)
             for name, value in self._scorer.judge(fakes).items():
                 values.setdefault(name + counted, []).append(value)

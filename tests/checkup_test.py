@@ -62,14 +62,6 @@ def test_a_package_that_is_not_installed(monkeypatch):
     assert checkup.installed() == {}
 
 
-def test_another_backend_of_keras(monkeypatch):
-    (check,) = checkup.check_backend()
-    assert check.status == "ok"
-    monkeypatch.setattr(checkup.keras.backend, "backend", lambda: "jax")
-    (check,) = checkup.check_backend()
-    assert check.status == "wrong" and "KERAS_BACKEND" in check.cure
-
-
 def test_a_gpu_that_tensorflow_does_not_use(nvidia_smi):
     devices, gpu = checkup.check_devices()
     assert devices.status == "ok" and devices.said.startswith("CPU:0")
@@ -97,20 +89,31 @@ def test_inception(tmp_path):
     assert found.status == "wrong" and "saved_model.pb" in found.said
 
 
-def test_trials(monkeypatch):
-    names = [trial.strategy for trial in checkup.trials()]
-    assert names == ["one_device", "mirrored", "multi_worker"]
-    devices = {"GPU": 4 * ["gpu"], "TPU": []}
-    listed = checkup.tf.config
-    monkeypatch.setattr(listed, "list_physical_devices", devices.__getitem__)
-    assert [(trial.strategy, trial.replicas) for trial in checkup.trials()] == [
-        ("one_device", 1),
-        ("mirrored", 4),
-        ("multi_worker", 2),
-    ]
-    # 64 images cannot be shared out to three.
-    devices["GPU"] = 3 * ["gpu"]
-    assert "mirrored" not in [trial.strategy for trial in checkup.trials()]
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ((0, 0), {"one_device": 1, "mirrored": 2, "multi_worker": 2}),
+        ((1, 0), {"one_device": 1, "multi_worker": 2}),
+        ((4, 0), {"one_device": 1, "mirrored": 4, "multi_worker": 2}),
+        # 64 images cannot be shared out to three.
+        ((3, 0), {"one_device": 1, "multi_worker": 2}),
+        ((0, 8), {"one_device": 1, "mirrored": 2, "multi_worker": 2, "tpu": 8}),
+    ],
+)
+def test_trials(devices, expected):
+    trials = checkup.trials(*devices)
+    assert {trial.strategy: trial.replicas for trial in trials} == expected
+    assert trials[0].strategy == "one_device"
+
+
+def test_a_broken_package_is_a_finding():
+    def look():
+        yield Check("first", "ok", "")
+        raise AttributeError("no such thing")
+
+    (check,) = checkup.guarded("devices", look)
+    assert (check.name, check.status) == ("devices", "wrong")
+    assert check.said == "AttributeError: no such thing"
 
 
 def test_the_worst_loss():

@@ -271,7 +271,10 @@ def one_line(*arguments: str) -> str:
         ("summary", "--model_dir"),
         ("probe", "--model_dir"),
         ("forget", "--model_dir must be given. See `ssgan forget --help`."),
-        ("dump", "--out must be given. Either --module or --dataset must be given."),
+        (
+            "dump",
+            "--out must be given. Exactly one of --module and --dataset must be given.",
+        ),
         ("launch", "-- train --gin_config=quickstart.gin"),
         ("launch -- trian", "-- train --gin_config=quickstart.gin"),
         ("migrate", "ssgan migrate"),
@@ -331,16 +334,18 @@ def test_tensorflow_is_quiet_unless_asked(verbosity):
     script = (
         "import sys\nfrom ssgan_tf import cli\n"
         "def main(argv):\n    cli.import_tensorflow()\n"
-        "    import tensorflow as tf\n    print(float(tf.reduce_sum(tf.ones(3))))\n"
+        "    import tensorflow as tf\n    import keras\n"
+        "    print(float(tf.reduce_sum(tf.ones(3))), keras.backend.backend())\n"
         "cli.run(main)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *verbosity],
         capture_output=True,
         text=True,
-        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        | {"KERAS_BACKEND": "jax"},
     )
-    assert done.stdout == "3.0\n"
+    assert done.stdout == "3.0 tensorflow\n"
     assert bool(done.stderr) == bool(verbosity)
 
 

@@ -297,7 +297,7 @@ def test_a_disk_that_fails(monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(pathlib.Path, "read_text", fail)
+    monkeypatch.setattr(pathlib.Path, "open", fail)
     with pytest.raises(config.ConfigError, match="Received: .*start.gin, .*: Input/"):
         config.parse(["quickstart.gin"])
 

@@ -126,15 +126,15 @@ REFUSED = {
     "text": ([*FAKES, "--out=text"], "text, which is something else"),
     "below_text": ([*FAKES, "--out=text/a"], "text/a"),
     "module": ([*FAKES, "--out=module"], "module, which is something else"),
-    "both": ([*FAKES, "--dataset=digits32"], "Exactly one of (module, dataset)"),
-    "neither": (["--num=5"], "Exactly one of (module, dataset)"),
+    "both": ([*FAKES, "--dataset=digits32"], "Exactly one of --module and --dataset"),
+    "neither": (["--num=5"], "Exactly one of --module and --dataset"),
     "no_num": (["--module=module"], "--module=module without --num"),
     "seed": ([*REALS, "--seed=0"], "--seed=0 without --module"),
     "split": ([*FAKES, "--split=test"], "--split=test without --dataset"),
     "data_dir": ([*FAKES, "--tfds_data_dir=a"], "=a without --dataset"),
     "dataset": (["--dataset=nosuch"], "nosuch"),
     "split_name": (["--dataset=digits32", "--split=all"], "train|test"),
-    "argument": ([*FAKES, "a"], "Unexpected argument: a"),
+    "argument": ([*FAKES, "a"], "Only flags are taken. Received: a."),
 }
 
 

@@ -68,8 +68,20 @@ def test_off_a_terminal(seconds, monkeypatch):
     options = {"total": 5, "what": "numbers", "stream": io.StringIO()}
     work(seconds, range(5), 20, **options)
     assert said == [
-        "numbers: 2 of 5, 1:00 left",
-        "numbers: 4 of 5, 0:20 left",
+        "numbers: 1 of 5, 1:20 left",
+        "numbers: 3 of 5, 0:40 left",
         "numbers: 5 of 5, 0:00 left",
     ]
     assert options["stream"].getvalue() == ""
+
+
+def test_the_first_word_comes_early(seconds, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging, "info", lambda text, *args: said.append(text % args))
+    options = {"total": 60, "what": "numbers", "stream": io.StringIO()}
+    work(seconds, range(60), 1, **options)
+    assert said == [
+        "numbers: 5 of 60, 0:55 left",
+        "numbers: 35 of 60, 0:25 left",
+        "numbers: 60 of 60, 0:00 left",
+    ]

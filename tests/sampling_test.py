@@ -275,7 +275,7 @@ WRITTEN = {
 MISSING = "--module=nosuch"
 LOOP = [MISSING, "--interpolate=3", "--out=a.gif"]
 REFUSED = {
-    "argument": ([MISSING, "a"], "Unexpected argument: a"),
+    "argument": ([MISSING, "a"], "Only flags are taken. Received: a."),
     "jpg": ([MISSING, "--out=x.jpg"], "Received: --out=x.jpg"),
     "still": ([MISSING, "--out=x.gif"], "--out=x.gif without --interpolate"),
     "alone": ([*LOOP, "--num=1"], "Received: --out=a.gif, --num=1"),

@@ -532,7 +532,7 @@ def read(path: str | pathlib.Path, newline: str | None = None) -> str:
         ConfigError: it cannot be read, or is no text.
     """
     try:
-        with open(path, encoding="utf-8", newline=newline) as file:
+        with pathlib.Path(path).open(encoding="utf-8", newline=newline) as file:
             return file.read()
     except UnicodeDecodeError as error:
         raise ConfigError(
