@@ -407,7 +407,9 @@ def check_inception(path: str | None) -> Check:
             name,
             "absent",
             "no --inception_path; scores are by a small classifier, and no FID",
-            "the FID needs TFGAN's network, a folder: docs/scores.md says where it is",
+            "the FID needs TFGAN's network, "
+            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, unpacked into a "
+            "folder that --inception_path names",
         )
     if not os.path.exists(path):
         return Check(

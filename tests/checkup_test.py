@@ -11,8 +11,9 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 
-from ssgan_tf import checkup
+from ssgan_tf import checkup, exporting
 from ssgan_tf.checkup import TOLERANCES, Check, Trial
 
 
@@ -153,14 +154,23 @@ def test_losses_are_the_recorded_ones(tmp_path):
             training.losses[tag], recorded[tag], atol=tolerance / 10
         )
     assert 0 < training.seconds_per_step < 60
-    found = list(checkup.check_module(tmp_path / f"one_device/tfhub/{checkup.STEPS}"))
+
+
+@pytest.mark.slow
+def test_a_module_that_is_whole_and_one_that_is_not(tmp_path):
+    gan = tiny.plan("options.z_dim = 128").build_gan()
+    path = tmp_path / "module"
+    exporting.export(gan.sampler, gan.discriminator, gan.latents, path, {})
+    found = list(checkup.check_module(path))
     assert [each.status for each in found] == ["ok", "ok"], found
-    # A module that is damaged.
-    shutil.rmtree(tmp_path / f"one_device/tfhub/{checkup.STEPS}/variables")
-    found = list(checkup.check_module(tmp_path / f"one_device/tfhub/{checkup.STEPS}"))
+    shutil.rmtree(path / "variables")
+    found = list(checkup.check_module(path))
     assert [each.status for each in found] == ["wrong", "wrong"]
-    (none,) = checkup.check_module(tmp_path / "nothing")
-    assert none.status == "wrong"
+
+
+def test_no_module(tmp_path):
+    (check,) = checkup.check_module(tmp_path / "nothing")
+    assert check.status == "wrong"
 
 
 @pytest.mark.slow

@@ -62,26 +62,18 @@ def test_what_is_quick_needs_no_word(seconds):
     assert terminal.getvalue() == ""
 
 
-def test_off_a_terminal(seconds, monkeypatch):
+# The first word comes after five seconds, the others every 30.
+@pytest.mark.parametrize(
+    ("total", "each", "expected"),
+    [
+        (5, 20, ["1 of 5, 1:20 left", "3 of 5, 0:40 left", "5 of 5, 0:00 left"]),
+        (60, 1, ["5 of 60, 0:55 left", "35 of 60, 0:25 left", "60 of 60, 0:00 left"]),
+    ],
+)
+def test_off_a_terminal(seconds, monkeypatch, total, each, expected):
     said = []
     monkeypatch.setattr(logging, "info", lambda text, *args: said.append(text % args))
-    options = {"total": 5, "what": "numbers", "stream": io.StringIO()}
-    work(seconds, range(5), 20, **options)
-    assert said == [
-        "numbers: 1 of 5, 1:20 left",
-        "numbers: 3 of 5, 0:40 left",
-        "numbers: 5 of 5, 0:00 left",
-    ]
+    options = {"total": total, "what": "numbers", "stream": io.StringIO()}
+    work(seconds, range(total), each, **options)
+    assert said == [f"numbers: {line}" for line in expected]
     assert options["stream"].getvalue() == ""
-
-
-def test_the_first_word_comes_early(seconds, monkeypatch):
-    said = []
-    monkeypatch.setattr(logging, "info", lambda text, *args: said.append(text % args))
-    options = {"total": 60, "what": "numbers", "stream": io.StringIO()}
-    work(seconds, range(60), 1, **options)
-    assert said == [
-        "numbers: 5 of 60, 0:55 left",
-        "numbers: 35 of 60, 0:25 left",
-        "numbers: 60 of 60, 0:00 left",
-    ]
