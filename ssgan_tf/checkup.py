@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 from absl import logging
@@ -47,7 +47,8 @@ TOLERANCES = {
     "loss/rotation_fake": 0.001,
 }
 _PACKAGE = "ssgan-tf"
-_SECONDS = 600
+_SECONDS = 300
+_PATIENCE = 20
 _COLORS = {"ok": "green", "absent": "yellow", "wrong": "red"}
 _TWO_LOGICAL_CPUS = (
     "import runpy, sys\n"
@@ -330,34 +331,49 @@ def check_memory() -> Iterator[Check]:
         yield Check("memory", "ok", said)
 
 
-def _run(
-    arguments: Sequence[str], environ: Mapping[str, str] | None = None
-) -> tuple[str, str]:
+def _run(arguments: Sequence[str]) -> tuple[str, str]:
     """Runs Python.
 
     Returns:
         What it printed, and why it failed: "" if it did not.
     """
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # A terminal's Ctrl-C comes to it through this process, once.
+        start_new_session=True,
+    ) as child:
+        try:
+            printed, said = child.communicate(timeout=_SECONDS)
+        # Too slow, or this process was asked to end.
+        except BaseException as error:
+            _end(child)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return "", f"not done after {_SECONDS} seconds"
+    if child.returncode == 0:
+        return printed, ""
+    # Of workers everything comes on the standard output.
+    return printed, _reason(child.returncode, said.strip() or printed)
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Lets a process end those that it has started, and itself."""
+    child.terminate()
     try:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            env={**os.environ, **(environ or {})},
-        )
+        child.communicate(timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
-        return "", f"not done after {_SECONDS} seconds"
-    return done.stdout, "" if done.returncode == 0 else _reason(done)
+        child.kill()
 
 
-def _reason(done: subprocess.CompletedProcess) -> str:
+def _reason(code: int, said: str) -> str:
     """The last thing that a process which failed has said."""
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
-    said = [line for line in lines if line] or ["nothing"]
-    errors = [line for line in said if line.startswith("error: ")]
-    return f"exit code {done.returncode}: {textwrap.shorten((errors or said)[-1], 500)}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
+    errors = [line for line in lines if "error: " in line]
+    return f"exit code {code}: {textwrap.shorten((errors or lines)[-1], 500)}"
 
 
 def check_tfgan() -> Check:

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -132,13 +133,57 @@ def test_the_worst_loss():
     assert checkup.worst(losses, recorded) == ("loss/rotation_fake", np.inf)
 
 
-def test_a_training_that_fails(tmp_path):
-    broken = "-c", "import sys; sys.exit('error: no memory')"
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_training_that_fails(tmp_path, stream):
+    script = (
+        f"import sys; print('[0] error: no memory', file=sys.{stream}); sys.exit(3)"
+    )
     check, training = checkup.check_training(
-        Trial("one_device", 1, "here", broken), tmp_path
+        Trial("one_device", 1, "here", ("-c", script)), tmp_path
     )
     assert training is None and check.status == "wrong"
-    assert check.said == "here: exit code 1: error: no memory"
+    assert check.said == "here: exit code 3: [0] error: no memory"
+
+
+# Starts another one, which it ends when it is asked to end.
+PARENT = """
+import signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), sys.exit(143)))
+open(sys.argv[1], "w").write(str(child.pid))
+time.sleep(60)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_process_that_is_too_slow_ends_with_all_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkup, "_SECONDS", 2)
+    printed, reason = checkup._run(["-c", PARENT, str(tmp_path / "pid")])
+    assert (printed, reason) == ("", "not done after 2 seconds")
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def test_who_is_asked_to_end_ends_what_it_started(tmp_path):
+    script = (
+        "import signal, sys\nfrom ssgan_tf import checkup\n"
+        "def end(*_):\n    raise SystemExit(143)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        f"checkup._run(['-c', {PARENT!r}, sys.argv[1]])\n"
+    )
+    path = tmp_path / "pid"
+    asked = subprocess.Popen([sys.executable, "-c", script, str(path)])
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.05)
+    asked.terminate()
+    assert asked.wait(timeout=30) == 143
+    assert not is_running(int(path.read_text()))
 
 
 def test_losses_are_the_recorded_ones(tmp_path):
@@ -177,19 +222,9 @@ def test_no_module(tmp_path):
 def test_doctor_without_network_leaves_nothing(tmp_path):
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir(), temporary.mkdir()
-    # A network namespace of its own, where the system allows that.
-    cut_off = ["unshare", "--map-root-user", "--net"]
-    works = (
-        shutil.which("unshare") and not subprocess.run([*cut_off, "true"]).returncode
-    )
+    offline = pathlib.Path(__file__).with_name("offline.sh")
     done = subprocess.run(
-        [
-            *(cut_off if works else []),
-            sys.executable,
-            "-m",
-            "ssgan_tf.doctor",
-            "--json",
-        ],
+        [offline, sys.executable, "-m", "ssgan_tf.doctor", "--json"],
         capture_output=True,
         text=True,
         cwd=home,
