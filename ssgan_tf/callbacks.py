@@ -332,16 +332,21 @@ class FirstSteps(keras.callbacks.Callback):
         self.steps = steps
         self.total_steps = total_steps
         self.after_seconds = after_seconds
-        self._began: tuple[float, int] | None = None
         self._foretold = False
+
+    def on_train_begin(self, logs=None):
+        # A run that has gone back begins again.
+        self._began: tuple[float, int] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         if self._foretold:
             return
         now, step = time.monotonic(), self.model.step
         if self._began is None:
-            self.start_up.done(f"compiling and {self.steps} step(s)")
-            logging.info("first steps after %s", self.start_up)
+            if self.start_up is not None:
+                self.start_up.done(f"compiling and {self.steps} step(s)")
+                logging.info("first steps after %s", self.start_up)
+                self.start_up = None
             self._began = now, step
             return
         start, first_step = self._began
@@ -364,8 +369,10 @@ def _memory() -> str:
     """The peak so far of this process, and of its GPUs, in words."""
     parts = [memory()]
     for gpu in tf.config.list_logical_devices("GPU"):
-        peak = tf.config.experimental.get_memory_info(gpu.name)["peak"]
-        parts.append(f"{gpu.name.removeprefix('/device:')} {peak / 2**20:,.0f} MiB")
+        # Some allocators keep no count.
+        with contextlib.suppress(ValueError):
+            peak = tf.config.experimental.get_memory_info(gpu.name)["peak"]
+            parts.append(f"{gpu.name.removeprefix('/device:')} {peak / 2**20:,.0f} MiB")
     return ", ".join(parts)
 
 

@@ -121,13 +121,14 @@ class Campaign:
         return f"{line}{self._left(jobs)}"
 
     def _left(self, jobs: Sequence[Job]) -> str:
-        """The time that is left, in words, as far as those that are done tell."""
+        """The time that is left, in words, as far as the steps that are done tell."""
         done = [job for job in jobs if self.is_done(job)]
-        if not done or len(done) == len(jobs):
+        steps_done = sum(job.steps for job in done)
+        steps_left = sum(job.steps for job in jobs) - steps_done
+        if not (steps_done and steps_left):
             return ""
-        mean = sum(map(self.seconds, done)) / len(done)
-        left = clock(mean * (len(jobs) - len(done)))
-        return f"; one takes {clock(mean)}, so about {left} are left"
+        seconds = sum(map(self.seconds, done)) * steps_left / steps_done
+        return f"; about {clock(seconds)} left"
 
     def run(self, jobs: Sequence[Job], after_each: Callable[[], None]) -> list[Job]:
         """Runs what is not done, one job after another.

@@ -1,8 +1,7 @@
 """What `ssgan doctor` looks at: each thing by itself, in a process that may die.
 
-This process itself never starts TensorFlow's runtime, which would take all memory of
-the GPUs away from those; and it imports other packages only inside the check that
-says so if they are broken.
+This process imports nothing that may be broken, and starts no runtime: TensorFlow's
+would take all memory of the GPUs, and the TPU, away from the others.
 """
 
 import dataclasses
@@ -15,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
 from absl import logging
 
 import ssgan_tf
-from ssgan_tf import cli
 from ssgan_tf.resources import memory_limit, nvidia_gpus
 from ssgan_tf.terminal import colored
 
@@ -47,6 +45,23 @@ TOLERANCES = {
     "loss/rotation_fake": 0.001,
 }
 _PACKAGE = "ssgan-tf"
+# What to do where something is wrong.
+_REINSTALL = "install this package anew, into an empty environment"
+_TFGAN = (
+    "pip install --upgrade tensorflow-gan tensorflow-probability tf-keras; under "
+    'TensorFlow 2.16 and 2.17 "tensorflow-probability<0.25"'
+)
+_TENSORBOARD = "pip install --upgrade tensorboard"
+_TRAIN = (
+    "docs/troubleshooting.md has the message; else report it, with what `ssgan doctor "
+    "--json` prints"
+)
+_OTHER_NUMBERS = (
+    "this machine computes other numbers: try TF_ENABLE_ONEDNN_OPTS=0 on a CPU, "
+    "NVIDIA_TF32_OVERRIDE=0 on a GPU, another version of TensorFlow, and report what "
+    "`ssgan doctor --json` prints"
+)
+_HUB = 'pip install --upgrade tensorflow-hub tf-keras "setuptools<82"'
 _SECONDS = 300
 _PATIENCE = 20
 _COLORS = {"ok": "green", "absent": "yellow", "wrong": "red"}
@@ -60,13 +75,10 @@ _TWO_LOGICAL_CPUS = (
     "tf.config.set_logical_device_configuration(cpu, two)\n"
     "runpy.run_module('ssgan_tf.train', run_name='__main__', alter_sys=True)\n"
 )
-_SAMPLE_BY_HUB = (
-    "import sys, tensorflow as tf, tensorflow_hub as hub\n"
-    "module = hub.load(sys.argv[1])\n"
-    "z = tf.random.stateless_uniform((4, 128), (0, 0), -1.0, 1.0)\n"
-    "images = module(z).numpy()\n"
-    "print(*images.shape, images.min(), images.max(), images.std())\n"
-)
+
+
+class Failed(Exception):
+    """Another process did not do what it should; the message says why."""
 
 
 class Check(NamedTuple):
@@ -110,14 +122,14 @@ class Trial:
         replicas: int. That the strategy has there.
         where: str. Its devices, in words.
         program: arguments of Python in front of the flags of `ssgan train`.
-        workers: int. Processes.
+        gpus: int. How many of those that TensorFlow sees it may see; 0 for all.
     """
 
     strategy: str
     replicas: int
     where: str
     program: tuple[str, ...] = ("-m", "ssgan_tf.train")
-    workers: int = 1
+    gpus: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +159,101 @@ class Found:
             "facts": self.facts,
             "packages": self.packages,
             "checks": [check._asdict() for check in self.checks],
-            "trainings": [training._asdict() for training in self.trainings],
+            "trainings": [
+                # JSON has no number that is not finite.
+                training._asdict()
+                | {
+                    "losses": {
+                        tag: [each if math.isfinite(each) else None for each in values]
+                        for tag, values in training.losses.items()
+                    }
+                }
+                for training in self.trainings
+            ],
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A folder that other processes run in and write to.
+
+    Attributes:
+        path: of the folder, absolute.
+    """
+
+    path: pathlib.Path
+
+    def run(
+        self, arguments: Sequence[str], environ: Mapping[str, str] | None = None
+    ) -> str:
+        """Runs Python there.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            Failed: its exit code is not 0, or it takes too long.
+        """
+        with subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.path,
+            env=self._environment() | (environ or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # A terminal's Ctrl-C comes to it through this process, once.
+            start_new_session=True,
+        ) as child:
+            try:
+                printed, said = child.communicate(timeout=_SECONDS)
+            # Too slow, or this process was asked to end.
+            except BaseException as error:
+                _end(child)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                raise Failed(f"not done after {_SECONDS} seconds") from error
+        if child.returncode:
+            # Of workers everything comes on the standard output.
+            reason = _reason(said.strip() or printed)
+            raise Failed(f"exit code {child.returncode}: {reason}")
+        return printed
+
+    def ask(self, question: str, *arguments: str) -> dict:
+        """The answer of `checkup_child`.
+
+        Raises:
+            Failed: there is none.
+        """
+        printed = self.run(["-m", "ssgan_tf.checkup_child", question, *arguments])
+        return json.loads(printed.splitlines()[-1])
+
+    def _environment(self) -> dict[str, str]:
+        """That of this process, but for where libraries leave files."""
+        environment = dict(os.environ)
+        # Of a cluster that this process is no part of.
+        environment.pop("TF_CONFIG", None)
+        environment["MPLCONFIGDIR"] = environment["XDG_CACHE_HOME"] = str(self.path)
+        # What the user's says counts, if there is one.
+        if not pathlib.Path("~/.keras").expanduser().exists():
+            environment.setdefault("KERAS_HOME", str(self.path))
+        return environment
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Lets a process end those that it has started, and itself."""
+    child.terminate()
+    try:
+        child.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _reason(said: str) -> str:
+    """Why a process failed: its message, or the last thing that it said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
+    errors = [i for i, line in enumerate(lines) if "error: " in line]
+    return textwrap.shorten(" ".join(lines[errors[-1] if errors else -1 :]), 500)
 
 
 def examine(inception_path: str | None = None) -> Found:
@@ -157,46 +262,48 @@ def examine(inception_path: str | None = None) -> Found:
     Args:
         inception_path: where TFGAN's Inception lies, or None.
     """
-    checks = [
-        *guarded("versions", check_packages),
-        *guarded("devices", check_devices),
-        *check_memory(),
-        check_tfgan(),
-        check_tensorboard(),
-        check_inception(inception_path),
-    ]
-    trainings = []
+    trainings: list[Training] = []
     with tempfile.TemporaryDirectory(prefix="ssgan_doctor_") as folder:
-        place = pathlib.Path(folder)
-        for trial in trials(*devices()):
+        place = Place(pathlib.Path(folder).resolve())
+        checks = looked("versions", _REINSTALL, check_packages)
+        machine = {"facts": {}, "gpus": 0, "tpu_cores": 0}
+
+        def devices() -> Iterator[Check]:
+            machine.update(place.ask("machine"))
+            yield from check_devices(machine["facts"])
+
+        checks += looked("devices", _REINSTALL, devices)
+        checks += looked("memory", "report it", check_memory)
+        checks += looked("TFGAN", _TFGAN, lambda: check_tfgan(place))
+        checks += looked("TensorBoard", _TENSORBOARD, lambda: check_tensorboard(place))
+        checks += looked(
+            "Inception",
+            "name the folder of TFGAN's SavedModel",
+            lambda: check_inception(place, inception_path),
+        )
+        for trial in trials(machine["gpus"], machine["tpu_cores"]):
             logging.info("%d steps: %s, %s", STEPS, trial.strategy, trial.where)
-            check, training = check_training(trial, place)
-            checks.append(check)
-            if training is not None:
-                trainings.append(training)
-        checks += check_module(place / "one_device" / "tfhub" / str(STEPS))
-    return Found(_facts(), installed(), checks, trainings)
+
+            def training(trial=trial) -> Iterator[Check]:
+                trainings.append(train(trial, place))
+                yield check_training(trial, trainings[-1])
+
+            checks += looked(f"train {trial.strategy}", _TRAIN, training)
+        module = place.path / "one_device" / "tfhub" / str(STEPS)
+        checks += looked("TF-Hub", _HUB, lambda: check_hub(place, module))
+        checks += looked("ssgan sample", _TRAIN, lambda: check_sample(place, module))
+    return Found(machine["facts"], installed(), checks, trainings)
 
 
-def guarded(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks of a look; a wrong one where it fails, which a broken package may."""
+def looked(name: str, cure: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """The checks of a look; if it fails a wrong one, with a name and a cure."""
     try:
         return list(look())
-    # Whatever an import may raise.
+    except Failed as error:
+        return [Check(name, "wrong", str(error), cure)]
+    # Whatever a broken package raises.
     except Exception as error:
-        cure = "install this package anew, into an empty environment"
         return [Check(name, "wrong", f"{type(error).__name__}: {error}", cure)]
-
-
-def _facts() -> dict:
-    """What is known of the machine; nothing where TensorFlow is broken."""
-    try:
-        cli.import_tensorflow()
-        from ssgan_tf import environment
-
-        return environment.facts()
-    except Exception:
-        return {}
 
 
 def table(checks: Sequence[Check], stream: TextIO) -> str:
@@ -291,21 +398,21 @@ def check_packages() -> Iterator[Check]:
     yield Check("versions", "ok", f"{own}, {main}")
 
 
-def check_devices() -> Iterator[Check]:
-    """Whether TensorFlow sees the GPUs that the machine has."""
-    cli.import_tensorflow()
-    import tensorflow as tf
+def check_devices(facts: dict) -> Iterator[Check]:
+    """Whether TensorFlow sees the GPUs that the machine has.
 
-    from ssgan_tf import environment
-
-    seen = environment.facts()["devices"]
+    Args:
+        facts: as `environment.facts` gives them.
+    """
+    seen = facts["devices"]
     yield Check("devices", "ok", ", ".join(seen))
     there = nvidia_gpus()
     if there and not any(each.startswith("GPU") for each in seen):
+        version = facts["tensorflow"]
         yield Check(
             "GPU",
             "wrong",
-            f"the driver sees {'; '.join(there)}; TensorFlow {tf.__version__} none",
+            f"the driver sees {'; '.join(there)}; TensorFlow {version} none",
             'pip install "ssgan-tf[gpu]", which brings the CUDA libraries of this '
             "TensorFlow. If that is done: TF_CPP_MIN_LOG_LEVEL=0 python -c "
             '"import tensorflow as tf; tf.config.list_physical_devices()" names the '
@@ -331,144 +438,53 @@ def check_memory() -> Iterator[Check]:
         yield Check("memory", "ok", said)
 
 
-def _run(arguments: Sequence[str]) -> tuple[str, str]:
-    """Runs Python.
-
-    Returns:
-        What it printed, and why it failed: "" if it did not.
-    """
-    with subprocess.Popen(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        # A terminal's Ctrl-C comes to it through this process, once.
-        start_new_session=True,
-    ) as child:
-        try:
-            printed, said = child.communicate(timeout=_SECONDS)
-        # Too slow, or this process was asked to end.
-        except BaseException as error:
-            _end(child)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            return "", f"not done after {_SECONDS} seconds"
-    if child.returncode == 0:
-        return printed, ""
-    # Of workers everything comes on the standard output.
-    return printed, _reason(child.returncode, said.strip() or printed)
-
-
-def _end(child: subprocess.Popen) -> None:
-    """Lets a process end those that it has started, and itself."""
-    child.terminate()
-    try:
-        child.communicate(timeout=_PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-
-
-def _reason(code: int, said: str) -> str:
-    """The last thing that a process which failed has said."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
-    errors = [line for line in lines if "error: " in line]
-    return f"exit code {code}: {textwrap.shorten((errors or lines)[-1], 500)}"
-
-
-def check_tfgan() -> Check:
+def check_tfgan(place: Place) -> Iterator[Check]:
     """Whether TFGAN's scores can be computed: its Frechet distance against ours."""
-    printed, reason = _run(["-m", "ssgan_tf.checkup", "tfgan"])
-    cure = (
-        "pip install --upgrade tensorflow-gan tensorflow-probability tf-keras; under "
-        'TensorFlow 2.16 and 2.17 "tensorflow-probability<0.25"'
-    )
-    if reason:
-        return Check("TFGAN", "wrong", reason, cure)
-    theirs, ours = map(float, printed.split())
-    said = f"Frechet distance {theirs:.6f}, ours {ours:.6f}"
+    found = place.ask("tfgan")
+    said = f"Frechet distance {found['theirs']:.6f}, ours {found['ours']:.6f}"
     # TFGAN divides covariances by N and computes in float32.
-    good = abs(theirs - ours) < 0.01 * ours
-    return Check("TFGAN", "ok" if good else "wrong", said, "" if good else cure)
+    good = abs(found["theirs"] - found["ours"]) < 0.01 * found["ours"]
+    yield Check("TFGAN", "ok" if good else "wrong", said, "" if good else _TFGAN)
 
 
-def _compute_tfgan() -> None:
-    import numpy as np
-
-    from ssgan_tf.evaluation import frechet, tfgan
-
-    draw = np.random.default_rng(0).normal
-    real, fake = draw(size=(500, 8)), draw(0.5, 1.5, size=(500, 8))
-    theirs = tfgan.import_eval().frechet_classifier_distance_from_activations(
-        real.astype("float32"), fake.astype("float32")
-    )
-    ours = frechet.distance(frechet.moments([real]), frechet.moments([fake]))
-    print(float(theirs), ours)
+def check_tensorboard(place: Place) -> Iterator[Check]:
+    """Whether TensorBoard's server starts, for whoever wants to watch."""
+    place.run(["-m", "tensorboard.main", "--version"])
+    yield Check("TensorBoard", "ok", f"{_version('tensorboard')}")
 
 
-def check_tensorboard() -> Check:
-    """Whether TensorBoard's server can be started, for whoever wants to watch."""
-    _, reason = _run(["-m", "tensorboard.main", "--version"])
-    if reason:
-        cure = "pip install --upgrade tensorboard"
-        return Check("TensorBoard", "wrong", reason, cure)
-    return Check("TensorBoard", "ok", f"{_version('tensorboard')}")
-
-
-def check_inception(path: str | None) -> Check:
+def check_inception(place: Place, path: str | None) -> Iterator[Check]:
     """Whether the network of the FID is there and fits; never fetches it."""
     name = "Inception"
+    cure = (
+        "the FID needs TFGAN's network, "
+        "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, unpacked into a folder "
+        "that --inception_path names"
+    )
     if path is None:
-        return Check(
-            name,
-            "absent",
-            "no --inception_path; scores are by a small classifier, and no FID",
-            "the FID needs TFGAN's network, "
-            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, unpacked into a "
-            "folder that --inception_path names",
-        )
-    if not os.path.exists(path):
-        return Check(
-            name,
-            "wrong",
-            f"{path} is not there",
-            "--inception_path must be a folder or archive on this machine; addresses "
-            "are not fetched here",
-        )
-    printed, reason = _run(["-m", "ssgan_tf.checkup", "inception", path])
-    if reason:
-        return Check(name, "wrong", reason, "name the folder of TFGAN's SavedModel")
-    return Check(name, "ok", f"{path}, hash {printed.strip()}")
+        said = "no --inception_path; scores are by a small classifier, and no FID"
+        yield Check(name, "absent", said, cure)
+    elif "://" in path:
+        yield Check(name, "absent", f"{path} is an address, and not fetched", cure)
+    elif not os.path.exists(path):
+        yield Check(name, "wrong", f"{path} is not there", cure)
+    else:
+        found = place.ask("inception", os.path.abspath(path))
+        yield Check(name, "ok", f"{path}, hash {found['hash']}")
 
 
-def _compute_inception(path: str) -> None:
-    from ssgan_tf.evaluation import features
-
-    print(features.load_inception(path).fingerprint)
-
-
-def devices() -> tuple[int, int]:
-    """How many GPUs and TPU cores TensorFlow sees; none where it is broken."""
-    try:
-        cli.import_tensorflow()
-        import tensorflow as tf
-    except Exception:
-        return 0, 0
-    listed = tf.config.list_physical_devices
-    return len(listed("GPU")), len(listed("TPU"))
-
-
-def trials(gpus: int = 0, tpu_cores: int = 0) -> list[Trial]:
+def trials(gpus: int, tpu_cores: int) -> list[Trial]:
     """Every way of training that a machine offers; one device comes first."""
     found = [Trial("one_device", 1, "the first GPU" if gpus else "the CPU")]
     if gpus > 1:
-        # The batch of 64 must be a multiple.
-        if 16 % gpus == 0:
-            found.append(Trial("mirrored", gpus, f"{gpus} GPUs"))
+        # 64 images, and the 64 views of 16, are shared out to powers of two only.
+        some = 2 ** (min(gpus, 16).bit_length() - 1)
+        found.append(Trial("mirrored", some, f"{some} of {gpus} GPUs", gpus=some))
     elif not gpus:
         two = ("-c", _TWO_LOGICAL_CPUS)
         found.append(Trial("mirrored", 2, "two halves of the CPU", two))
-    found.append(Trial("multi_worker", 2, "two processes on the CPU", workers=2))
+    two = ("-m", "ssgan_tf.launch", "--num_workers=2", "--", "train")
+    found.append(Trial("multi_worker", 2, "two processes on the CPU", two))
     if tpu_cores:
         found.append(Trial("tpu", tpu_cores, "the TPU"))
     return found
@@ -484,66 +500,47 @@ def recorded_losses() -> dict[str, list[float]]:
     return json.loads(file.read_text())["losses"]
 
 
-def train(trial: Trial, folder: pathlib.Path) -> tuple[Training | None, str]:
-    """Trains in `folder/<strategy>`, as `ssgan train` does it.
+def train(trial: Trial, place: Place) -> Training:
+    """Trains in a folder named like the strategy, as `ssgan train` does it.
 
-    Returns:
-        What came of it, or None; and why it failed: "" if it did not.
+    Raises:
+        Failed: it cannot.
     """
-    model_dir = folder / trial.strategy
-    arguments = [
-        *trial.program,
-        "--gin_config=quickstart.gin",
-        *(f"--gin_bindings={line}" for line in BINDINGS),
-        f"--strategy={trial.strategy}",
-        f"--model_dir={model_dir}",
-        f"--tfds_data_dir={folder / 'data'}",
-    ]
-    if trial.workers > 1:
-        launch = ("ssgan_tf.launch", f"--num_workers={trial.workers}", "--", "train")
-        arguments = ["-m", *launch, *arguments[len(trial.program) :]]
-    _, reason = _run(arguments)
-    if reason:
-        return None, reason
-    # Reads what TensorBoard shows.
-    from ssgan_tf import curves
+    environ = {}
+    if trial.gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else map(str, range(trial.gpus))
+        environ["CUDA_VISIBLE_DEVICES"] = ",".join([*names][: trial.gpus])
+    place.run(
+        [
+            *trial.program,
+            "--gin_config=quickstart.gin",
+            *(f"--gin_bindings={line}" for line in BINDINGS),
+            f"--strategy={trial.strategy}",
+            f"--model_dir={trial.strategy}",
+            "--tfds_data_dir=data",
+        ],
+        environ,
+    )
+    found = place.ask("training", trial.strategy)
+    return Training(
+        trial.strategy,
+        trial.replicas,
+        found["seconds_per_step"],
+        {tag: found["curves"].get(tag, []) for tag in TOLERANCES},
+    )
 
-    found = curves.read(model_dir)
-    losses = {tag: found[tag].values.tolist() for tag in TOLERANCES if tag in found}
-    seconds = curves.step_seconds(model_dir)
-    return Training(trial.strategy, trial.replicas, seconds, losses), ""
 
-
-def check_training(trial: Trial, folder: pathlib.Path) -> tuple[Check, Training | None]:
-    """Whether a strategy trains, and comes to the recorded losses."""
-    name = f"train {trial.strategy}"
-    training, reason = train(trial, folder)
-    if training is None:
-        return (
-            Check(
-                name,
-                "wrong",
-                f"{trial.where}: {reason}",
-                "docs/troubleshooting.md has the message; else report it, with what "
-                "`ssgan doctor --json` prints",
-            ),
-            None,
-        )
-    said = f"{trial.where}: {training.seconds_per_step:.3f} s per step"
+def check_training(trial: Trial, training: Training) -> Check:
+    """Whether a strategy comes to the recorded losses."""
     tag, far = worst(training.losses, recorded_losses())
-    said += f", {tag} within {far:.2g} of the record ({TOLERANCES[tag]:g} allowed)"
-    if far <= TOLERANCES[tag]:
-        return Check(name, "ok", said), training
-    return (
-        Check(
-            name,
-            "wrong",
-            said,
-            "this machine computes other numbers: try TF_ENABLE_ONEDNN_OPTS=0 on a "
-            "CPU, NVIDIA_TF32_OVERRIDE=0 on a GPU, another version of TensorFlow, "
-            "and report what `ssgan doctor --json` prints",
-        ),
-        training,
+    is_right = far <= TOLERANCES[tag]
+    return Check(
+        f"train {trial.strategy}",
+        "ok" if is_right else "wrong",
+        f"{trial.where}: {training.seconds_per_step:.3f} s per step, {tag} within "
+        f"{far:.2g} of the record ({TOLERANCES[tag]:g} allowed)",
+        "" if is_right else _OTHER_NUMBERS,
     )
 
 
@@ -565,34 +562,25 @@ def worst(
     return tag, far[tag]
 
 
-def check_module(path: pathlib.Path) -> Iterator[Check]:
-    """Whether an exported module loads and samples: by TF-Hub alone, and by us."""
-    if not path.exists():
-        said = "no module, as one_device did not train"
-        yield Check("module", "wrong", said, "mend that first")
-        return
-    printed, reason = _run(["-c", _SAMPLE_BY_HUB, str(path)])
-    cure = 'pip install --upgrade tensorflow-hub tf-keras "setuptools<82"'
-    if reason:
-        yield Check("TF-Hub", "wrong", reason, cure)
-    else:
-        *shape, low, high, deviation = map(float, printed.split())
-        good = shape == [4, 32, 32, 1] and 0 <= low < high <= 1 and deviation > 0
-        said = f"4 images in [{low:.3f}, {high:.3f}], without this package"
-        yield Check("TF-Hub", "ok" if good else "wrong", said, "" if good else cure)
-    out = path.parent / "samples.png"
-    sample = "-m", "ssgan_tf.sample", f"--module={path}", "--num=4", f"--out={out}"
-    _, reason = _run(sample)
-    if reason or not out.exists():
-        yield Check("ssgan sample", "wrong", reason or "no picture", "report it")
-    else:
-        yield Check("ssgan sample", "ok", f"4 images, {out.stat().st_size:,} bytes")
+def check_hub(place: Place, module: pathlib.Path) -> Iterator[Check]:
+    """Whether an exported module samples, by TF-Hub alone."""
+    _check_there(module)
+    found = place.ask("hub", str(module))
+    low, high = found["min"], found["max"]
+    good = found["shape"] == [4, 32, 32, 1] and 0 <= low < high <= 1
+    said = f"4 images in [{low:.3f}, {high:.3f}], without this package"
+    yield Check("TF-Hub", "ok" if good else "wrong", said, "" if good else _HUB)
 
 
-_COMPUTE: dict[str, Callable] = {
-    "tfgan": _compute_tfgan,
-    "inception": _compute_inception,
-}
+def check_sample(place: Place, module: pathlib.Path) -> Iterator[Check]:
+    """Whether `ssgan sample` draws samples of an exported module."""
+    _check_there(module)
+    out = place.path / "samples.png"
+    sample = "-m", "ssgan_tf.sample", f"--module={module}", "--num=4", f"--out={out}"
+    place.run(sample)
+    yield Check("ssgan sample", "ok", f"4 images, {out.stat().st_size:,} bytes")
 
-if __name__ == "__main__":
-    _COMPUTE[sys.argv[1]](*sys.argv[2:])
+
+def _check_there(module: pathlib.Path) -> None:
+    if not module.exists():
+        raise Failed("no module, as one_device did not train")

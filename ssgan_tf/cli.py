@@ -50,10 +50,10 @@ def run(main, takes_arguments: bool = False) -> None:
     """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
     A wrong flag, a UsageError, a ValueError, an OSError, a MemoryError or an
-    ImportError ends the program with exit code 1 and its message, SIGTERM with 143 and
-    SIGINT with 130, after what is half-written is removed. Of TensorFlow and the other
-    libraries only errors are logged. `--verbosity=1` adds the traceback, and
-    `--verbosity` of any value their messages.
+    ImportError ends the program with exit code 1 and its message, SIGTERM with 143,
+    SIGINT with 130, SIGHUP with 129, after what is half-written is removed. Of
+    TensorFlow and the other libraries only errors are logged. `--verbosity=1` adds the
+    traceback, and `--verbosity` of any value their messages.
 
     Args:
         main: takes `sys.argv` without the flags; returns the exit code, or None for 0.
@@ -70,6 +70,9 @@ def run(main, takes_arguments: bool = False) -> None:
 
     def guarded(argv):
         signal.signal(signal.SIGTERM, terminate)
+        # A terminal that is closed; under nohup it is ignored.
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, terminate)
         logging.use_absl_handler()
         if not flags.FLAGS["verbosity"].present:
             # Python's half of TensorFlow has a handler of its own.
@@ -203,9 +206,17 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _without_noise() -> Iterator[None]:
+    try:
+        held_back = tempfile.TemporaryFile()
+    except OSError:
+        held_back = None
+    # Rather noise than nothing, on a full disk; and none is heard on a closed stream.
+    if held_back is None or sys.stderr is None:
+        yield
+        return
     sys.stderr.flush()
     terminal_or_file = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
+    with held_back:
         os.dup2(held_back.fileno(), 2)
         # Of a crash in C++ nothing is written below.
         faulthandler.enable(file=terminal_or_file)

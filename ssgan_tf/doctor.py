@@ -28,7 +28,7 @@ def main(argv):
     table = sys.stderr if _JSON.value else sys.stdout
     print(checkup.table(found.checks, table), file=table)
     if _JSON.value:
-        print(json.dumps(found.as_dict(), indent=2))
+        print(json.dumps(found.as_dict(), indent=2, allow_nan=False))
     return int(not found.is_well)
 
 

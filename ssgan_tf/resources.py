@@ -47,8 +47,9 @@ def nvidia_gpus() -> list[str]:
     Returns:
         Name, memory and version of the driver of each, as the driver writes them.
     """
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        # TensorFlow sees what that says.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # Schedulers set it to the GPUs that they give.
+    if visible is not None and (not visible or visible.startswith("-1")):
         return []
     query = "--query-gpu=name,memory.total,driver_version"
     try:

@@ -353,6 +353,7 @@ def first_steps(monkeypatch, caplog, calls, **kwargs):
     callback = callbacks.FirstSteps(StartUp(), 10, 100, **kwargs)
     callback.set_model(model)
     caplog.set_level("INFO", "absl")
+    callback.on_train_begin()
     for step, seconds in calls:
         model.step, clock.now = step, 1000.0 + seconds
         callback.on_train_batch_end(0)
@@ -379,3 +380,30 @@ def test_a_run_that_is_soon_done_has_no_forecast(monkeypatch, caplog):
     calls = [(10, 50), (90, 51.9), (100, 60)]
     found = first_steps(monkeypatch, caplog, calls, after_seconds=1)
     assert "10 steps left, about 0:00" in found[1] and len(found) == 3
+
+
+def test_a_run_that_goes_back_is_foretold_anew(monkeypatch, caplog):
+    clock, model = Clock(monkeypatch), StandIn()
+    callback = callbacks.FirstSteps(StartUp(), 10, 100)
+    callback.set_model(model)
+    caplog.set_level("INFO", "absl")
+    for calls in ([(10, 50), (20, 51)], [(10, 60), (20, 61), (30, 62)]):
+        callback.on_train_begin()
+        for step, seconds in calls:
+            model.step, clock.now = step, 1000.0 + seconds
+            callback.on_train_batch_end(0)
+    first, forecast = caplog.messages
+    assert first.startswith("first steps after")
+    assert forecast.startswith("70 steps left, about 0:07, until")
+
+
+def test_the_memory_of_gpus_is_said_where_it_is_known(monkeypatch, caplog):
+    def info(name):
+        if name.endswith("1"):
+            raise ValueError("No allocator statistics")
+        return {"peak": 3 * 2**30}
+
+    gpus = [types.SimpleNamespace(name=f"/device:GPU:{i}") for i in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", info)
+    assert re.search(r" of [\d,]+, GPU:0 3,072 MiB$", callbacks._memory())

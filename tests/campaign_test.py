@@ -108,8 +108,11 @@ def test_a_command_that_is_killed_has_failed(tmp_path, capfd):
 
 def test_the_plan(tmp_path):
     there = Campaign(tmp_path)
-    jobs = [Job(name, (append(name),), steps=7) for name in "abc"]
-    assert there.plan(jobs) == "3 jobs, 0 done, 3 to run (21 steps)"
+    jobs = [
+        Job(name, (append(name),), steps=n)
+        for name, n in zip("abc", (6, 8, 10), strict=True)
+    ]
+    assert there.plan(jobs) == "3 jobs, 0 done, 3 to run (24 steps)"
     run(there, jobs[0])
     record = tmp_path / "jobs/a.json"
     entries = json.loads(record.read_text())
@@ -117,9 +120,7 @@ def test_the_plan(tmp_path):
     # Of another experiment.
     entries.append({"arguments": ["-m", "probe"], "seconds": 50})
     record.write_text(json.dumps(entries))
-    assert there.plan(jobs) == (
-        "3 jobs, 1 done, 2 to run (14 steps); one takes 10:00, so about 20:00 are left"
-    )
+    assert there.plan(jobs) == ("3 jobs, 1 done, 2 to run (18 steps); about 30:00 left")
     assert there.seconds(jobs[0]) == 600 and there.seconds(jobs[1]) == 0
 
 

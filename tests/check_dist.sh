@@ -10,8 +10,8 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 
 whole=1
-for archive in "$@"; do
-  archive=$(realpath "$archive")
+mapfile -t archives < <(realpath "$@")
+for archive in "${archives[@]}"; do
   environment=$place/$(basename "$archive")
   "${PYTHON:-python3}" -m venv "$environment"
   "$environment/bin/pip" install --quiet --constraint "$tests/../constraints.txt" "$archive"

@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 import tiny
 
 from ssgan_tf import checkup, exporting
-from ssgan_tf.checkup import TOLERANCES, Check, Trial
+from ssgan_tf.checkup import TOLERANCES, Check, Place, Trial
 
 
 def test_the_table_names_what_is_wrong_and_its_cure():
@@ -64,58 +65,132 @@ def test_a_package_that_is_not_installed(monkeypatch):
     assert checkup.installed() == {}
 
 
+FACTS = {"devices": ["CPU:0"], "tensorflow": "2.21.0"}
+
+
 def test_a_gpu_that_tensorflow_does_not_use(nvidia_smi):
-    devices, gpu = checkup.check_devices()
-    assert devices.status == "ok" and devices.said.startswith("CPU:0")
+    devices, gpu = checkup.check_devices(FACTS)
+    assert devices.status == "ok" and devices.said == "CPU:0"
     assert gpu.status == "wrong" and "NVIDIA H100" in gpu.said
     assert "ssgan-tf[gpu]" in gpu.cure
+    seen = FACTS | {"devices": ["CPU:0", "GPU:0 NVIDIA H100"]}
+    assert [each.status for each in checkup.check_devices(seen)] == ["ok", "ok"]
     # None is there, as far as the driver knows.
     nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
-    assert len(list(checkup.check_devices())) == 1
-
-
-def test_memory(monkeypatch):
-    (check,) = checkup.check_memory()
-    assert check.status == "ok"
-    monkeypatch.setattr(checkup, "memory_limit", lambda: 2 * 2**30)
-    (check,) = checkup.check_memory()
-    assert check.status == "wrong" and check.said.startswith("2.0 GiB")
-
-
-def test_inception(tmp_path):
-    assert checkup.check_inception(None).status == "absent"
-    missing = checkup.check_inception("https://tfhub.dev/tensorflow/tfgan/eval")
-    assert missing.status == "wrong" and "not fetched" in missing.cure
-    # A folder without a network: what the loader says of it.
-    found = checkup.check_inception(str(tmp_path))
-    assert found.status == "wrong" and "saved_model.pb" in found.said
+    assert len(list(checkup.check_devices(FACTS))) == 1
 
 
 @pytest.mark.parametrize(
-    ("devices", "expected"),
+    ("memory", "free", "status", "words"),
     [
-        ((0, 0), {"one_device": 1, "mirrored": 2, "multi_worker": 2}),
-        ((1, 0), {"one_device": 1, "multi_worker": 2}),
-        ((4, 0), {"one_device": 1, "mirrored": 4, "multi_worker": 2}),
-        # 64 images cannot be shared out to three.
-        ((3, 0), {"one_device": 1, "multi_worker": 2}),
-        ((0, 8), {"one_device": 1, "mirrored": 2, "multi_worker": 2, "tpu": 8}),
+        (2**32, 2**31, "ok", "4.0 GiB; 2.0 GiB free"),
+        (2**31, 2**31, "wrong", "2.0 GiB; "),
+        (2**32, 2**29, "wrong", "0.5 GiB free"),
     ],
 )
-def test_trials(devices, expected):
-    trials = checkup.trials(*devices)
+def test_memory(monkeypatch, memory, free, status, words):
+    monkeypatch.setattr(checkup, "memory_limit", lambda: memory)
+    disk = types.SimpleNamespace(f_bavail=free // 512, f_frsize=512)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    (check,) = checkup.check_memory()
+    assert check.status == status and words in check.said
+    assert bool(check.cure) == (status == "wrong")
+
+
+class Answers(Place):
+    """A place whose other processes answer what a test wants."""
+
+    def __init__(self, path, **answers):
+        super().__init__(path)
+        self.__dict__["answers"] = answers
+
+    def ask(self, question, *arguments):
+        return self.answers[question]
+
+
+@pytest.mark.parametrize(("theirs", "status"), [(4.55, "ok"), (4.7, "wrong")])
+def test_tfgan(tmp_path, theirs, status):
+    place = Answers(tmp_path, tfgan={"theirs": theirs, "ours": 4.57})
+    (check,) = checkup.check_tfgan(place)
+    assert check.status == status
+    assert ("tensorflow-probability" in check.cure) == (status == "wrong")
+
+
+def test_inception(tmp_path):
+    place = Place(tmp_path)
+    (check,) = checkup.check_inception(place, None)
+    assert check.status == "absent" and "--inception_path" in check.cure
+    (check,) = checkup.check_inception(place, "https://tfhub.dev/tensorflow/x")
+    assert check.status == "absent" and "not fetched" in check.said
+    (check,) = checkup.check_inception(place, "/nowhere/inception")
+    assert check.status == "wrong" and "is not there" in check.said
+    fit = Answers(tmp_path, inception={"hash": "abc"})
+    (check,) = checkup.check_inception(fit, str(tmp_path))
+    assert check.status == "ok" and check.said.endswith("hash abc")
+    # A folder without a network: what the loader says of it.
+    with pytest.raises(checkup.Failed, match="saved_model.pb"):
+        list(checkup.check_inception(place, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "tpu_cores", "expected"),
+    [
+        (0, 0, {"one_device": 1, "mirrored": 2, "multi_worker": 2}),
+        (1, 0, {"one_device": 1, "multi_worker": 2}),
+        (4, 0, {"one_device": 1, "mirrored": 4, "multi_worker": 2}),
+        # 64 images cannot be shared out to three.
+        (3, 0, {"one_device": 1, "mirrored": 2, "multi_worker": 2}),
+        (40, 0, {"one_device": 1, "mirrored": 16, "multi_worker": 2}),
+        (0, 8, {"one_device": 1, "mirrored": 2, "multi_worker": 2, "tpu": 8}),
+    ],
+)
+def test_trials(gpus, tpu_cores, expected):
+    trials = checkup.trials(gpus, tpu_cores)
     assert {trial.strategy: trial.replicas for trial in trials} == expected
     assert trials[0].strategy == "one_device"
 
 
-def test_a_broken_package_is_a_finding():
-    def look():
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [(None, "0,1"), ("5,3,1", "5,3"), ("GPU-ab,GPU-cd,x", "GPU-ab,GPU-cd")],
+)
+def test_a_trial_sees_some_gpus(tmp_path, monkeypatch, visible, expected):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    seen = []
+    place = Answers(tmp_path, training={"curves": {}, "seconds_per_step": 1.0})
+    place.__dict__["run"] = lambda arguments, environ: seen.append(environ)
+    mirrored = checkup.trials(3, 0)[1]
+    checkup.train(mirrored, place)
+    assert seen == [{"CUDA_VISIBLE_DEVICES": expected}]
+
+
+def test_what_fails_is_a_finding():
+    def broken():
         yield Check("first", "ok", "")
         raise AttributeError("no such thing")
 
-    (check,) = checkup.guarded("devices", look)
-    assert (check.name, check.status) == ("devices", "wrong")
-    assert check.said == "AttributeError: no such thing"
+    def failed():
+        raise checkup.Failed("exit code 1")
+
+    (check,) = checkup.looked("devices", "a cure", broken)
+    assert check == Check("devices", "wrong", "AttributeError: no such thing", "a cure")
+    (check,) = checkup.looked("devices", "a cure", failed)
+    assert check == Check("devices", "wrong", "exit code 1", "a cure")
+
+
+def test_one_that_dies_is_a_finding(tmp_path):
+    with pytest.raises(checkup.Failed, match="exit code -6"):
+        Place(tmp_path).run(["-c", "import os; os.abort()"])
+
+
+def test_what_an_import_prints_is_no_answer(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('hello', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = Place(tmp_path).ask("machine")
+    assert found["gpus"] == 0 and found["facts"]["devices"] == ["CPU:0"]
 
 
 def test_the_worst_loss():
@@ -134,15 +209,32 @@ def test_the_worst_loss():
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_training_that_fails(tmp_path, stream):
+def test_why_a_process_failed(tmp_path, stream):
+    said = "Nov 22 begins\\n[0] error: two lines:\\n  batch_size = x\\n"
+    script = f"import sys; sys.{stream}.write('{said}'); sys.exit(3)"
+    with pytest.raises(checkup.Failed) as caught:
+        Place(tmp_path).run(["-c", script])
+    assert str(caught.value) == "exit code 3: [0] error: two lines: batch_size = x"
+
+
+def test_other_processes_see_none_of_the_users_files(tmp_path, monkeypatch):
+    home, place = tmp_path / "home", tmp_path / "place"
+    for folder in (home, place):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    monkeypatch.chdir(home)
+    (home / "json.py").write_text("raise SystemExit('mine')")
     script = (
-        f"import sys; print('[0] error: no memory', file=sys.{stream}); sys.exit(3)"
+        "import json, os; print(json.dumps([os.getcwd(), 'TF_CONFIG' in os.environ, "
+        "os.environ['KERAS_HOME']]))"
     )
-    check, training = checkup.check_training(
-        Trial("one_device", 1, "here", ("-c", script)), tmp_path
-    )
-    assert training is None and check.status == "wrong"
-    assert check.said == "here: exit code 3: [0] error: no memory"
+    found = json.loads(Place(place).run(["-c", script]))
+    assert found == [str(place), False, str(place)]
+    # What the user has set for Keras counts.
+    (home / ".keras").mkdir()
+    monkeypatch.setenv("KERAS_HOME", "theirs")
+    assert json.loads(Place(place).run(["-c", script]))[2] == "theirs"
 
 
 # Starts another one, which it ends when it is asked to end.
@@ -165,17 +257,18 @@ def is_running(pid: int) -> bool:
 
 def test_a_process_that_is_too_slow_ends_with_all_it_started(tmp_path, monkeypatch):
     monkeypatch.setattr(checkup, "_SECONDS", 2)
-    printed, reason = checkup._run(["-c", PARENT, str(tmp_path / "pid")])
-    assert (printed, reason) == ("", "not done after 2 seconds")
+    with pytest.raises(checkup.Failed, match="not done after 2 seconds"):
+        Place(tmp_path).run(["-c", PARENT, str(tmp_path / "pid")])
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
 def test_who_is_asked_to_end_ends_what_it_started(tmp_path):
     script = (
-        "import signal, sys\nfrom ssgan_tf import checkup\n"
+        "import pathlib, signal, sys\nfrom ssgan_tf import checkup\n"
         "def end(*_):\n    raise SystemExit(143)\n"
         "signal.signal(signal.SIGTERM, end)\n"
-        f"checkup._run(['-c', {PARENT!r}, sys.argv[1]])\n"
+        "place = checkup.Place(pathlib.Path.cwd())\n"
+        f"place.run(['-c', {PARENT!r}, sys.argv[1]])\n"
     )
     path = tmp_path / "pid"
     asked = subprocess.Popen([sys.executable, "-c", script, str(path)])
@@ -186,11 +279,31 @@ def test_who_is_asked_to_end_ends_what_it_started(tmp_path):
     assert not is_running(int(path.read_text()))
 
 
+@pytest.mark.parametrize(
+    ("tag", "off", "status"),
+    [
+        ("loss/g", 0.019, "ok"),
+        ("loss/g", 0.021, "wrong"),
+        ("loss/rotation_fake", 0.0011, "wrong"),
+        ("loss/d", float("nan"), "wrong"),
+    ],
+)
+def test_the_verdict_on_a_training(tag, off, status):
+    losses = {tag: [*values] for tag, values in checkup.recorded_losses().items()}
+    losses[tag][7] += off
+    training = checkup.Training("one_device", 1, 0.125, losses)
+    check = checkup.check_training(Trial("one_device", 1, "here"), training)
+    assert check.status == status and "here: 0.125 s per step, " + tag in check.said
+    assert bool(check.cure) == (status == "wrong")
+    # JSON has no NaN.
+    found = checkup.Found({}, {}, [check], [training]).as_dict()
+    assert json.loads(json.dumps(found, allow_nan=False))["checks"][0]["said"]
+
+
 def test_losses_are_the_recorded_ones(tmp_path):
     """If they are meant to change: python tests/record_losses.py"""
-    (trial,) = (each for each in checkup.trials() if each.strategy == "one_device")
-    check, training = checkup.check_training(trial, tmp_path)
-    assert check.status == "ok", check
+    trial, *_ = checkup.trials(0, 0)
+    training = checkup.train(trial, Place(tmp_path))
     recorded = checkup.recorded_losses()
     for tag, tolerance in TOLERANCES.items():
         assert len(recorded[tag]) == checkup.STEPS
@@ -201,21 +314,35 @@ def test_losses_are_the_recorded_ones(tmp_path):
     assert 0 < training.seconds_per_step < 60
 
 
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ({"shape": [4, 32, 32, 1], "min": 0.1, "max": 0.9}, "ok"),
+        ({"shape": [4, 32, 32, 3], "min": 0.1, "max": 0.9}, "wrong"),
+        ({"shape": [4, 32, 32, 1], "min": -0.1, "max": 0.9}, "wrong"),
+        ({"shape": [4, 32, 32, 1], "min": 0.1, "max": 1.1}, "wrong"),
+        ({"shape": [4, 32, 32, 1], "min": 0.5, "max": 0.5}, "wrong"),
+    ],
+)
+def test_the_verdict_on_samples(tmp_path, found, status):
+    (check,) = checkup.check_hub(Answers(tmp_path, hub=found), tmp_path)
+    assert check.status == status
+
+
 @pytest.mark.slow
 def test_a_module_that_is_whole_and_one_that_is_not(tmp_path):
     gan = tiny.plan("options.z_dim = 128").build_gan()
-    path = tmp_path / "module"
+    place, path = Place(tmp_path), tmp_path / "module"
     exporting.export(gan.sampler, gan.discriminator, gan.latents, path, {})
-    found = list(checkup.check_module(path))
-    assert [each.status for each in found] == ["ok", "ok"], found
+    for look in (checkup.check_hub, checkup.check_sample):
+        (check,) = look(place, path)
+        assert check.status == "ok", check
     shutil.rmtree(path / "variables")
-    found = list(checkup.check_module(path))
-    assert [each.status for each in found] == ["wrong", "wrong"]
-
-
-def test_no_module(tmp_path):
-    (check,) = checkup.check_module(tmp_path / "nothing")
-    assert check.status == "wrong"
+    for look in (checkup.check_hub, checkup.check_sample):
+        with pytest.raises(checkup.Failed):
+            list(look(place, path))
+        with pytest.raises(checkup.Failed, match="no module"):
+            list(look(place, tmp_path / "nothing"))
 
 
 @pytest.mark.slow
@@ -237,8 +364,7 @@ def test_doctor_without_network_leaves_nothing(tmp_path):
     assert found["packages"]["tensorflow"] == found["facts"]["tensorflow"]
     for training in found["trainings"]:
         assert set(training["losses"]) == set(TOLERANCES)
-    assert list(home.iterdir()) == []
-    assert [path.name for path in temporary.iterdir()] == []
+    assert list(home.iterdir()) == list(temporary.iterdir()) == []
 
 
 def test_the_record_says_where_it_comes_from():

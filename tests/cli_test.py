@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -347,6 +348,70 @@ def test_tensorflow_is_quiet_unless_asked(verbosity):
     )
     assert done.stdout == "3.0 tensorflow\n"
     assert bool(done.stderr) == bool(verbosity)
+
+
+MAIN = """
+import logging, os, sys
+from ssgan_tf import cli
+def main(argv):
+{body}
+cli.run(main)
+"""
+
+
+def run_main(*body: str, **options) -> subprocess.CompletedProcess:
+    """A program whose main is these lines."""
+    script = MAIN.format(body="\n".join(f"    {line}" for line in body))
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, **options
+    )
+
+
+def test_a_package_that_is_missing_is_one_line():
+    done = run_main("import no_such_package")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "Received: No module named 'no_such_package'. `ssgan doctor` says" in line
+
+
+def test_log_lines():
+    done = run_main(
+        "logging.getLogger('absl').info('of another package')",
+        "from ssgan_tf import progress",
+        "progress.logging.warning('of another package, too')",
+        "progress.logging.error('lost')",
+        "list(progress.track([1], 1, 'slow')) if progress.time.sleep(0) else None",
+        "from ssgan_tf import resources",
+        "code = compile('from absl import logging; logging.info(1); "
+        "logging.warning(2)', resources.__file__, 'exec')",
+        "exec(code)",
+    )
+    assert done.returncode == 0, done.stderr
+    time = r"[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d "
+    lines = [re.sub(f"^{time}", "", line) for line in done.stderr.splitlines()]
+    assert lines == ["error: lost", "1", "warning: 2"]
+
+
+def test_without_standard_error_and_without_disk():
+    body = ("cli.import_tensorflow()", "print('done')")
+    done = run_main(*body, preexec_fn=lambda: os.close(2))
+    assert done.returncode == 0 and done.stdout == "done\n"
+    done = run_main("import tempfile; tempfile.tempdir = '/nowhere'", *body)
+    assert done.returncode == 0 and done.stdout == "done\n"
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path):
+    body = (
+        "import signal, time, tempfile",
+        "with tempfile.TemporaryDirectory(dir=sys.argv[0]):",
+        "    os.kill(os.getpid(), signal.SIGHUP)",
+        "    time.sleep(9)",
+    )
+    script = MAIN.format(body="\n".join(f"    {line}" for line in body))
+    script = f"import sys; sys.argv = [{str(tmp_path)!r}]\n{script}"
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == 128 + signal.SIGHUP
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_is_quick_and_whole():

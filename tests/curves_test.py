@@ -107,12 +107,12 @@ def test_the_time_of_a_step(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     # An older session does not count, nor does what is written at step 0, nor a
-    # second tag of the same step; the median of 2, 3 and 9 is 3.
+    # second tag of the same step; the median of 2, 2.5 and 9 is 2.5.
     write(run / "tensorboard", "1", [(0, 1, 1.0), (100, 2, 1.0), (200, 3, 1.0)])
-    events = [(1000, 0, 1.0), (1050, 1, 1.0), (1051, 1, 1.0, "b"), (1052, 2, 1.0)]
-    events += [(1055, 3, 1.0), (1064, 4, 1.0)]
+    events = [(1000, 0, 1.0), (1050, 1, 1.0), (1051.5, 1, 1.0, "b"), (1052, 2, 1.0)]
+    events += [(1054.5, 3, 1.0), (1063.5, 4, 1.0)]
     write(run / "tensorboard", "2", events)
-    assert curves.step_seconds(run) == 3
+    assert curves.step_seconds(run) == 2.5
     write(run / "tensorboard", "3", events[:4])
     with pytest.raises(ValueError, match="must have three steps.*with 2"):
         (run / "tensorboard/events.out.tfevents.2").unlink()

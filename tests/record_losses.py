@@ -16,11 +16,9 @@ FILE = pathlib.Path(checkup.__file__).with_name("recorded_losses.json")
 
 
 def main() -> None:
-    (trial,) = (each for each in checkup.trials() if each.strategy == "one_device")
+    trial, *_ = checkup.trials(gpus=0, tpu_cores=0)
     with tempfile.TemporaryDirectory() as folder:
-        training, reason = checkup.train(trial, pathlib.Path(folder))
-    if training is None:
-        raise SystemExit(reason)
+        training = checkup.train(trial, checkup.Place(pathlib.Path(folder)))
     facts = environment.facts()
     record = {
         "command": "python tests/record_losses.py",

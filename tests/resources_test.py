@@ -69,8 +69,12 @@ def test_help_comes_at_once_and_without_tensorflow(command):
 def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
     assert resources.nvidia_gpus() == ["NVIDIA H100, 81559 MiB, 550.54"]
     # Hidden by the user.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert resources.nvidia_gpus() == []
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert resources.nvidia_gpus() == []
+    # Given by a scheduler.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert len(resources.nvidia_gpus()) == 1
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
     assert resources.nvidia_gpus() == []
@@ -78,6 +82,7 @@ def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
     assert resources.nvidia_gpus() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(resources, "_CGROUP_LIMITS", [tmp_path / "none", limit])

@@ -769,6 +769,6 @@ def counts(migrated: Migration) -> str:
     kinds = [remark.kind for remark in migrated.remarks]
     numbers = {"kept": migrated.num_kept} | {
         kind: kinds.count(kind)
-        for kind in ("renamed", "dropped", "not mapped", "added")
+        for kind in ("renamed", "dropped", "not mapped", "to do", "added")
     }
     return ", ".join(f"{number} {kind}" for kind, number in numbers.items())
