@@ -245,6 +245,8 @@ def _run(argv: Sequence[str], log: pathlib.Path) -> int:
             file.flush()
             child = subprocess.Popen(
                 argv,
+                # A file of the user's called random.py is no module of Python's.
+                env=os.environ | {"PYTHONSAFEPATH": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -10,6 +10,8 @@ import json
 import math
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,7 +50,8 @@ _PACKAGE = "ssgan-tf"
 # What to do where something is wrong.
 _REINSTALL = "install this package anew, into an empty environment"
 _TFGAN = (
-    "pip install --upgrade tensorflow-gan tensorflow-probability tf-keras; under "
+    "pip install --upgrade tensorflow-gan tensorflow-hub tensorflow-probability "
+    "tf-keras; under "
     'TensorFlow 2.16 and 2.17 "tensorflow-probability<0.25"'
 )
 _TENSORBOARD = "pip install --upgrade tensorboard"
@@ -233,7 +236,8 @@ class Place:
         environment = dict(os.environ)
         # Of a cluster that this process is no part of.
         environment.pop("TF_CONFIG", None)
-        environment["MPLCONFIGDIR"] = environment["XDG_CACHE_HOME"] = str(self.path)
+        for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "TMPDIR"):
+            environment[name] = str(self.path)
         # What the user's says counts, if there is one.
         if not pathlib.Path("~/.keras").expanduser().exists():
             environment.setdefault("KERAS_HOME", str(self.path))
@@ -252,7 +256,8 @@ def _end(child: subprocess.Popen) -> None:
 def _reason(said: str) -> str:
     """Why a process failed: its message, or the last thing that it said."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
-    errors = [i for i, line in enumerate(lines) if "error: " in line]
+    is_error = re.compile(r"(\[\d\] )?error: |[\w.]+(Error|Exception): ").match
+    errors = [i for i, line in enumerate(lines) if is_error(line)]
     return textwrap.shorten(" ".join(lines[errors[-1] if errors else -1 :]), 500)
 
 
@@ -309,22 +314,19 @@ def looked(name: str, cure: str, look: Callable[[], Iterable[Check]]) -> list[Ch
 def table(checks: Sequence[Check], stream: TextIO) -> str:
     """The checks as lines, each with its cure below it, and how many are wrong."""
     width = max(len(check.name) for check in checks)
-    indent = " " * (8 + width + 2)
+    wrapper = textwrap.TextWrapper(
+        max(shutil.get_terminal_size().columns - width - 10, 40),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     lines = []
     for check in checks:
-        status = colored(f"{check.status:<8}", _COLORS[check.status], stream)
-        lines.append(f"{status}{check.name:<{width}}  {check.said}")
-        if check.cure:
-            lines.append(
-                textwrap.fill(
-                    f"cure: {check.cure}",
-                    width=100,
-                    initial_indent=indent,
-                    subsequent_indent=indent,
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-            )
+        said = wrapper.wrap(check.said)
+        said += wrapper.wrap(f"cure: {check.cure}") if check.cure else []
+        heads = [(check.status, check.name), *[("", "")] * (len(said) - 1)]
+        for (status, name), line in zip(heads, said, strict=True):
+            status = colored(f"{status:<8}", _COLORS[check.status], stream)
+            lines.append(f"{status}{name:<{width}}  {line}")
     wrong = [check.name for check in checks if check.status == "wrong"]
     if wrong:
         end = colored(f"wrong: {', '.join(wrong)}", "red", stream)

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import faulthandler
+import functools
 import importlib
 import logging as standard_logging
 import os
@@ -46,7 +47,7 @@ _COMMONEST = (
 )
 
 
-def run(main, takes_arguments: bool = False) -> None:
+def run(main, usage: str | None = None) -> None:
     """Runs an absl main: quiet libraries, one message for a mistake of the user.
 
     A wrong flag, a UsageError, a ValueError, an OSError, a MemoryError or an
@@ -57,7 +58,7 @@ def run(main, takes_arguments: bool = False) -> None:
 
     Args:
         main: takes `sys.argv` without the flags; returns the exit code, or None for 0.
-        takes_arguments: whether it takes arguments that are no flags.
+        usage: how it is given arguments that are no flags; None if it takes none.
     """
     # What C++ logs as an error comes as an exception too, or is none: such as that
     # there is no NVIDIA driver, or that a graph was not optimized.
@@ -81,7 +82,7 @@ def run(main, takes_arguments: bool = False) -> None:
             handler.addFilter(_is_ours_or_error)
             handler.setFormatter(_Plain())
         try:
-            if len(argv) > 1 and not takes_arguments:
+            if len(argv) > 1 and usage is None:
                 raise app.UsageError(_unexpected(argv[1]))
             return main(argv)
         except KeyboardInterrupt:
@@ -98,18 +99,33 @@ def run(main, takes_arguments: bool = False) -> None:
                 )
             return _fail(error)
 
-    app.run(guarded, flags_parser=_parse_flags)
+    app.run(guarded, flags_parser=functools.partial(_parse_flags, usage))
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse_flags(usage: str | None, argv: list[str]) -> list[str]:
     """As absl does it, but for the exit with one line."""
     try:
         return flags.FLAGS(argv)
     except SystemExit:
         # Of --help, which absl ends with 1.
         sys.exit(0)
+    except flags.UnrecognizedFlagError as error:
+        hint = f" {usage}" if usage else _nearest_flag(error.flagname)
+        message = f"There is no flag --{error.flagname}.{hint}"
     except flags.Error as error:
-        sys.exit(_fail(_with_help(_in_one_line(str(error)))))
+        message = _in_one_line(str(error))
+        words = [word for word in argv[1:] if not word.startswith("-")]
+        missing = re.match(r"--(\w+) must be given\.", message)
+        if missing and words and usage is None:
+            message += f" Did you mean --{missing[1]}={words[0]}?"
+    sys.exit(_fail(_with_help(message)))
+
+
+def _nearest_flag(name: str) -> str:
+    """The flag of the running program that may have been meant; not one of absl's."""
+    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+    close = difflib.get_close_matches(name, own, n=1)
+    return f" Did you mean --{close[0]}?" if close else ""
 
 
 def _in_one_line(message: str) -> str:
@@ -125,7 +141,7 @@ def _in_one_line(message: str) -> str:
         r"Exactly one of --\1 and --\2 must be given.",
         message,
     )
-    return " ".join(message.replace(" ?", "?").split())
+    return " ".join(message.split())
 
 
 def _with_help(message: str) -> str:
@@ -140,6 +156,8 @@ def _unexpected(argument: str) -> str:
         hint = f"--gin_config={argument}"
     elif name in flags.FLAGS:
         hint = f"--{argument.lstrip('-')}"
+    elif argument == "=" and "gin_bindings" in flags.FLAGS:
+        hint = '--gin_bindings="options.batch_size = 32", in quotes'
     else:
         hint = ""
     said = f"Only flags are taken. Received: {argument}."
@@ -202,6 +220,8 @@ def import_tensorflow() -> None:
     with contextlib.nullcontext() if shows_all else _without_noise():
         tf = importlib.import_module("tensorflow")
         tf.config.list_physical_devices()
+        # Whatever ~/.keras/keras.json says: half precision is the config's to choose.
+        importlib.import_module("keras").config.set_floatx("float32")
 
 
 @contextlib.contextmanager
@@ -248,6 +268,8 @@ def _help(all_commands: bool) -> str:
 
 def main() -> None:
     """Entry point of the console script: `ssgan COMMAND [--flags]`."""
+    if sys.argv[1:2] == ["help"] and len(sys.argv) > 2:
+        sys.argv[1:] = [sys.argv[2], "--help"]
     command = sys.argv[1] if len(sys.argv) > 1 else None
     if command in (None, "-h", "--help", "help"):
         print(_help(all_commands=command is not None))

@@ -15,16 +15,16 @@ _ANYWAY = flags.DEFINE_bool(
     "anyway", False, "Show numbers of different protocols too, marked by *."
 )
 
+_USAGE = "Name runs to compare, for example `ssgan compare runs/uncond runs/ssgan`."
+
 
 def main(argv):
     if len(argv) < 2:
-        raise app.UsageError(
-            "Name runs to compare, for example `ssgan compare runs/uncond runs/ssgan`."
-        )
+        raise app.UsageError(_USAGE)
     from ssgan_tf import score_table
 
     print(score_table.comparison(argv[1:], _ANYWAY.value))
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

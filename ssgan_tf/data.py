@@ -58,11 +58,12 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
+_USAGE = "Either `ssgan data prepare NAME` or `ssgan data inspect NAME`."
+
+
 def main(argv):
     if len(argv) != 3 or argv[1] not in ("prepare", "inspect"):
-        raise app.UsageError(
-            "Either `ssgan data prepare NAME` or `ssgan data inspect NAME`."
-        )
+        raise app.UsageError(_USAGE)
     _, command, given = argv
     if _OUT.value and not _OUT.value.endswith(".png"):
         raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}.")
@@ -103,4 +104,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

@@ -15,7 +15,15 @@ _INCEPTION_PATH = flags.DEFINE_string(
 
 
 def path() -> str | None:
-    """What the flag or the variable says; None if neither does."""
-    if _INCEPTION_PATH.value is not None:
-        return _INCEPTION_PATH.value or None
-    return os.environ.get(_VARIABLE) or None
+    """What the flag or the variable says; None if neither does.
+
+    Raises:
+        ValueError: the flag says nothing, as of an unset variable of the shell: scores
+            would be others than asked for.
+    """
+    if _INCEPTION_PATH.value == "":
+        raise ValueError(
+            "`--inception_path` must name a folder, archive or address. Received: "
+            "--inception_path=. Leave the flag out for scores by a small classifier."
+        )
+    return _INCEPTION_PATH.value or os.environ.get(_VARIABLE) or None

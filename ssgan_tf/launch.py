@@ -19,6 +19,10 @@ from absl import app, flags
 
 from ssgan_tf import cli, local_cluster
 
+_USAGE = (
+    "The command of the workers stands behind --, for example `ssgan launch "
+    "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run`."
+)
 _PATIENCE = 60.0
 _TOLD = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -89,13 +93,10 @@ def launch(command: Sequence[str], num_workers: int) -> int:
 def main(argv):
     command = argv[1] if len(argv) > 1 else None
     if command not in cli.COMMANDS or command == "launch":
-        raise app.UsageError(
-            "The command of the workers stands behind --, for example `ssgan launch "
-            "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run`."
-        )
+        raise app.UsageError(_USAGE)
     module, _ = cli.COMMANDS[command]
     return launch([sys.executable, "-m", module, *argv[2:]], _NUM_WORKERS.value)
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

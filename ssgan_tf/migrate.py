@@ -21,12 +21,12 @@ _OUT = flags.DEFINE_string(
     "The new file; one that is there is replaced. Default: standard output.",
 )
 
+_USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
+
 
 def main(argv):
     if len(argv) != 2:
-        raise app.UsageError(
-            "Name one gin file, for example: ssgan migrate old.gin --out=mine.gin"
-        )
+        raise app.UsageError(_USAGE)
     path, out = argv[1], _OUT.value
     if out is not None and os.path.realpath(out) == os.path.realpath(path):
         raise app.UsageError(
@@ -58,4 +58,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

@@ -16,13 +16,12 @@ from ssgan_tf import cli
 
 _OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
 
+_USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
+
 
 def main(argv):
     if len(argv) < 2:
-        raise app.UsageError(
-            "Name runs to report on, for example "
-            "`ssgan report runs/uncond runs/ssgan`."
-        )
+        raise app.UsageError(_USAGE)
     cli.import_tensorflow()
     from ssgan_tf import files, html_report
 
@@ -32,4 +31,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

@@ -29,13 +29,15 @@ _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
 )
 
+_USAGE = (
+    "Name one experiment: `ssgan reproduce NAME`, NAME one of "
+    f"{', '.join(recipes.EXPERIMENTS)}."
+)
+
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in recipes.EXPERIMENTS:
-        raise app.UsageError(
-            "Name one experiment: `ssgan reproduce NAME`, NAME one of "
-            f"{', '.join(recipes.EXPERIMENTS)}."
-        )
+        raise app.UsageError(_USAGE)
     experiment = recipes.experiment(
         argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_flags.path()
     )
@@ -57,4 +59,4 @@ def _seeds(texts: list[str]) -> list[int]:
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(main, usage=_USAGE)

@@ -216,3 +216,10 @@ def test_signals_reach_the_command(tmp_path, number, handed_on):
     assert f"ended by {number.name}" in said
     assert not (tmp_path / "logs/b.txt").exists()
     assert not (tmp_path / "jobs").exists()
+
+
+def test_files_of_the_users_are_no_modules(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit('mine')")
+    monkeypatch.chdir(tmp_path)
+    there = Campaign(tmp_path / "out")
+    assert run(there, Job("a", (("-m", "tempfile"),))) == []

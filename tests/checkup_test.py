@@ -19,7 +19,8 @@ from ssgan_tf import checkup, exporting
 from ssgan_tf.checkup import TOLERANCES, Check, Place, Trial
 
 
-def test_the_table_names_what_is_wrong_and_its_cure():
+def test_the_table_names_what_is_wrong_and_its_cure(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     checks = [
         Check("versions", "ok", "all"),
         Check("TFGAN", "wrong", "does not import", "pip install tensorflow-gan"),
@@ -33,6 +34,10 @@ def test_the_table_names_what_is_wrong_and_its_cure():
     found = checkup.Found({}, {}, checks, [])
     assert not found.is_well
     assert json.loads(json.dumps(found.as_dict()))["checks"][1]["status"] == "wrong"
+    # Wrapped under themselves, for terminals and bug reports.
+    long = [Check("GPU", "ok", "word " * 40), *checks]
+    table = checkup.table(long, io.StringIO()).splitlines()
+    assert max(map(len, table)) <= 80 and table[1].startswith(" " * 19 + "word")
     # What only some commands need may be absent.
     well = checkup.Found({}, {}, [checks[0], checks[2]], [])
     assert well.is_well
@@ -209,12 +214,13 @@ def test_the_worst_loss():
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_why_a_process_failed(tmp_path, stream):
-    said = "Nov 22 begins\\n[0] error: two lines:\\n  batch_size = x\\n"
+@pytest.mark.parametrize("kind", ["[0] error", "keras.errors.SomeError", "ValueError"])
+def test_why_a_process_failed(tmp_path, stream, kind):
+    said = f"Nov 22 begins\\n{kind}: two lines:\\n  batch_size = x\\n"
     script = f"import sys; sys.{stream}.write('{said}'); sys.exit(3)"
     with pytest.raises(checkup.Failed) as caught:
         Place(tmp_path).run(["-c", script])
-    assert str(caught.value) == "exit code 3: [0] error: two lines: batch_size = x"
+    assert str(caught.value) == f"exit code 3: {kind}: two lines: batch_size = x"
 
 
 def test_other_processes_see_none_of_the_users_files(tmp_path, monkeypatch):

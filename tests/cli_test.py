@@ -62,7 +62,7 @@ def refused(run, *arguments: str) -> str:
             "Only flags are taken. Received: b.",
         ),
         (["--gin_config=nosuch.gin", "--model_dir=a"], "--gin_config=nosuch.gin"),
-        (["--modeldir=a"], "modeldir"),
+        (["--modeldir=a"], "--modeldir"),
         (["--schedule=eval"], "train|eval_after_train|continuous_eval"),
         (["--strategy=tpus"], "auto|one_device|mirrored|multi_worker|tpu"),
         (["--num_eval_averaging_runs=0"], "--num_eval_averaging_runs=0"),
@@ -230,6 +230,7 @@ def test_the_command_itself():
     assert result.stdout == ssgan("help").stdout
     for command in cli.COMMANDS:
         assert f"\n  {command} " in result.stdout
+    assert ssgan("help", "train").stdout == ssgan("train", "--help").stdout
     assert ssgan("--version").stdout == f"ssgan_tf {ssgan_tf.__version__}\n"
 
 
@@ -249,12 +250,21 @@ def one_line(*arguments: str) -> str:
         ("--gin_config=quickstart.gin", "`ssgan help`"),
         ("train quickstart.gin", "Did you mean --gin_config=quickstart.gin?"),
         ("train model_dir=run", "Did you mean --model_dir=run?"),
-        ("train --gin_confg=a", "Did you mean: gin_config? See `ssgan train --help`."),
+        ("train --gin_confg=a", "Did you mean --gin_config? See `ssgan train --help`."),
         ("train", "--gin_config must name"),
         ("train --gin_config=quickstart.gin", "--model_dir must name"),
         ("train --eval_every_steps=x", "--eval_every_steps=x"),
         ("train --metrics=fid --gin_config=a --model_dir=b", "eval_after_train"),
+        (
+            "train --modeldir=a",
+            "There is no flag --modeldir. Did you mean --model_dir?",
+        ),
+        ("train --gin_bindings=a.b = 1", '--gin_bindings="options.batch_size = 32"'),
         ("evaluate", "--module must be given."),
+        ("sample run/tfhub/7", "Did you mean --module=run/tfhub/7?"),
+        ("summary run", "Did you mean --model_dir=run?"),
+        ("report --model_dir=run", "for example `ssgan report runs/uncond runs/ssgan`"),
+        ("launch train --model_dir=run", "The command of the workers stands behind --"),
         ("evaluate --module=a run", "Only flags are taken. Received: run."),
         ("evaluate --module=a --out=scores.txt", "--out=scores.txt"),
         ("sample", "--module"),
@@ -290,7 +300,9 @@ def test_a_mistake_gets_one_line(command, words):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("train --gin_config=quickstrt.gin --model_dir=a", "Shipped: "),
+        ("train --gin_config=quickstrt.gin --model_dir=a", "mean quickstart.gin?"),
+        ("train --gin_config=unlike --model_dir=a", "Shipped: cond_cifar10.gin"),
+        ("evaluate --module=a --inception_path=", "Leave the flag out"),
         ("evaluate --module=nosuch", "module=nosuch"),
         ("evaluate --module=nosuch --metrics=fjd", "fjd"),
         ("sample --module=nosuch", "<model_dir>/tfhub/<step>"),
@@ -331,12 +343,15 @@ def test_what_cpp_says_is_held_back_but_for_errors(tmp_path):
 
 
 @pytest.mark.parametrize("verbosity", [(), ("--verbosity=0",)])
-def test_tensorflow_is_quiet_unless_asked(verbosity):
+def test_tensorflow_is_quiet_unless_asked(verbosity, tmp_path):
+    # Of another program's users.
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "backend": "torch"}')
     script = (
         "import sys\nfrom ssgan_tf import cli\n"
         "def main(argv):\n    cli.import_tensorflow()\n"
         "    import tensorflow as tf\n    import keras\n"
-        "    print(float(tf.reduce_sum(tf.ones(3))), keras.backend.backend())\n"
+        "    print(float(tf.reduce_sum(tf.ones(3))), keras.config.backend(), "
+        "keras.config.floatx())\n"
         "cli.run(main)\n"
     )
     done = subprocess.run(
@@ -344,9 +359,9 @@ def test_tensorflow_is_quiet_unless_asked(verbosity):
         capture_output=True,
         text=True,
         env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-        | {"KERAS_BACKEND": "jax"},
+        | {"KERAS_BACKEND": "jax", "KERAS_HOME": str(tmp_path)},
     )
-    assert done.stdout == "3.0 tensorflow\n"
+    assert done.stdout == "3.0 tensorflow float32\n"
     assert bool(done.stderr) == bool(verbosity)
 
 

@@ -33,7 +33,7 @@ for line in json.load(open(sys.argv[1])):
         contextlib.redirect_stderr(io.StringIO()) as errors,
     ):
         try:
-            cli.run(data.main, takes_arguments=True)
+            cli.run(data.main, usage="two words")
         except SystemExit as end:
             code = end.code or 0
     new = sorted(str(path.relative_to(top)) for path in set(top.rglob("*")) - before)

@@ -44,7 +44,7 @@ def main(binary: str) -> None:
         source = pathlib.Path(binary).read_text()
     else:
         source = inspect.getsource(importlib.import_module(binary))
-    takes_words = "takes_arguments=True" in source
+    takes_words = "usage=_USAGE" in source
     found = [check(*call, takes_words) for call in json.load(sys.stdin)]
     json.dump(found, sys.stdout)
 

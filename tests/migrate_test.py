@@ -113,7 +113,7 @@ SSGAN = EXAMPLES["resnet_cifar10"] | {
     "SSGAN.rotated_batch_size": 64,
     "SSGAN.weight_rotation_loss_d": 1.0,
     "SSGAN.weight_rotation_loss_g": 0.5,
-    "SSGAN.conditional": False,
+    "ModularGAN.conditional": False,
     "loss.fn": "@hinge",
     "G.batch_norm_fn": "@self_modulated_batch_norm",
     "run_config.tf_random_seed": 7,
@@ -486,6 +486,9 @@ def test_no_reason_is_given_for_what_is_here(table):
         ("tf.train.RMSPropOptimizer.decay = 0.9", "RMSPropOptimizer"),
         ("ModularGAN.fit_label_distribution = True", "equal chances"),
         ("S3GAN.deprecated_split_disc_calls = True", "options.accumulate"),
+        # In compare_gan it wins over a line of ModularGAN, if SSGAN is what is trained.
+        ("SSGAN.g_lr = 0.0001", "bind ModularGAN.g_lr"),
+        ("S3GAN.g_use_ema = True", "only where options.gan_class = @S3GAN"),
         ("SSGAN.experimental_force_graph_unroll = True", "as compare_gan's does"),
         ("S3GAN.project_y = True", "as ModularGAN.conditional"),
         ("S3GAN.use_soft_labels = True", "dataset.label_file"),
@@ -796,7 +799,7 @@ def test_the_program_says_one_line():
         [sys.executable, "-m", "ssgan_tf.migrate"], capture_output=True, text=True
     )
     assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
-    assert "Name one gin file, for example: ssgan migrate old.gin" in done.stderr
+    assert "Name one gin file, for example `ssgan migrate old.gin" in done.stderr
 
 
 # ------------------------------------------------------------------------ the page

@@ -102,8 +102,12 @@ def is_message(call):
 
 
 def is_abstract(call):
-    """Whether a call is the NotImplementedError of a method that nobody calls."""
-    return getattr(call.func, "id", "") == "NotImplementedError"
+    """Whether a call makes no message.
+
+    Such as the NotImplementedError of a method that nobody calls, and what becomes a
+    line of doctor's table, which has its own cures.
+    """
+    return getattr(call.func, "id", "") in ("NotImplementedError", "Failed")
 
 
 def docstrings(tree):
@@ -128,10 +132,12 @@ def messages(sources):
     found = {}
     for name, tree in trees.items():
         scopes = locals_of(tree)
+        # Its own constants hide those of other modules.
+        own = shared | constants([tree])
         seen = {part for text in docstrings(tree) for part in ast.walk(text)}
 
         def add(said):
-            known = shared | scopes.get(said, {})
+            known = own | scopes.get(said, {})
             text = " ".join(fixed_text(said, known).split())
             if re.search("[a-z]", text):
                 found.setdefault(text, f"{name}:{said.lineno}")

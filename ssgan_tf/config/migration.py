@@ -107,6 +107,23 @@ NOT_HERE |= {
         "fit_label_distribution": "G's labels are drawn with equal chances",
     }.items()
 }
+NOT_HERE |= {
+    f"{gan}.{parameter}": (
+        f"bind ModularGAN.{parameter}. In compare_gan this line wins over one of "
+        f"ModularGAN, and is read only where options.gan_class = @{gan}"
+    )
+    for gan in ("SSGAN", "S3GAN")
+    for parameter in (
+        "conditional",
+        "d_lr",
+        "d_optimizer_fn",
+        "ema_decay",
+        "ema_start_step",
+        "g_lr",
+        "g_optimizer_fn",
+        "g_use_ema",
+    )
+}
 _NO_NORM = (
     "a G without norms is not here. Take @batch_norm, or name a norm of your own "
     "(docs/extending.md)"

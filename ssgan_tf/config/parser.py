@@ -22,18 +22,6 @@ from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references, sh
 # Networks that compare_gan calls `<network>.Generator` and `<network>.Discriminator`.
 _BIGGANS = ("resnet_biggan", "resnet5_biggan", "resnet_biggan_deep")
 _PLAYERS = {"Generator": "G", "Discriminator": "D"}
-# Parameters of compare_gan's ModularGAN, which its subclasses take too.
-_MODULAR_GAN = (
-    "conditional",
-    "d_lr",
-    "d_optimizer_fn",
-    "ema_decay",
-    "ema_start_step",
-    "g_lr",
-    "g_optimizer_fn",
-    "g_use_ema",
-)
-
 # compare_gan's names that have another name here. Gin takes the end of a name for it.
 ALIASES = (
     {
@@ -71,11 +59,6 @@ ALIASES = (
             ("Discriminator", "layer_norm"),
             ("Discriminator", "spectral_norm"),
         )
-    }
-    | {
-        f"{subclass}.{parameter}": f"ModularGAN.{parameter}"
-        for subclass in ("SSGAN", "S3GAN", "GPUModularGAN")
-        for parameter in _MODULAR_GAN
     }
 )
 VALUE_ALIASES = {
@@ -219,9 +202,10 @@ def find_config(name: str) -> pathlib.Path:
     shipped = sorted(
         path.name for path in config_dir().iterdir() if path.suffix in _SUFFIXES
     )
+    hint = _suggest(name, shipped) or f" Shipped: {', '.join(shipped)}."
     raise ConfigError(
         "`--gin_config` must be a file or the name of a shipped config. Received: "
-        f"--gin_config={shortened(name)}. Shipped: {', '.join(shipped)}."
+        f"--gin_config={shortened(name)}.{hint}"
     )
 
 
@@ -383,7 +367,9 @@ class Parser:
                 statement = next(statements, None)
             # Python's tokenizer and gin's parser cannot go on behind these.
             except SyntaxError as error:
-                line = (error.text or "").strip()
+                # Gin knows no text of what ends too early.
+                lines = text.splitlines()[(error.lineno or 1) - 1 :]
+                line = (error.text or "".join(lines[:1])).strip()
                 self.errors.append(
                     f"{filename}:{error.lineno}: {shortened(line)}: "
                     f"{_reason(error.msg)}. The lines below it were not read."
@@ -506,6 +492,8 @@ def _reason(message: str) -> str:
             f"{shortened(token[1])} is no value: text stands in quotes, a reference "
             "behind @, a macro behind %"
         )
+    if denied := re.search(r"'([\w.]+)' has denylisted kwarg '(\w+)'", message):
+        return f"{denied[1]} is given its {denied[2]} by the code, and no line binds it"
     return shortened(message.strip().splitlines()[0].rstrip("."))
 
 
