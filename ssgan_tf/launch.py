@@ -40,7 +40,8 @@ def launch(command: Sequence[str], num_workers: int) -> int:
     workers = [
         subprocess.Popen(
             command,
-            env=environment,
+            # A file of the user's called random.py is no module of Python's.
+            env=environment | {"PYTHONSAFEPATH": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

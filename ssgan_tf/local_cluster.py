@@ -21,8 +21,6 @@ def environments(num_workers: int) -> list[dict[str, str]]:
     return [
         {
             **os.environ,
-            # A file of the user's called random.py is no module of Python's.
-            "PYTHONSAFEPATH": "1",
             "CUDA_VISIBLE_DEVICES": "",
             "TF_CONFIG": json.dumps(
                 {

@@ -132,9 +132,12 @@ def test_inception(tmp_path):
     fit = Answers(tmp_path, inception={"hash": "abc"})
     (check,) = checkup.check_inception(fit, str(tmp_path))
     assert check.status == "ok" and check.said.endswith("hash abc")
-    # A folder without a network: what the loader says of it.
+
+
+@pytest.mark.slow
+def test_a_folder_without_inception(tmp_path):
     with pytest.raises(checkup.Failed, match="saved_model.pb"):
-        list(checkup.check_inception(place, str(tmp_path)))
+        list(checkup.check_inception(Place(tmp_path), str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -191,26 +194,10 @@ def test_one_that_dies_is_a_finding(tmp_path):
         Place(tmp_path).run(["-c", "import os; os.abort()"])
 
 
-def test_what_an_import_prints_is_no_answer(tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text("print('hello', flush=True)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = Place(tmp_path).ask("machine")
-    assert found["gpus"] == 0 and found["facts"]["devices"] == ["CPU:0"]
-
-
-def test_the_worst_loss():
-    recorded = {tag: [1.0, 2.0, 3.0] for tag in TOLERANCES}
-    losses = {tag: [1.0, 2.0, 3.0] for tag in TOLERANCES}
-    losses["loss/d"] = [1.0, 2.01, 3.0]
-    # Less, but more for its tolerance.
-    losses["loss/rotation_real"] = [1.0, 2.0, 2.999]
-    tag, far = checkup.worst(losses, recorded)
-    assert tag == "loss/rotation_real" and far == pytest.approx(0.001)
-    for broken in ([1.0, 2.0], [1.0, np.nan, 3.0]):
-        tag, far = checkup.worst(losses | {"loss/g": broken}, recorded)
-        assert (tag, far) == ("loss/g", np.inf)
-    del losses["loss/rotation_fake"]
-    assert checkup.worst(losses, recorded) == ("loss/rotation_fake", np.inf)
+def test_what_an_import_prints_is_no_answer(tmp_path):
+    place = Place(tmp_path)
+    place.__dict__["run"] = lambda arguments: f"hello\n{arguments[-1]}\n\n[1]\n"
+    assert place.ask("machine") == [1]
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
