@@ -342,7 +342,9 @@ def test_what_cpp_says_is_held_back_but_for_errors(tmp_path):
     assert done.returncode == -signal.SIGABRT and "Aborted" in done.stderr
 
 
-@pytest.mark.parametrize("verbosity", [(), ("--verbosity=0",)])
+@pytest.mark.parametrize(
+    "verbosity", [(), pytest.param(("--verbosity=0",), marks=pytest.mark.slow)]
+)
 def test_tensorflow_is_quiet_unless_asked(verbosity, tmp_path):
     # Of another program's users.
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "backend": "torch"}')
@@ -408,7 +410,7 @@ def test_log_lines():
 
 
 def test_without_standard_error_and_without_disk():
-    body = ("cli.import_tensorflow()", "print('done')")
+    body = ("with cli._without_noise():", "    print('done')")
     done = run_main(*body, preexec_fn=lambda: os.close(2))
     assert done.returncode == 0 and done.stdout == "done\n"
     done = run_main("import tempfile; tempfile.tempdir = '/nowhere'", *body)

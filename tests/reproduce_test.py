@@ -64,6 +64,7 @@ def test_wrong_flags(arguments, words, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_figure_3(tmp_path):
     done = reproduce("figure3", "--scale=tiny", "--seeds=0", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
