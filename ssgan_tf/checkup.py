@@ -430,8 +430,10 @@ def check_memory() -> Iterator[Check]:
     disk = os.statvfs(tempfile.gettempdir())
     free = disk.f_bavail * disk.f_frsize / 2**30
     said = f"{memory:.1f} GiB; {free:.1f} GiB free in {tempfile.gettempdir()}"
-    if memory < 3:
-        yield Check("memory", "wrong", said, "3 GiB are needed for the quick start")
+    if memory < 2.5:
+        # Peaks of 1.04 and 2 x 0.99 GiB were measured.
+        cure = "the quick start takes 1.1 GiB, and two workers of it 2.1"
+        yield Check("memory", "wrong", said, cure)
     elif free < 1:
         yield Check(
             "memory", "wrong", said, "free some, or let TMPDIR name another folder"
