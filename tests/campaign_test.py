@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -223,3 +224,12 @@ def test_files_of_the_users_are_no_modules(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     there = Campaign(tmp_path / "out")
     assert run(there, Job("a", (("-m", "tempfile"),))) == []
+
+
+def test_after_each_job_the_time_that_is_left_is_said(tmp_path, capfd):
+    jobs = [Job(name, (append(name),), steps=7) for name in "ab"]
+    Campaign(tmp_path).run(jobs, lambda: None)
+    first, second = capfd.readouterr().out.splitlines()
+    assert re.fullmatch(r"\[1/2\] a \.\.\. 0:\d\d; about 0:\d\d left", first)
+    # The last has nothing behind it.
+    assert re.fullmatch(r"\[2/2\] b \.\.\. 0:\d\d", second)

@@ -23,6 +23,11 @@ def test_a_terminal_gets_colours_that_end():
     assert colored("ok", "green", Terminal()) == "\x1b[32mok\x1b[0m"
 
 
+def test_an_empty_variable_forbids_nothing(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "")
+    assert colored("wrong", "red", Terminal()) == "\x1b[31mwrong\x1b[0m"
+
+
 def test_a_file_gets_the_text():
     assert colored("wrong", "red", io.StringIO()) == "wrong"
 
