@@ -109,7 +109,7 @@ def test_the_time_of_a_step(tmp_path):
     # An older session does not count, nor does what is written at step 0, nor a
     # second tag of the same step; the median of 2, 2.5 and 9 is 2.5.
     write(run / "tensorboard", "1", [(0, 1, 1.0), (100, 2, 1.0), (200, 3, 1.0)])
-    events = [(1000, 0, 1.0), (1050, 1, 1.0), (1051.5, 1, 1.0, "b"), (1052, 2, 1.0)]
+    events = [(1000, 0, 1.0), (1050, 1, 1.0), (1052, 2, 1.0), (1054, 2, 1.0, "b")]
     events += [(1054.5, 3, 1.0), (1063.5, 4, 1.0)]
     write(run / "tensorboard", "2", events)
     assert curves.step_seconds(run) == 2.5
