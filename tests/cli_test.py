@@ -290,6 +290,7 @@ def one_line(*arguments: str) -> str:
         ("launch -- trian", "-- train --gin_config=quickstart.gin"),
         ("migrate", "ssgan migrate"),
         ("doctor now", "Only flags are taken. Received: now."),
+        ("doctor --inception_path=", "Leave the flag out"),
     ],
 )
 def test_a_mistake_gets_one_line(command, words):
@@ -302,7 +303,6 @@ def test_a_mistake_gets_one_line(command, words):
     [
         ("train --gin_config=quickstrt.gin --model_dir=a", "mean quickstart.gin?"),
         ("train --gin_config=unlike --model_dir=a", "Shipped: cond_cifar10.gin"),
-        ("evaluate --module=a --inception_path=", "Leave the flag out"),
         ("evaluate --module=nosuch", "module=nosuch"),
         ("evaluate --module=nosuch --metrics=fjd", "fjd"),
         ("sample --module=nosuch", "<model_dir>/tfhub/<step>"),
