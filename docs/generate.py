@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import gin
 
-from ssgan_tf import config, files, networks
+from ssgan_tf import config, files, markdown, networks
 from ssgan_tf.config import checks, parser
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -79,13 +79,8 @@ def arguments(documented) -> dict[str, Argument]:
     return found
 
 
-def bindable() -> dict[str, list[str]]:
-    """What a config may bind: the parameters of every configurable, by its name."""
-    return dict(parser._CONFIGURABLES)
-
-
 def _factories() -> dict[Callable, str]:
-    return {gin.get_configurable(name): name for name in bindable()}
+    return {gin.get_configurable(name): name for name in parser.CONFIGURABLES}
 
 
 def _as_gin(value) -> str:
@@ -118,7 +113,7 @@ def _example(name: str) -> tuple[str | None, dict[str, str]]:
     for file in EXAMPLES:
         config.parse([file])
         bound = {}
-        for parameter in bindable()[name]:
+        for parameter in parser.CONFIGURABLES[name]:
             try:
                 bound[parameter] = gin.query_parameter(f"{name}.{parameter}")
             except ValueError:
@@ -129,14 +124,6 @@ def _example(name: str) -> tuple[str | None, dict[str, str]]:
     return None, {}
 
 
-def _table(lines: list[list[str]]) -> list[str]:
-    header, *rows = lines
-    return [
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-        for cells in (header, ["---"] * len(header), *rows)
-    ]
-
-
 def _parameters(name: str) -> list[str]:
     """The table of a configurable's parameters."""
     factory = gin.get_configurable(name)
@@ -145,7 +132,7 @@ def _parameters(name: str) -> list[str]:
     lines = [["parameter", "default", "legal", "meaning"]]
     if file:
         lines[0].append(f"`{file}`")
-    for parameter in bindable()[name]:
+    for parameter in parser.CONFIGURABLES[name]:
         if parameter not in said:
             raise ValueError(
                 "Every parameter must be described under `Args:` of its factory's "
@@ -159,14 +146,14 @@ def _parameters(name: str) -> list[str]:
             _linked(meaning),
         ]
         lines.append(line + ([values.get(parameter, "")] if file else []))
-    return _table(lines)
+    return markdown.table(*lines)
 
 
 def _made(name: str) -> list[str]:
     """What the references that a configurable takes make, where they only make that."""
     return [
         f"- {_reference(made)}: {_linked(summary(gin.get_configurable(made)))}"
-        for parameter in bindable()[name]
+        for parameter in parser.CONFIGURABLES[name]
         for made in checks.REFERENCES.get(f"{name}.{parameter}", ())
         if made not in ORDER
     ]
@@ -183,12 +170,12 @@ def _architectures() -> list[str]:
     for name, row in networks.ARCHITECTURES.items():
         takes = ["yes" if option in row.options else "" for option in parameters]
         lines.append([f"`{name}`", row.sizes, *takes])
-    return _table(lines)
+    return markdown.table(*lines)
 
 
 def configuration() -> str:
     """Every parameter of a config."""
-    with_parameters = {name for name, names in bindable().items() if names}
+    with_parameters = {name for name, names in parser.CONFIGURABLES.items() if names}
     if set(ORDER) != with_parameters:
         raise ValueError(
             "ORDER must name all configurables with parameters, and no others. "

@@ -5,7 +5,7 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from ssgan_tf import results
+from ssgan_tf import markdown, results
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.progress import clock
 from ssgan_tf.results import Experiment, Number
@@ -174,7 +174,7 @@ def report(
         f"Made by `{experiment.command}`: {len(done)} of {len(experiment.jobs)} runs "
         "are done.",
         "",
-        *_markdown(table(numbers)),
+        *markdown.table(*table(numbers)),
         "",
         _spread_in_words(experiment, how),
         "",
@@ -197,15 +197,6 @@ def _by_seeds(names: Sequence[str]) -> list[str]:
         run, _, seed = name.rpartition("-seed")
         seeds.setdefault(run, []).append(seed)
     return [f"- {run}, seed {', '.join(each)}" for run, each in seeds.items()]
-
-
-def _markdown(cells: list[list[str]]) -> list[str]:
-    header, *lines = cells
-    rule = ["---"] * len(header)
-    return [
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
-        for line in (header, rule, *lines)
-    ]
 
 
 def _spread_in_words(experiment: Experiment, how: _Table) -> str:
@@ -303,7 +294,7 @@ def _runs(numbers: Sequence[Number]) -> list[str]:
         cells.append(
             [run, f"{each.step:,}", took, each.commit or "-", each.machine or "-"]
         )
-    lines = ["", "## Runs", "", *_markdown(cells), ""]
+    lines = ["", "## Runs", "", *markdown.table(*cells), ""]
     configs: dict[str, list[int]] = {}
     for each in last.values():
         text = re.sub(r"(seed=)\d+", r"\1SEED", each.config)

@@ -5,6 +5,8 @@ import textwrap
 
 import numpy as np
 
+from ssgan_tf import markdown
+
 _WEIGHTS = {"ema": "the moving average of training (EMA)", "raw": "as trained (raw)"}
 _NOISE = {"uniform": "uniform on [-1, 1)", "normal": "normal, mean 0 and deviation 1"}
 _DRAW = {
@@ -45,7 +47,7 @@ def render(facts: dict, d_outputs: dict[str, int], picture: str | None) -> str:
         "A generator and its discriminator, as a TensorFlow 2 SavedModel that needs "
         "nothing but TensorFlow.",
         "",
-        *_table(("", ""), _facts(facts)),
+        *markdown.table(("", ""), *_facts(facts)),
         "",
         "## Use",
         "",
@@ -54,7 +56,9 @@ def render(facts: dict, d_outputs: dict[str, int], picture: str | None) -> str:
         "In the folder of this file; elsewhere give its path. `tensorflow_hub.load` "
         "does the same.",
         "",
-        *_table(("signature", "inputs", "outputs"), _signatures(facts, d_outputs)),
+        *markdown.table(
+            ("signature", "inputs", "outputs"), *_signatures(facts, d_outputs)
+        ),
         "",
         "float32, images in [0, 1], any batch size b."
         + (" Labels are int32." if facts["num_classes"] else ""),
@@ -197,15 +201,10 @@ def _scores(scores: list[dict]) -> list[str]:
         ]
         header = ("metric", "mean", "deviation", "sets of fakes")
         protocol = _without_places(score["protocol"])
-        lines += [*_table(header, rows), "", f"Protocol: `{protocol}`"]
+        lines += [*markdown.table(header, *rows), "", f"Protocol: `{protocol}`"]
         lines += ["", f"Versions: `{score['versions']}`", ""]
     return lines[:-1]
 
 
 def _code(lines: list[str]) -> list[str]:
     return ["```python", *lines, "```"]
-
-
-def _table(header: tuple[str, ...], rows: list[tuple]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]

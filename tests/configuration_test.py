@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from ssgan_tf import config, datasets, networks
-from ssgan_tf.config import checks
+from ssgan_tf.config import checks, parser
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs"
 _SPEC = importlib.util.spec_from_file_location("generate", FOLDER / "generate.py")
@@ -19,7 +19,7 @@ _SPEC.loader.exec_module(generate)
 
 PARAMETERS = [
     (name, parameter)
-    for name, parameters in generate.bindable().items()
+    for name, parameters in parser.CONFIGURABLES.items()
     for parameter in parameters
 ]
 # What the code, not a config, gives the factories.
@@ -38,12 +38,12 @@ def test_the_page_is_what_the_code_says(name):
         pytest.fail(f"docs/{name} is stale. Cure: python docs/generate.py")
 
 
-@pytest.mark.parametrize("name", generate.bindable())
+@pytest.mark.parametrize("name", parser.CONFIGURABLES)
 def test_docstrings_describe_the_parameters_and_no_others(name):
     factory = gin.get_configurable(name)
     said = generate.arguments(factory)
     cure = f"Describe it under `Args:` of {factory.__qualname__}."
-    assert not set(generate.bindable()[name]) - set(said), cure
+    assert not set(parser.CONFIGURABLES[name]) - set(said), cure
     assert not set(said) - set(inspect.signature(factory).parameters)
     assert all(argument.legal for argument in said.values())
 

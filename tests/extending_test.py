@@ -1,13 +1,12 @@
 """docs/extending.md: its code runs as it stands there."""
 
-import pathlib
-import re
 import subprocess
 import sys
 
+import pages
+
 from ssgan_tf import exporting
 
-PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 # Small and short; the page's own lines stay.
 BINDINGS = (
     "options.batch_size = 8",
@@ -21,7 +20,7 @@ BINDINGS = (
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return pages.blocks(pages.read("docs/extending.md"), language)
 
 
 def test_in_python():
@@ -53,7 +52,7 @@ def test_by_gin(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env=subprocess.os.environ | {"PYTHONPATH": f".:{PAGE.parent.parent}"},
+        env=subprocess.os.environ | {"PYTHONPATH": f".:{pages.ROOT}"},
     )
     assert done.returncode == 0, done.stderr
     (operative,) = (tmp_path / "run").glob("operative_config-*.gin")

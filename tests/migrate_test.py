@@ -930,7 +930,7 @@ def test_the_page_has_every_name_of_compare_gan():
 def test_the_same_name():
     names = re.findall(r"`([\w.@]+)`", section("The same name"))
     references = {name[1:] for name in names if name.startswith("@")}
-    assert references <= set(parser._CONFIGURABLES)
+    assert references <= set(parser.CONFIGURABLES)
     assert {name for name in names if name[0] != "@"} <= parameters()
     assert len(names) > 55
 
@@ -944,7 +944,7 @@ def test_another_name():
         *_, (key, _) = map(parser.renamed, binding(f"{theirs}.x = 1"))
         *_, (whole, _) = map(parser.renamed, binding(f"{theirs} = 1"))
         assert ours in (whole, key.removesuffix(".x"))
-        assert ours in parameters() | set(parser._CONFIGURABLES)
+        assert ours in parameters() | set(parser.CONFIGURABLES)
 
 
 def binding(text):
@@ -1017,7 +1017,7 @@ def test_our_names_on_the_page_exist():
     assert len(assigned) > 30
     assert set(assigned) <= parameters()
     references = set(re.findall(r"@(\w+)", text))
-    assert references <= set(parser._CONFIGURABLES) and len(references) > 6
+    assert references <= set(parser.CONFIGURABLES) and len(references) > 6
 
 
 def test_the_settings_of_mimicry():

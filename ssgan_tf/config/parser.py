@@ -158,7 +158,7 @@ _IMPLIED_DEFAULTS = {
 _MAX_DEPTH = 20
 
 # What a config may bind: the parameters of each factory, for suggestions in errors.
-_CONFIGURABLES: dict[str, list[str]] = {}
+CONFIGURABLES: dict[str, list[str]] = {}
 
 
 def configurable(
@@ -176,7 +176,7 @@ def configurable(
         for parameter in legal_for:
             REFERENCES.setdefault(parameter, []).append(name)
         parameters = inspect.signature(factory).parameters
-        _CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
+        CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
         return gin.configurable(name, denylist=list(denylist) or None)(factory)
 
     return register
@@ -475,7 +475,7 @@ class Parser:
 
 
 def _parameters() -> list[str]:
-    return [f"{name}.{p}" for name, names in _CONFIGURABLES.items() for p in names]
+    return [f"{name}.{p}" for name, names in CONFIGURABLES.items() for p in names]
 
 
 def _suggest(wrong: str, candidates) -> str:
@@ -504,7 +504,7 @@ def _explain(line: str, error: Exception) -> str:
     said = f"{shortened(line)}: {reason}."
     if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
         parameter, wrong = wrong, reference.group(1)
-        hint = _suggest(wrong, list(_CONFIGURABLES))
+        hint = _suggest(wrong, list(CONFIGURABLES))
         return f"{said}{hint}{legal_references(parameter)}"
     return f"{said}{_suggest(wrong, candidates)}"
 
