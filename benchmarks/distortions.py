@@ -14,7 +14,7 @@ import json
 
 from absl import flags
 
-from ssgan_tf import cli
+from ssgan_tf.commands.main import run
 
 _DATASET = flags.DEFINE_string("dataset", "cifar10", "Data set with labels.")
 _TFDS_DATA_DIR = flags.DEFINE_string(
@@ -35,9 +35,10 @@ def main(argv):
     import numpy as np
     from scipy import ndimage
 
-    from ssgan_tf import datasets, files
-    from ssgan_tf.evaluation import features, scores
+    from ssgan_tf import datasets
+    from ssgan_tf.evaluation import dataset_classifier, image_scorer
     from ssgan_tf.evaluation.metrics import name_under
+    from ssgan_tf.utils import files
 
     train, test = (
         datasets.load_split(_DATASET.value, split, _TFDS_DATA_DIR.value)
@@ -45,11 +46,11 @@ def main(argv):
     )
     images, labels = train
     num_classes = datasets.get_spec(_DATASET.value).num_classes
-    extractor = features.dataset_classifier(
+    extractor = dataset_classifier.dataset_classifier(
         _DATASET.value, *train, *test, num_classes, str(files.cache_dir())
     )
     count = _NUM_FAKES.value or len(test[0])
-    scorer = scores.Scorer(
+    scorer = image_scorer.ImageScorer(
         test[0],
         extractor,
         metrics=_METRICS.value,
@@ -99,4 +100,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -17,7 +17,8 @@ import time
 
 from absl import flags
 
-from ssgan_tf import cli, resources
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import machine
 
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images", 10_000, "Reals, and fakes of each repeat.", lower_bound=2
@@ -33,7 +34,7 @@ def main(argv):
     import numpy as np
     import tensorflow as tf
 
-    from ssgan_tf.evaluation import features, scores
+    from ssgan_tf.evaluation import features, image_scorer
 
     def save_inception(folder: str) -> int:
         keras.utils.set_random_seed(0)
@@ -70,7 +71,7 @@ def main(argv):
         extractor = features.load_inception(folder)
         start = time.perf_counter()
         reals = np.concatenate([*batches(0)])
-        scorer = scores.Scorer(reals, extractor, metrics=_METRICS.value)
+        scorer = image_scorer.ImageScorer(reals, extractor, metrics=_METRICS.value)
         reals_s = time.perf_counter() - start
         seconds, memory = [], []
         for _ in range(_REPEATS.value):
@@ -83,12 +84,12 @@ def main(argv):
         "inception_parameters": params,
         "features_of_reals_s": round(reals_s, 1),
         "score_of_fakes_s": round(sorted(seconds)[len(seconds) // 2], 1),
-        "peak_memory_mib": round(resources.peak_memory() / 2**20, 1),
+        "peak_memory_mib": round(machine.peak_memory() / 2**20, 1),
         "memory_after_each_mib": [round(each / 2**20, 1) for each in memory],
     }
     for name, value in (result | numbers).items():
         print(f"{name:<24}{value}")
-    print(json.dumps(result | {"cores": resources.num_cores(), "scores": numbers}))
+    print(json.dumps(result | {"cores": machine.num_cores(), "scores": numbers}))
 
 
 def _resident_memory() -> int:
@@ -98,4 +99,4 @@ def _resident_memory() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

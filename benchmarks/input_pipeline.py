@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from ssgan_tf import cli
+from ssgan_tf.commands.main import run
 
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config", ["ssgan_cifar10.gin"], "Gin file."
@@ -44,7 +44,8 @@ def main(argv):
     # TensorFlow takes seconds to import: only now.
     import tensorflow as tf
 
-    from ssgan_tf import config, datasets, strategies
+    from ssgan_tf import config, datasets
+    from ssgan_tf.utils import strategies
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
@@ -117,14 +118,14 @@ def _step_rate(strategy, plan) -> float:
     """Images per second that the train step takes: the median over the steps."""
     import tensorflow as tf
 
-    from ssgan_tf import experiment
+    from ssgan_tf.training import loop
 
     images_per_step = plan.options.disc_iters * plan.options.batch_size
     noise = tf.random.stateless_uniform(
         (images_per_step, *plan.spec.image_shape), (0, 0), 0, 256, tf.int32
     )
     batch = (tf.cast(noise, tf.uint8), tf.zeros(images_per_step, tf.int32))
-    gan = experiment.build(plan, strategy)
+    gan = loop.build(plan, strategy)
     gan.steps_per_execution = 1
     gan.make_train_function()
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
@@ -152,4 +153,4 @@ def _print_table(paths, step_rate) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -11,9 +11,9 @@ import contextlib
 import tensorflow as tf
 
 from ssgan_tf import rotation
-from ssgan_tf.draws import Share
 from ssgan_tf.gan import GAN
 from ssgan_tf.layers import batch_norm, resampling
+from ssgan_tf.randomness import Share
 
 
 def _upsample_conv(images, kernel):

@@ -20,7 +20,8 @@ import time
 
 from absl import flags
 
-from ssgan_tf import cli, resources
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import machine
 
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config", ["ssgan_cifar10.gin"], "Gin file."
@@ -42,8 +43,9 @@ def main(argv):
     import numpy as np
     import tensorflow as tf
 
-    from ssgan_tf import config, exporting
-    from ssgan_tf.evaluation import features
+    from ssgan_tf import config
+    from ssgan_tf.evaluation import dataset_classifier, features
+    from ssgan_tf.modules import reading, writing
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.experiment()
@@ -51,14 +53,16 @@ def main(argv):
     gan = plan.build_gan(precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "module"
-        exporting.export(gan.generator, gan.discriminator, gan.latents, path, {})
-        module = exporting.load(path)
+        writing.export(gan.generator, gan.discriminator, gan.latents, path, {})
+        module = reading.load(path)
     if _INCEPTION_PATH.value:
         extractor = features.load_inception(_INCEPTION_PATH.value)
     else:
-        extractor = features._classifier_extractor(
+        extractor = dataset_classifier._classifier_extractor(
             "untrained_cnn",
-            features._build_classifier(plan.spec.image_shape, num_classes=10, seed=0),
+            dataset_classifier._build_classifier(
+                plan.spec.image_shape, num_classes=10, seed=0
+            ),
         )
     images = np.random.default_rng(0).integers(
         0, 256, (_NUM_IMAGES.value, *plan.spec.image_shape), np.uint8
@@ -96,7 +100,7 @@ def main(argv):
         "extractor": extractor.name,
         "num_images": _NUM_IMAGES.value,
         "device": tf.config.list_logical_devices()[-1].device_type,
-        "cores": resources.num_cores(),
+        "cores": machine.num_cores(),
         "precision": "float32",
     }
     print(json.dumps(facts | {"rates": rows}))
@@ -112,4 +116,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

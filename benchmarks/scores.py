@@ -18,7 +18,8 @@ import time
 
 from absl import flags
 
-from ssgan_tf import cli, resources
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import machine
 
 _SAMPLES = flags.DEFINE_integer(
     "samples", 50_000, "Rows of each set of features.", lower_bound=2
@@ -74,7 +75,7 @@ def main(argv):
 
     (real, real_s), (fake, fake_s) = (timed_moments(_SAMPLES.value, s) for s in (0, 1))
     distance, distance_s = timed(frechet.distance, real, fake)
-    peak = resources.peak_memory()
+    peak = machine.peak_memory()
 
     held = [np.concatenate([*draw(_TFGAN_SAMPLES.value, seed)]) for seed in (0, 1)]
     ours, ours_s = timed(
@@ -100,11 +101,11 @@ def main(argv):
         "dim": _DIM.value,
         "tfgan_samples": _TFGAN_SAMPLES.value,
         "device": "CPU",
-        "cores": resources.num_cores(),
+        "cores": machine.num_cores(),
         "precision": "float64",
     }
     print(json.dumps(facts | result))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

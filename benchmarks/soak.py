@@ -27,7 +27,8 @@ import time
 
 from absl import flags
 
-from ssgan_tf import cli, local_cluster
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import local_cluster, startup
 
 _ROUNDS = flags.DEFINE_integer("rounds", 50, "How often to kill.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -60,7 +61,12 @@ def start(model_dir: pathlib.Path) -> list[subprocess.Popen]:
     if _NUM_WORKERS.value > 1:
         environments = local_cluster.environments(_NUM_WORKERS.value)
     bindings = (*_BINDINGS, f"options.training_steps = {_STEPS.value}")
-    command = [sys.executable, "-m", "ssgan_tf.train", "--gin_config=quickstart.gin"]
+    command = [
+        sys.executable,
+        "-m",
+        "ssgan_tf.commands.train",
+        "--gin_config=quickstart.gin",
+    ]
     command += [f"--gin_bindings={binding}" for binding in bindings]
     workers = []
     for index, environment in enumerate(environments):
@@ -122,8 +128,8 @@ def tensors(checkpoints, step: int) -> dict:
 
 
 def main(argv):
-    cli.import_tensorflow()
-    from ssgan_tf.checkpoints import Checkpoints
+    startup.import_tensorflow()
+    from ssgan_tf.training.checkpoints import Checkpoints
 
     moments = random.Random(_SEED.value)
     with tempfile.TemporaryDirectory() as folder:
@@ -171,4 +177,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

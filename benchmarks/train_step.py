@@ -25,7 +25,8 @@ import time
 
 from absl import app, flags
 
-from ssgan_tf import cli, resources
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import machine
 
 _GIN_CONFIG = flags.DEFINE_multi_string(
     "gin_config", ["ssgan_cifar10.gin"], "Gin file."
@@ -69,7 +70,9 @@ def main(argv):
     import numpy as np
     import tensorflow as tf
 
-    from ssgan_tf import config, dry_run, experiment, strategies
+    from ssgan_tf import config
+    from ssgan_tf.training import dry_run, loop
+    from ssgan_tf.utils import strategies
 
     if _REPLICAS.value > 1:
         tf.config.set_logical_device_configuration(
@@ -89,7 +92,7 @@ def main(argv):
     )
     share = images_per_step // strategy.num_replicas_in_sync
     dataset = tf.data.Dataset.from_tensors((images[:share], tf.zeros(share, tf.int32)))
-    gan = experiment.build(plan, strategy, _JIT_COMPILE.value)
+    gan = loop.build(plan, strategy, _JIT_COMPILE.value)
     gan.steps_per_execution = 1
     gan.make_train_function()
     iterator = iter(
@@ -106,7 +109,7 @@ def main(argv):
 
     first_step = _seconds(our_step)
     our_step()
-    memory = resources.peak_memory()
+    memory = machine.peak_memory()
     timed = {"ours": our_step, "product": multiply}
     if _PLAIN.value:
         timed["plain"] = _plain_step(plan, strategy, images)
@@ -144,7 +147,7 @@ def main(argv):
             strategy.extended.worker_devices[0]
         ).device_type,
         "replicas": strategy.num_replicas_in_sync,
-        "cores": resources.num_cores(),
+        "cores": machine.num_cores(),
         "precision": plan.options.precision,
         "accumulate": plan.options.accumulate,
         "compiled": gan.jit_compile,
@@ -244,4 +247,4 @@ def _is_full_size(gin, plan) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import gin
 
-from ssgan_tf import config, files, markdown, networks
+from ssgan_tf import config, networks
 from ssgan_tf.config import checks, parser
+from ssgan_tf.utils import files, tables
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
@@ -146,7 +147,7 @@ def _parameters(name: str) -> list[str]:
             _linked(meaning),
         ]
         lines.append(line + ([values.get(parameter, "")] if file else []))
-    return markdown.table(*lines)
+    return tables.markdown_table(*lines)
 
 
 def _made(name: str) -> list[str]:
@@ -170,7 +171,7 @@ def _architectures() -> list[str]:
     for name, row in networks.ARCHITECTURES.items():
         takes = ["yes" if option in row.options else "" for option in parameters]
         lines.append([f"`{name}`", row.sizes, *takes])
-    return markdown.table(*lines)
+    return tables.markdown_table(*lines)
 
 
 def configuration() -> str:

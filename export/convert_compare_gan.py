@@ -8,7 +8,8 @@ error says what the candidates are and which flag decides.
 
 from absl import flags
 
-from ssgan_tf import cli
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import startup
 
 _MODULE = flags.DEFINE_string(
     "module",
@@ -56,10 +57,12 @@ _STANDING_EXAMPLES = flags.DEFINE_integer(
 
 
 def main(argv):
-    cli.import_tensorflow()
-    from ssgan_tf import compare_gan, exporting
+    startup.import_tensorflow()
+    from ssgan_tf import compare_gan
+    from ssgan_tf.modules import writing
+    from ssgan_tf.modules.metadata import check_target
 
-    exporting.check_target(_OUTPUT_DIR.value)
+    check_target(_OUTPUT_DIR.value)
     found = compare_gan.convert(
         _MODULE.value,
         architecture=_ARCHITECTURE.value,
@@ -71,7 +74,7 @@ def main(argv):
         z_distribution=_Z_DISTRIBUTION.value,
         standing_examples=_STANDING_EXAMPLES.value,
     )
-    exporting.export(
+    writing.export(
         found.generator,
         found.discriminator,
         found.latents,
@@ -83,4 +86,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

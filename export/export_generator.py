@@ -15,7 +15,9 @@ import tempfile
 
 from absl import app, flags
 
-from ssgan_tf import cli, hub
+from ssgan_tf.commands.main import run
+from ssgan_tf.modules import hub
+from ssgan_tf.utils import startup
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.", required=True)
 _STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: latest.")
@@ -42,15 +44,17 @@ def main(argv):
             f"--out must end in .tar.gz or .tgz. Received: --out={out}"
         )
     named = [name for name in (folder, out) if name is not None]
-    cli.import_tensorflow()
-    from ssgan_tf import experiment, exporting, score_table
+    startup.import_tensorflow()
+    from ssgan_tf.evaluation import score_table
+    from ssgan_tf.modules import reading
+    from ssgan_tf.training import checkpoint_export
 
-    plan, run = experiment.load_run(_MODEL_DIR.value)
+    plan, run = checkpoint_export.load_run(_MODEL_DIR.value)
     step = run.latest_step() if _STEP.value is None else _STEP.value
     with tempfile.TemporaryDirectory() as temporary:
         if named == [out]:
             folder = pathlib.Path(temporary) / "module"
-        folder = experiment.export_checkpoint(
+        folder = checkpoint_export.export_checkpoint(
             plan,
             run,
             step,
@@ -59,7 +63,7 @@ def main(argv):
             fine_tunable=_FINE_TUNABLE.value,
             table=score_table.ScoreTable(run.path / _SCORE_FILENAME.value),
         )
-        module = exporting.load(folder)
+        module = reading.load(folder)
         if out is not None:
             hub.pack(folder, out)
     where = " and ".join(named) or module.path
@@ -67,4 +71,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -7,10 +7,11 @@ The flags are those of that command, and so are the pictures.
 
 from absl import flags
 
-from ssgan_tf import cli, sample
+from ssgan_tf.commands import sample
+from ssgan_tf.commands.main import run
 
 # Shown by --help.
 flags.adopt_module_key_flags(sample)
 
 if __name__ == "__main__":
-    cli.run(sample.main)
+    run(sample.main)

@@ -8,23 +8,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssgan_tf import ema
-from ssgan_tf.accumulation import accumulate
+from ssgan_tf import optimizers
 from ssgan_tf.augmentation import Augmentation
-from ssgan_tf.draws import Share, deal, uniform
-from ssgan_tf.latents import (
+from ssgan_tf.latents import Latents, draw_labels, if_any, num_classes_of
+from ssgan_tf.losses import AdversarialLoss
+from ssgan_tf.penalties import Penalty
+from ssgan_tf.randomness import (
     AUGMENTATION_STREAM,
     NUM_STREAMS,
     PENALTY_STREAM,
     TRAINING_LABELS_STREAM,
     TRAINING_STREAM,
-    Latents,
-    draw_labels,
-    if_any,
-    num_classes_of,
+    Share,
+    deal,
+    uniform,
 )
-from ssgan_tf.losses import AdversarialLoss
-from ssgan_tf.penalties import Penalty
 from ssgan_tf.tasks import Seen, Task, ask, show
 
 
@@ -131,7 +129,7 @@ class GAN(keras.Model):
         self.rollbacks = keras.Variable(0, dtype="int64", trainable=False)
         self.image_shape, self._d_columns = self._pass_shapes()
         if average is not None:
-            ema.update(average, generator, decay=0.0)
+            optimizers.update_average(average, generator, decay=0.0)
 
     def _pass_shapes(self) -> tuple[tuple[int, ...], dict[str, int]]:
         """Shape of G's images, columns of D's outputs.
@@ -578,7 +576,7 @@ class GAN(keras.Model):
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
-            ema.update(self.average, self.generator, decay)
+            optimizers.update_average(self.average, self.generator, decay)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: all is built by now.
@@ -667,3 +665,42 @@ class GAN(keras.Model):
 def _mean(logs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
     """Means of scalars of the same names."""
     return {name: tf.add_n([log[name] for log in logs]) / len(logs) for name in logs[0]}
+
+
+def accumulate(
+    compute: Callable[[int], tuple],
+    num_pieces: int,
+    state: Sequence[keras.Variable],
+) -> tuple:
+    """Runs `compute` on every piece of a batch, with the memory of one (not under XLA).
+
+    Every piece starts from the same state: spectral-norm vectors, which a piece moves
+    as the whole batch would, and moving moments. What stays is the mean of the states
+    that the pieces left.
+
+    Args:
+        compute: takes the number of the piece, returns `(gradients, logs)`: a list of
+            tensors and a dict of scalars.
+        num_pieces: int.
+        state: float variables that `compute` changes.
+
+    Returns:
+        `(gradients, logs)`: sums of the gradients, means of the scalars.
+    """
+    start = [tf.identity(tf.convert_to_tensor(variable)) for variable in state]
+    totals = None
+    for piece in range(num_pieces):
+        # Side by side, pieces would take as much memory as the batch.
+        with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
+            for variable, value in zip(state, start, strict=True):
+                variable.assign(value)
+            gradients, logs = compute(piece)
+            left = [tf.identity(tf.convert_to_tensor(variable)) for variable in state]
+            results = gradients, logs, left
+            if totals is not None:
+                results = tf.nest.map_structure(tf.add, totals, results)
+            totals = results
+    gradients, logs, left = totals
+    for variable, total in zip(state, left, strict=True):
+        variable.assign(total / num_pieces)
+    return gradients, {name: total / num_pieces for name, total in logs.items()}

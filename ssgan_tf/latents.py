@@ -6,19 +6,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-DISTRIBUTIONS = ("uniform", "normal")
+from ssgan_tf.modules.interpolation import _slerp
+from ssgan_tf.randomness import random_bits, random_uniform
 
-# Second number of a seed: draws for different purposes never meet.
-(
-    TRAINING_STREAM,
-    SAMPLING_STREAM,
-    TRAINING_LABELS_STREAM,
-    SAMPLING_LABELS_STREAM,
-    PENALTY_STREAM,
-    AUGMENTATION_STREAM,
-    STANDING_STREAM,
-) = range(7)
-NUM_STREAMS = 7
+DISTRIBUTIONS = ("uniform", "normal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,22 +161,6 @@ def _truncate_normal(draws: tf.Tensor, threshold: float) -> tf.Tensor:
     return tf.cast(math.sqrt(2.0) * tf.math.erfinv(inside), tf.float32)
 
 
-def _slerp(start: np.ndarray, end: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Points of the arc from one unit vector to another; Shoemake, 1985."""
-    # Exact for all angles, as the arc cosine is not.
-    angle = 2.0 * np.arctan2(
-        np.linalg.norm(start - end, axis=-1, keepdims=True),
-        np.linalg.norm(start + end, axis=-1, keepdims=True),
-    )
-    bent = np.sin(angle) > 1e-6
-    sine = np.where(bent, np.sin(angle), 1.0)
-    weights = (
-        np.where(bent, np.sin(share * angle) / sine, share)
-        for share in (1.0 - shares, shares)
-    )
-    return sum(w * each for w, each in zip(weights, (start, end), strict=True))
-
-
 def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
     """Class labels for fakes, every class as likely as another.
 
@@ -197,47 +172,7 @@ def draw_labels(num: int, num_classes: int, seed) -> tf.Tensor:
     Returns:
         int32, `(num,)`, in [0, num_classes); the same for the same seed, everywhere.
     """
-    return tf.cast(_random_bits((num,), seed) % num_classes, tf.int32)
-
-
-def random_uniform(shape: tuple[int, ...], seed) -> tf.Tensor:
-    """Uniform numbers, the same on every device, compiled by XLA or not.
-
-    TensorFlow's own are not: XLA makes them of the same random bits in another way.
-
-    Args:
-        shape: of the result.
-        seed: two integers, or an integer tensor `(2,)`.
-
-    Returns:
-        float32, multiples of 2^-24 in [0, 1).
-    """
-    # As many bits as a float has: 24 of 32.
-    return tf.cast(_random_bits(shape, seed) // 2**8, tf.float32) * 2.0**-24
-
-
-def _random_bits(shape: tuple[int, ...], seed) -> tf.Tensor:
-    # The algorithm is named, since the one that TensorFlow would choose depends on the
-    # device and on whether XLA compiles.
-    return tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
-    )
-
-
-def fold(seed: int | tf.Tensor, stream: int | tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """The seed of one draw.
-
-    Args:
-        seed: int, or an int64 scalar. Of the run.
-        stream: int, or an int64 scalar. What the numbers are for; one of the streams
-            above, or one of those beyond.
-        draw: int64 scalar. How often such numbers have been drawn before.
-
-    Returns:
-        int64, `(2,)`.
-    """
-    key = tf.stack([tf.convert_to_tensor(each, tf.int64) for each in (seed, stream)])
-    return tf.random.experimental.stateless_fold_in(key, draw, alg="philox")
+    return tf.cast(random_bits((num,), seed) % num_classes, tf.int32)
 
 
 def num_classes_of(network) -> int:

@@ -18,8 +18,8 @@ from objectives import (
     variables,
 )
 
-from ssgan_tf.accumulation import accumulate
-from ssgan_tf.draws import Share
+from ssgan_tf.gan import accumulate
+from ssgan_tf.randomness import Share
 
 
 def in_pieces(objective, count):

@@ -12,7 +12,7 @@ from objectives import (
     variables,
 )
 
-from ssgan_tf import strategies
+from ssgan_tf.utils import strategies
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Replicas and workers that share a batch against one device with the whole batch."""
 
 import contextlib
-import pathlib
 import subprocess
 import sys
 
@@ -27,10 +26,12 @@ from objectives import (
     on_replicas,
     variables,
 )
+from paths import TESTS
 
-from ssgan_tf import datasets, local_cluster
-from ssgan_tf.draws import Share
-from ssgan_tf.ssgan import RotationTask
+from ssgan_tf import datasets
+from ssgan_tf.randomness import Share
+from ssgan_tf.rotation import RotationTask
+from ssgan_tf.utils import local_cluster
 
 
 def assert_same_changes(ours, expected):
@@ -154,7 +155,7 @@ def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replic
 def workers(tmp_path_factory):
     """What two processes with half a batch each have seen of one step."""
     folder = tmp_path_factory.mktemp("workers")
-    script = pathlib.Path(__file__).with_name("worker.py")
+    script = TESTS / "worker.py"
     environments = local_cluster.environments(2)
     with contextlib.ExitStack() as stack:
         processes = []

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from oracles import randomize, tiny_generator, values
 
-from ssgan_tf import ema
+from ssgan_tf import optimizers
 
 
 def test_closed_form_over_varying_weights():
@@ -14,7 +14,7 @@ def test_closed_form_over_varying_weights():
     for step, decay in enumerate(decays):
         randomize(model, seed=10 + step)
         history.append(values(model.trainable_variables))
-        ema.update(average, model, tf.constant(decay))
+        optimizers.update_average(average, model, tf.constant(decay))
         for ours, theirs in zip(
             average.non_trainable_variables, model.non_trainable_variables, strict=True
         ):
@@ -34,7 +34,7 @@ def test_closed_form_over_varying_weights():
 def test_decay_0_copies():
     average, model = tiny_generator(seed=1), tiny_generator(seed=2)
     before = values(model)
-    ema.update(average, model, 0.0)
+    optimizers.update_average(average, model, 0.0)
     for ours, theirs, unchanged in zip(
         values(average), values(model), before, strict=True
     ):
@@ -45,7 +45,7 @@ def test_decay_0_copies():
 def test_decay_1_keeps_the_average():
     average, model = tiny_generator(seed=1), tiny_generator(seed=2)
     before = values(average.trainable_variables)
-    ema.update(average, model, tf.constant(1.0))
+    optimizers.update_average(average, model, tf.constant(1.0))
     for ours, unchanged in zip(
         values(average.trainable_variables), before, strict=True
     ):

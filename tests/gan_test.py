@@ -11,19 +11,18 @@ from oracles import tiny_discriminator, tiny_generator, values
 
 from ssgan_tf import losses, networks, penalties
 from ssgan_tf.augmentation import Augmentation
-from ssgan_tf.draws import Share
 from ssgan_tf.gan import GAN, Diverged, Fakes
-from ssgan_tf.latents import (
+from ssgan_tf.latents import Latents
+from ssgan_tf.layers import BatchNorm, ConditionalBatchNorm, SelfModulatedBatchNorm
+from ssgan_tf.randomness import (
     AUGMENTATION_STREAM,
     PENALTY_STREAM,
     TRAINING_LABELS_STREAM,
     TRAINING_STREAM,
-    Latents,
+    Share,
 )
-from ssgan_tf.layers import BatchNorm, ConditionalBatchNorm, SelfModulatedBatchNorm
-from ssgan_tf.s3gan import ClassTask
-from ssgan_tf.ssgan import LabelAugmentedTask, MinimaxRotationTask, RotationTask
-from ssgan_tf.tasks import Task
+from ssgan_tf.rotation import LabelAugmentedTask, MinimaxRotationTask, RotationTask
+from ssgan_tf.tasks import ClassTask, Task
 
 BATCH, LATENT_DIM, CLASSES = 8, 5, 3
 LOSSES = {

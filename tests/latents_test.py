@@ -9,7 +9,9 @@ import tensorflow as tf
 from scipy import spatial, stats
 
 from ssgan_tf import latents as latents_module
-from ssgan_tf.latents import TRAINING_STREAM, Latents, draw_labels, random_uniform
+from ssgan_tf import randomness
+from ssgan_tf.latents import Latents, draw_labels
+from ssgan_tf.randomness import TRAINING_STREAM, random_uniform
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_seeds_and_streams_never_meet(distribution):
         if name.endswith("_STREAM")
     ]
     # Those beyond belong to runs that have gone back.
-    assert sorted(streams) == list(range(latents_module.NUM_STREAMS))
+    assert sorted(streams) == list(range(randomness.NUM_STREAMS))
     latents = Latents(4, distribution)
     seeds = [(s, t) for s in range(3) for t in streams]
     draws = np.stack([latents.sample(6, seed) for seed in seeds])

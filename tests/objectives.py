@@ -19,8 +19,8 @@ from ssgan_tf.layers import (
     SelfModulatedBatchNorm,
 )
 from ssgan_tf.optimizers import Adam
-from ssgan_tf.s3gan import ClassTask
-from ssgan_tf.ssgan import MinimaxRotationTask, RotationTask
+from ssgan_tf.rotation import MinimaxRotationTask, RotationTask
+from ssgan_tf.tasks import ClassTask
 
 BATCH, SHARE, LATENT_DIM, CLASSES = 16, 8, 5, 3
 # Options of `build`: after it, weights have changed by their gradients.

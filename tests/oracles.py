@@ -1,18 +1,18 @@
 """What the tests compare with: the same mathematics, written another way."""
 
 import json
-import pathlib
 import zlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from paths import TESTS
 
 from ssgan_tf import layers, networks
 from ssgan_tf.networks.resnet import ResNetBlock, ResNetGenerator, Stage
 
-PARITY = pathlib.Path(__file__).parent / "parity"
+PARITY = TESTS / "parity"
 
 
 # ------------------------------------------------------------- compare_gan's numbers

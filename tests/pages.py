@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ssgan_tf import cli
+from paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from ssgan_tf.commands.main import COMMANDS
+
 # The change log speaks of what was.
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -20,7 +21,7 @@ PAGES = sorted(
 
 _FENCE = re.compile(r" *```(\w*)")
 _SHELLS = ("", "console", "sh", "bash")
-_PROGRAM = r"ssgan|python -m ssgan_tf\.\w+|(?:python )?(?:export|benchmarks)/\w+\.py"
+_PROGRAM = r"ssgan|python -m ssgan_tf|(?:python )?(?:export|benchmarks)/\w+\.py"
 _OPERATORS = {"|", "||", "&&", "&", ";", ">", ">>", "<"}
 _BEFORE = re.compile(r"\w+=|(do|then|time|export)$")
 
@@ -124,18 +125,18 @@ def calls(command: Command) -> list[Call]:
         if not words or words[0] in ("help", "--help", "--version"):
             return []
         name, *arguments = words
-        if name not in cli.COMMANDS:
+        if name not in COMMANDS:
             raise ValueError(f"{command.place}: ssgan has no command {name!r}")
         if name == "launch" and "--" in arguments:
             where = arguments.index("--")
             inner = command._replace(words=["ssgan", *arguments[where + 1 :]])
-            return [Call(cli.COMMANDS[name][0], arguments[:where]), *calls(inner)]
-        return [Call(cli.COMMANDS[name][0], arguments)]
+            return [Call(f"ssgan_tf.commands.{name}", arguments[:where]), *calls(inner)]
+        return [Call(f"ssgan_tf.commands.{name}", arguments)]
     if pathlib.PurePath(program).name == "python":
-        if words[:1] == ["-m"]:
-            words = words[1:]
+        if words[:2] == ["-m", "ssgan_tf"]:
+            return calls(command._replace(words=["ssgan", *words[2:]]))
         program, *words = words or [""]
-    if program.startswith(("ssgan_tf.", "export/", "benchmarks/")):
+    if program.startswith(("export/", "benchmarks/")):
         return [Call(program, words)]
     return []
 

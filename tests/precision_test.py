@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from ssgan_tf import experiment, exporting, layers, run_dir
+from ssgan_tf import layers
 from ssgan_tf.config import ConfigError
-from ssgan_tf.latents import SAMPLING_STREAM
+from ssgan_tf.modules import reading
 from ssgan_tf.optimizers import Adam, LossScaled
+from ssgan_tf.randomness import SAMPLING_STREAM
+from ssgan_tf.training import checkpoint_export, run_dir
 
 HALVES = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
 every_half = pytest.mark.parametrize("precision", HALVES)
@@ -181,7 +183,7 @@ def test_exports_compute_in_float32(precision, tmp_path):
         oracles.randomize(network, seed)
     run = run_dir.RunDir(tmp_path / "run")
     run.checkpoints.save(gan)
-    module = exporting.load(experiment.export_checkpoint(plan, run, 0))
+    module = reading.load(checkpoint_export.export_checkpoint(plan, run, 0))
     exact = plan.build_gan(precision="float32")
     oracles.copy_weights(gan.average, exact.average)
     oracles.copy_weights(gan.discriminator, exact.discriminator)

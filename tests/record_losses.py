@@ -10,15 +10,16 @@ import json
 import pathlib
 import tempfile
 
-from ssgan_tf import checkup, environment
+from ssgan_tf.commands import doctor_checks
+from ssgan_tf.utils import environment
 
-FILE = pathlib.Path(checkup.__file__).with_name("recorded_losses.json")
+FILE = pathlib.Path(doctor_checks.__file__).with_name("recorded_losses.json")
 
 
 def main() -> None:
-    trial, *_ = checkup.trials(gpus=0, tpu_cores=0)
+    trial, *_ = doctor_checks.trials(gpus=0, tpu_cores=0)
     with tempfile.TemporaryDirectory() as folder:
-        training = checkup.train(trial, checkup.Place(pathlib.Path(folder)))
+        training = doctor_checks.train(trial, doctor_checks.Place(pathlib.Path(folder)))
     facts = environment.facts()
     record = {
         "command": "python tests/record_losses.py",

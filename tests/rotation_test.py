@@ -6,7 +6,7 @@ import tensorflow as tf
 from oracles import finite_differences
 
 from ssgan_tf import rotation
-from ssgan_tf.ssgan import RotationTask
+from ssgan_tf.rotation import RotationTask
 
 
 def noise(*shape, seed=0):

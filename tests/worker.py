@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from objectives import FOUR, ONE_STEP, build, changes, on_replicas, values
 
-from ssgan_tf import strategies
+from ssgan_tf.utils import strategies
 
 
 def main(path: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import tensorflow as tf
 
-from ssgan_tf import exporting
+from ssgan_tf.modules.metadata import METADATA, MOVING_MOMENTS
 
 AVERAGE = "/ExponentialMovingAverage"
 # What compare_gan leaves in a module whose batch norms it has filled, and the scope
@@ -121,7 +121,7 @@ class Checkpoint:
         names = [source.name for source in self.sources.values()]
         facts = {
             "weights": "ema" if any(n.endswith(AVERAGE) for n in names) else "raw",
-            "batch_norm": exporting.MOVING_MOMENTS,
+            "batch_norm": MOVING_MOMENTS,
         }
         if (count := self.num_batches) is not None:
             facts["batch_norm"] = f"accumulated moments of {count:.0f} batches"
@@ -147,7 +147,7 @@ def _prefixes(path: pathlib.Path) -> list[str]:
             f"module a folder. Received: module={path}, which is neither. Look for "
             "files *.index, or a folder with saved_model.pb."
         )
-    if (path / exporting.METADATA).is_file():
+    if (path / METADATA).is_file():
         raise ValueError(
             "What is converted must be compare_gan's. Received: "
             f"module={path}, a module of ours, which loads as it is. Name another."

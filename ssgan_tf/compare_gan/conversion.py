@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssgan_tf import exporting, hub, layers, networks, published
+from ssgan_tf import layers, networks
 from ssgan_tf.compare_gan.checkpoint import AVERAGE, FILLED, Checkpoint, listed
 from ssgan_tf.compare_gan.inference import infer
 from ssgan_tf.latents import Latents
-from ssgan_tf.modules import LoadedModule
-from ssgan_tf.networks import tables
+from ssgan_tf.modules import hub, published, writing
+from ssgan_tf.modules.module import LoadedModule
+from ssgan_tf.networks import architectures
 
 # Largest difference between images of a module and of what became of it.
 _TOLERANCE = 1e-3
@@ -30,7 +31,7 @@ class Converted(NamedTuple):
         generator: built `networks.Generator`.
         discriminator: built `networks.Discriminator`.
         latents: `Latents`. How z is drawn.
-        facts: JSON-ready, as `exporting.export` takes them: `source`; `step` where it
+        facts: JSON-ready, as `writing.export` takes them: `source`; `step` where it
             is known; `weights`, "raw" or "ema"; `batch_norm`; `difference`, of images
             from those of the module itself, None of a checkpoint; and `config`,
             bindings that give such networks.
@@ -145,7 +146,7 @@ def convert(
     facts = {"source": _public(path)} | checkpoint.facts
     facts |= {"difference": difference, "config": config}
     if standing_examples:
-        facts["batch_norm"] = exporting.use_standing_moments(
+        facts["batch_norm"] = writing.use_standing_moments(
             generator, latents, standing_examples, seed=0
         )
     return Converted(generator, discriminator, latents, facts)
@@ -287,9 +288,12 @@ def _bindings(architecture, g_spec, d_spec, bn_epsilon, latents) -> str:
         bound["D.layer_norm"] = True
     lines = [f"{name} = {value}" for name, value in bound.items()]
     size = g_spec.class_embedding
-    if "class_embedding" in options and size not in (None, tables.CLASS_EMBEDDING):
+    if "class_embedding" in options and size not in (
+        None,
+        architectures.CLASS_EMBEDDING,
+    ):
         lines.append(
             f"# The label's embedding has {size} numbers, for which there is no "
-            f"parameter: a config makes one of {tables.CLASS_EMBEDDING}."
+            f"parameter: a config makes one of {architectures.CLASS_EMBEDDING}."
         )
     return "\n".join(["# The networks; the rest is not in a checkpoint.", *lines, ""])

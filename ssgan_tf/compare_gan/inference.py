@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ssgan_tf import layers, networks
 from ssgan_tf.compare_gan.checkpoint import listed
 from ssgan_tf.layers.spectral_norm import VECTORS, vector_shape
-from ssgan_tf.networks import tables
+from ssgan_tf.networks import architectures
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,8 +64,8 @@ _MARKS = {
 }
 # Channels at full resolution of G and of D, in widths; of the others 1.
 _MULTIPLES = {
-    "resnet_biggan": (tables.G_BIGGAN, tables.D_BIGGAN),
-    "resnet_biggan_deep": (tables.G_DEEP, tables.D_DEEP),
+    "resnet_biggan": (architectures.G_BIGGAN, architectures.D_BIGGAN),
+    "resnet_biggan_deep": (architectures.G_DEEP, architectures.D_DEEP),
 }
 _ANY_SIZE, _GREY = ("dcgan", "sndcgan"), 28
 _SINGULAR = "/spectral_norm/u"

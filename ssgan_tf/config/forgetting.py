@@ -14,10 +14,10 @@ from ssgan_tf.config.checks import (
     config_errors,
     made_by,
 )
-from ssgan_tf.config.experiment import dataset
+from ssgan_tf.config.gan import adam
 from ssgan_tf.config.networks import discriminator
 from ssgan_tf.config.parser import configurable
-from ssgan_tf.config.training import adam
+from ssgan_tf.config.plan import dataset
 from ssgan_tf.networks import Discriminator
 from ssgan_tf.rotation import NUM_ROTATIONS
 

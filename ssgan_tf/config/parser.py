@@ -18,141 +18,12 @@ import gin
 from gin import config_parser
 
 from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references, shortened
-
-# Networks that compare_gan calls `<network>.Generator` and `<network>.Discriminator`.
-_BIGGANS = ("resnet_biggan", "resnet5_biggan", "resnet_biggan_deep")
-_PLAYERS = {"Generator": "G", "Discriminator": "D"}
-# compare_gan's names that have another name here. Gin takes the end of a name for it.
-ALIASES = (
-    {
-        "tf.train.AdamOptimizer": "adam",
-        "train.AdamOptimizer": "adam",
-        "AdamOptimizer": "adam",
-        "run_config.tf_random_seed": "run_config.seed",
-        "tf.random.normal": "normal",
-        "random.normal": "normal",
-        "tf.random.uniform": "uniform",
-        "random.uniform": "uniform",
-        "GPUModularGAN": "ModularGAN",
-        "resnet_cifar.Generator.hierarchical_z": "G.hierarchical_z",
-        "resnet_biggan.Generator.hierarchical_z": "G.hierarchical_z",
-        "resnet5_biggan.Generator.hierarchical_z": "G.hierarchical_z",
-    }
-    | {
-        f"{network}.{player}.ch": f"{ours}.width"
-        for network in _BIGGANS
-        for player, ours in _PLAYERS.items()
-    }
-    # compare_gan's deep networks read no such parameter.
-    | {
-        f"{network}.{player}.blocks_with_attention": f"{ours}.attention"
-        for network in _BIGGANS[:2]
-        for player, ours in _PLAYERS.items()
-    }
-    # What G and D take, their subclasses take too.
-    | {
-        f"{network}.{player}.{parameter}": f"{_PLAYERS[player]}.{parameter}"
-        for network in (*_BIGGANS, "resnet_cifar")
-        for player, parameter in (
-            ("Generator", "batch_norm_fn"),
-            ("Generator", "spectral_norm"),
-            ("Discriminator", "layer_norm"),
-            ("Discriminator", "spectral_norm"),
-        )
-    }
+from ssgan_tf.config.compare_gan_names import (
+    IMPLIED,
+    IMPLIED_DEFAULTS,
+    VALUE_ALIASES,
+    our_name,
 )
-VALUE_ALIASES = {
-    "options.architecture": {
-        f"{name}_arch": name
-        for name in (
-            "dcgan",
-            "resnet5",
-            "resnet30",
-            "resnet_biggan",
-            "resnet_biggan_deep",
-            "resnet_cifar",
-            "resnet_stl",
-            "sndcgan",
-        )
-    }
-    | {"resnet5_biggan_arch": "resnet_biggan"},
-    # compare_gan's names of no block.
-    "G.attention": {"": "none"},
-    "D.attention": {"": "none"},
-    "dataset.name": {
-        "celeb_a": "celeb_a64",
-        "fashion-mnist": "fashion_mnist",
-        "imagenet_64": "imagenet64",
-        "imagenet_128": "imagenet128",
-        "imagenet_256": "imagenet256",
-        "lsun-bedroom": "lsun_bedroom",
-        "celeb_a_hq_128": "celeb_a_hq",
-    },
-}
-# What compare_gan's modules put before the names that it registers.
-_MODULES = re.compile(
-    r"(compare_gan\.((architectures|gans|tpu)\.)?((main|datasets|ssgan|s3gan)\.)?)?"
-    r"((abstract_arch|arch_ops|eval_gan_lib|loss_lib|modular_gan|penalty_lib|"
-    r"runner_lib|tpu_ops)\.)?"
-)
-# What compare_gan sets by itself and what is fixed here, or follows from another
-# parameter: the same value is read and left out, another one is refused. A name stands
-# for that parameter's value; a tuple holds the values, what it is here first.
-IMPLIED = (
-    {
-        "eval_z.distribution_fn": "z.distribution_fn",
-        "resnet_cifar.Discriminator.project_y": "ModularGAN.conditional",
-        "S3GAN.project_y": "ModularGAN.conditional",
-    }
-    | {
-        f"{network}.{parameter}": "ModularGAN.conditional"
-        for network in _BIGGANS
-        for parameter in ("Generator.embed_y", "Discriminator.project_y")
-    }
-    | {f"{network}.Generator.embed_y_dim": (128,) for network in _BIGGANS}
-    | {
-        f"{network}.Generator.{parameter}": (False,)
-        for network in _BIGGANS[:2]
-        for parameter in ("embed_z", "embed_bias")
-    }
-    | {
-        f"{z}.{parameter}": (value,)
-        for z in ("z", "eval_z")
-        for parameter, value in (("minval", -1.0), ("maxval", 1.0), ("stddev", 1.0))
-    }
-    | {
-        f"{gan}.{parameter}": (False,)
-        for gan in ("ModularGAN", "SSGAN", "S3GAN", "GPUModularGAN")
-        for parameter in (
-            "deprecated_split_disc_calls",
-            "experimental_force_graph_unroll",
-            "experimental_joint_gen_for_disc",
-            "fit_label_distribution",
-        )
-    }
-    | {
-        "D.batch_norm_fn": (None,),
-        "S3GAN.use_soft_labels": (False,),
-        "BigGanResNetBlock.add_shortcut": (True,),
-        "BigGanResNetBlock.sc_kernel_size": (1,),
-        "adam.use_locking": (False,),
-        "conditional_batch_norm.use_bias": (False,),
-        "cross_replica_moments.group_size": (None, 0),
-        "eval_imagenet_transform.crop_method": ("middle",),
-        "replace_labels.file_pattern": (None,),
-        "resnet_cifar.Generator.embed_y": (False,),
-        "resnet_cifar.Generator.embed_z": (False,),
-        "resnet_biggan_deep.Generator.experimental_fast_conv_to_rgb": (False,),
-        "run_config.single_core": (False,),
-        "spectral_norm.epsilon": (1e-12,),
-        "standardize_batch.use_cross_replica_mean": (True, None),
-        "train_imagenet_transform.crop_method": ("distorted",),
-    }
-)
-_IMPLIED_DEFAULTS = {
-    "z.distribution_fn": "@uniform",
-    "ModularGAN.conditional": "False",
-}
 
 # Lists within lists: deeper ones would end in recursion errors of gin and Python.
 _MAX_DEPTH = 20
@@ -265,12 +136,6 @@ class _Text:
 
     def __repr__(self):
         return self.text
-
-
-def our_name(name: str) -> str:
-    """The name here of what compare_gan registers or binds; others as they are."""
-    name = _MODULES.sub("", name, count=1)
-    return ALIASES.get(name, name)
 
 
 class _Renaming(config_parser.ParserDelegate):
@@ -430,7 +295,7 @@ class Parser:
             self.bound.get("options.gan_class") == "@S3GAN"
         ):
             return None
-        expected = self.bound.get(implied, _IMPLIED_DEFAULTS[implied])
+        expected = self.bound.get(implied, IMPLIED_DEFAULTS[implied])
         same = self.resolved(value) == self.resolved(expected)
         return None if same else f"here it is always {expected}, as {implied}"
 

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 
-from ssgan_tf.progress import track
+from ssgan_tf.utils.progress import track
 
 _BLOCK = 1024
 _ANGLE_MARGIN = 1e-10

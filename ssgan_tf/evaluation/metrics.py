@@ -25,14 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ssgan_tf.evaluation import (
-    frechet,
-    manifold,
-    ms_ssim,
-    sliced_wasserstein,
-    tfgan,
-)
-from ssgan_tf.progress import track
+from ssgan_tf.evaluation import frechet, manifold, ms_ssim, sliced_wasserstein, tfgan
+from ssgan_tf.utils.progress import track
 
 KERNEL_BLOCK_SIZE = 1024
 MS_SSIM_PAIRS = 10_000

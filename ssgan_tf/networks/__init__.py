@@ -1,15 +1,15 @@
 """Generators and discriminators, built from one table of stages per family."""
 
-from ssgan_tf.networks.discriminator import Discriminator
-from ssgan_tf.networks.generator import Generator
-from ssgan_tf.networks.spec import DiscriminatorSpec, GeneratorSpec, NormFactory
-from ssgan_tf.networks.tables import (
+from ssgan_tf.networks.architectures import (
     ARCHITECTURES,
     Architecture,
     build_discriminator,
     build_generator,
     get_architecture,
 )
+from ssgan_tf.networks.base import DiscriminatorSpec, GeneratorSpec, NormFactory
+from ssgan_tf.networks.discriminator import Discriminator
+from ssgan_tf.networks.generator import Generator
 
 __all__ = [
     "ARCHITECTURES",

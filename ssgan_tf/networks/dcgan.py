@@ -10,8 +10,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ssgan_tf.layers import Conv2D, Conv2DTranspose, Dense
+from ssgan_tf.networks.base import GeneratorSpec
 from ssgan_tf.networks.generator import Generator
-from ssgan_tf.networks.spec import GeneratorSpec
 
 
 class Convolution(NamedTuple):

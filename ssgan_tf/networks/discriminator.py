@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from ssgan_tf import rotation
 from ssgan_tf.layers import Dense
-from ssgan_tf.networks.composite import Composite
-from ssgan_tf.networks.spec import DiscriminatorSpec
+from ssgan_tf.networks.base import Composite, DiscriminatorSpec
 
 
 def mean_pool(hidden: tf.Tensor) -> tf.Tensor:

@@ -5,8 +5,7 @@ import abc
 import keras
 import tensorflow as tf
 
-from ssgan_tf.networks.composite import Composite
-from ssgan_tf.networks.spec import GeneratorSpec
+from ssgan_tf.networks.base import Composite, GeneratorSpec
 
 
 class Generator(Composite, keras.Model, abc.ABC):

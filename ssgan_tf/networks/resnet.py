@@ -12,9 +12,8 @@ import tensorflow as tf
 
 from ssgan_tf.layers import Conv2D, Dense, SelfAttention
 from ssgan_tf.layers.resampling import average_pool, insert_zeros
-from ssgan_tf.networks.composite import Composite
+from ssgan_tf.networks.base import Composite, GeneratorSpec, NormFactory
 from ssgan_tf.networks.generator import Generator
-from ssgan_tf.networks.spec import GeneratorSpec, NormFactory
 
 
 class Stage(NamedTuple):

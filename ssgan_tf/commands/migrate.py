@@ -1,0 +1,62 @@
+"""Rewrites a gin file of compare_gan into one that uses the names of this package.
+
+    ssgan migrate old.gin --out=mine.gin
+
+Comments, order and layout stay. What was renamed, left out, added or has no meaning
+here, and what differs though its name is the same, is said line by line on standard
+error. The exit code is 0 if the new file runs as it is, and 1 if a line needs your
+hand; docs/migrating.md tells more.
+"""
+
+import os
+import sys
+
+from absl import app, flags
+
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import files, startup
+
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "The new file; one that is there is replaced. Default: standard output.",
+)
+
+_USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
+
+
+def main(argv):
+    if len(argv) != 2:
+        raise app.UsageError(_USAGE)
+    path, out = argv[1], _OUT.value
+    if out is not None and os.path.realpath(out) == os.path.realpath(path):
+        raise app.UsageError(
+            "--out must not be the old file, which you may still need. Received: "
+            f"--out={out}. Name another one."
+        )
+    startup.import_tensorflow()
+    from ssgan_tf.compare_gan import migration
+
+    migrated = migration.migrate(path)
+    if out is None:
+        sys.stdout.write(migrated.text)
+        sys.stdout.flush()
+    else:
+        files.write_text(out, migrated.text)
+    for remark in migrated.remarks:
+        print(remark.at(path), file=sys.stderr)
+    print(f"{path}: {migration.counts(migrated)}", file=sys.stderr)
+    name = "the new file" if out is None else out
+    try:
+        runs = migration.check_runs(migrated.text, name)
+    except ValueError as error:
+        print(f"{name} does not run yet: {error}", file=sys.stderr)
+        return 1
+    print(f"{name} runs: {runs}", file=sys.stderr)
+    if not migrated.is_complete:
+        print(f"Lines of {name} need your hand: see above.", file=sys.stderr)
+    return 0 if migrated.is_complete else 1
+
+
+if __name__ == "__main__":
+    run(main, usage=_USAGE)

@@ -1,0 +1,36 @@
+"""Writes a page on a run, or on several side by side, that opens offline.
+
+    ssgan report run
+    ssgan report runs/uncond runs/ssgan --out=comparison.html
+
+Scores with their protocols, samples from the same noise over time, curves, rotation
+confusions, configuration and environment: what there is of them. docs/report.md has
+more.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from ssgan_tf.commands.main import run
+from ssgan_tf.utils import startup
+
+_OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
+
+_USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise app.UsageError(_USAGE)
+    startup.import_tensorflow()
+    from ssgan_tf.reports import report
+    from ssgan_tf.utils import files
+
+    out = pathlib.Path(_OUT.value)
+    files.write_text(out, report.render(argv[1:]))
+    print(f"written {out}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main, usage=_USAGE)

@@ -1,0 +1,186 @@
+"""A data set as text and as pictures: what is there, what the networks see of it."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image, ImageDraw
+
+from ssgan_tf import datasets, rotation
+from ssgan_tf.datasets import folders
+from ssgan_tf.utils import pictures
+
+_SHEET_COLUMNS = 8
+_SHEET_IMAGES = 64
+# Smaller images are enlarged, pixel by pixel, until a caption fits below.
+_CELL_WIDTH = 96
+_LINE_HEIGHT = 12
+_NAMED = 20
+
+
+class Batch(NamedTuple):
+    """A batch as D sees it, all of it in every orientation.
+
+    Attributes:
+        images: float32 in [0, 1], `(4 * batch, size, size, channels)`: all of them
+            upright, then turned by 90, 180 and 270 degrees counter-clockwise.
+        labels: int32 `(4 * batch,)`; -1 where there are none.
+        rotations: int32 `(4 * batch,)`: quarter turns, the labels of the rotation head.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rotations: np.ndarray
+
+
+def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """Counts, classes, sizes and bytes of a prepared data set.
+
+    Args:
+        name: as for `datasets.get_spec`.
+        data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
+
+    Raises:
+        FileNotFoundError, ValueError: as `datasets.index_split`.
+    """
+    spec, builder = datasets.get_spec(name), datasets.prepare(name, data_dir)
+    lines = [
+        f"data set      {name}",
+        f"where         {builder.data_dir}",
+        f"images        {spec.image_shape}, uint8",
+        f"classes       {spec.num_classes or 'none'}"
+        + _few(class_names(builder, spec.num_classes)),
+    ]
+    if spec.crop:
+        rule = spec.crop.__doc__.partition("\n")[0]
+        lines.append(f"made of       {spec.tfds_name} {spec.tfds_version}: {rule}")
+    header = ("split", "images", "published", "files", "MiB decoded", "per class")
+    rows = [header]
+    for split, published in (("train", spec.train_count), ("test", spec.eval_count)):
+        stored, labels = datasets.index_split(name, split, data_dir)
+        each = "-"
+        if spec.num_classes:
+            counts = np.bincount(labels, minlength=spec.num_classes)
+            each = f"{counts.min():,} to {counts.max():,}"
+        rows.append(
+            (
+                split,
+                f"{len(labels):,}",
+                "-" if published is None else f"{published:,}",
+                f"{len(stored.paths):,}",
+                f"{len(labels) * np.prod(spec.image_shape) / 2**20:,.1f}",
+                each,
+            )
+        )
+    lines.append("")
+    lines += ["".join(f"{cell:>16}" for cell in row) for row in rows]
+    lines += ["", f"{builder.info.dataset_size / 2**20:,.1f} MiB on the disk"]
+    unreadable = (builder.info.metadata or {}).get("unreadable", {})
+    lines += [f"left out: {file} ({why})" for file, why in unreadable.items()]
+    if spec.folder and (others := folders.listing(spec.folder).left_out):
+        lines.append(f"left out, no images by their endings: {others}")
+    return "\n".join(lines)
+
+
+def class_names(builder: tfds.core.DatasetBuilder, num_classes: int) -> list[str]:
+    """Names of the classes, their numbers where TFDS has no names; none without."""
+    if not num_classes:
+        return []
+    return list(map(builder.info.features["label"].int2str, range(num_classes)))
+
+
+def _few(names: list[str]) -> str:
+    if not names:
+        return ""
+    return ": " + ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def contact_sheet(name: str, data_dir: str | os.PathLike | None = None) -> np.ndarray:
+    """64 images, taken evenly from the whole training split, as one picture.
+
+    Returns:
+        uint8, `(height, width, 1 or 3)`.
+    """
+    stored, _ = datasets.index_split(name, "train", data_dir)
+    num = stored.shape[0]
+    places = np.arange(min(num, _SHEET_IMAGES)) * num // min(num, _SHEET_IMAGES)
+    found = [stored.look_up(tf.constant(place, tf.int64)).numpy() for place in places]
+    return pictures.grid(np.stack(found), _SHEET_COLUMNS)
+
+
+def first_batch(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> Batch:
+    """The first batch of a training with this seed, and all its rotations.
+
+    Args:
+        name, data_dir: as for `describe`.
+        batch_size: int.
+        seed: int. The run's.
+    """
+    stored, labels = datasets.index_split(name, "train", data_dir)
+    stream = datasets.training_dataset(stored, labels, batch_size=batch_size, seed=seed)
+    pixels, labels = next(iter(stream))
+    # On the device, in the train step: the stream carries 8-bit pixels.
+    upright = tf.cast(pixels, tf.float32) / 255.0
+    views = tf.concat([upright, rotation.rotated_views(upright, batch_size)], axis=0)
+    return Batch(
+        views.numpy(),
+        np.tile(labels, rotation.NUM_ROTATIONS),
+        rotation.rotation_labels(batch_size).numpy(),
+    )
+
+
+def captions(batch: Batch, names: list[str]) -> list[list[str]]:
+    """Two lines for each image: its class, and the label of its rotation."""
+    return [
+        [
+            names[label] if label >= 0 else "no label",
+            f"{90 * turns} deg: {turns}",
+        ]
+        for label, turns in zip(batch.labels, batch.rotations, strict=True)
+    ]
+
+
+def table(batch: Batch, names: list[str]) -> str:
+    """What `picture` shows, as text, and the range of the pixels."""
+    pixels = batch.images
+    num = len(pixels) // rotation.NUM_ROTATIONS
+    lines = [
+        f"images        {pixels.shape}, {pixels.dtype}, from {pixels.min():.4g} to "
+        f"{pixels.max():.4g}, mean {pixels.mean():.4g}",
+        "",
+        f"{'image':>6}  {'label':>6}  rotation labels",
+    ]
+    for i, lines_of in enumerate(captions(batch, names)[:num]):
+        turns = " ".join(map(str, batch.rotations[i::num]))
+        lines.append(f"{i:>6}  {batch.labels[i]:>6}  {turns}   {lines_of[0]}")
+    return "\n".join(lines)
+
+
+def picture(batch: Batch, names: list[str]) -> np.ndarray:
+    """A column per image, a row per rotation, each with its labels below.
+
+    Returns:
+        uint8, `(height, width, 3)`.
+    """
+    num, size = len(batch.images), batch.images.shape[1]
+    scale = -(-_CELL_WIDTH // size)
+    side, margin = scale * size, 2 * _LINE_HEIGHT
+    cells = np.zeros((num, side + margin, side, 3), np.uint8)
+    pixels = pictures.grid(batch.images, 1).reshape(batch.images.shape)
+    enlarged = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    cells[:, :side] = enlarged
+    for cell, lines in zip(cells, captions(batch, names), strict=True):
+        text = Image.new("RGB", (side, margin))
+        draw = ImageDraw.Draw(text)
+        for i, line in enumerate(lines):
+            draw.text((2, i * _LINE_HEIGHT), line, fill="white")
+        cell[side:] = text
+    return pictures.grid(cells, num // rotation.NUM_ROTATIONS)

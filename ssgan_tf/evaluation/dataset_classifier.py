@@ -1,0 +1,325 @@
+"""A small classifier trained on a data set's labels: the feature network of last resort."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from ssgan_tf.evaluation.features import FeatureExtractor
+from ssgan_tf.utils import files
+
+# Part of the cache key: raise it with every change of the network or its training.
+_RECIPE_VERSION = 1
+_TRAIN_BATCH_SIZE = 128
+_EPOCHS = 8
+_MIN_STEPS, _MAX_STEPS = 120, 4000
+_MAX_SHIFT = 4
+_PEAK_LEARNING_RATE = 4e-3
+
+
+def dataset_classifier(
+    name: str,
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    num_classes: int,
+    cache_dir: str,
+    seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+) -> FeatureExtractor:
+    """Trains a small classifier on the data set's labels, or loads it from the cache.
+
+    Six 3x3 convolutions with batch normalization, two of them of stride 2; the
+    features are the global average of the last one's 64 channels. Adam with a
+    one-cycle learning rate, eight epochs (at least 120 steps, at most 4,000) of
+    batches of 128, each image shifted by up to four pixels. No flips: digits have a
+    handedness.
+
+    The weights are kept in `cache_dir` in a file whose name holds a hash of all that
+    determines them. A file that cannot be read is replaced, with a warning.
+    Training is a function of the seed up to the order in which the hardware adds
+    floats; a cached network gives bit-identical features. So that scores of processes
+    that run at a time compare, one of them trains and the others wait for its file.
+
+    Training runs on one device. Of several workers each trains, or reads the file,
+    which is written whole or not at all, so they may share a folder; then all take
+    the chief's weights.
+
+    Args:
+        name: name of the data set, letters, digits, "_", "-" and "." only; the
+            extractor is called "<name>_cnn".
+        train_images: uint8, (N, H, W, C), H and W at least 8.
+        train_labels: integers, (N,), in [0, num_classes).
+        test_images: uint8, (M, H, W, C); only `test_accuracy` depends on them.
+        test_labels: integers, (M,).
+        num_classes: number of classes, at least 2.
+        cache_dir: folder, made if absent.
+        seed: of the initial weights, the order of the data and the shifts.
+        strategy: on whose replicas the trained network runs; None: the one in scope,
+            one device by default.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(
+            "The name of a data set becomes part of a file name and may hold only "
+            f"letters, digits, '_', '-' and '.'. Received: name={name!r}. Replace "
+            "the other characters."
+        )
+    train_images, train_labels = _check_labelled(
+        train_images, train_labels, num_classes, "train"
+    )
+    test_images, test_labels = _check_labelled(
+        test_images, test_labels, num_classes, "test"
+    )
+    image_shape = train_images.shape[1:]
+    model = _build_classifier(image_shape, num_classes, seed)
+    key = _hash_recipe(name, train_images, train_labels, num_classes, seed)
+    cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
+    # A cache that can only be read does where the file is there.
+    if not _load_weights(model, cache_file):
+        with files.locked(cache_file.parent / "locks" / cache_file.stem):
+            if not _load_weights(model, cache_file):
+                start_time = time.monotonic()
+                _train_classifier(model, train_images, train_labels, seed)
+                seconds = time.monotonic() - start_time
+                logging.info("%s_cnn: trained in %.0f s", name, seconds)
+                _save_weights(model, cache_file)
+
+    with (strategy or tf.distribute.get_strategy()).scope():
+        extractor = _classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
+    # Measured even when the weights come from the cache: it is cheap, and a stored
+    # number would outlive a change of the test images.
+    _, logits = extractor.extract(test_images)
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == test_labels))
+    logging.info("%s: test accuracy %.4f", extractor.name, accuracy)
+    return dataclasses.replace(extractor, test_accuracy=accuracy)
+
+
+def _check_labelled(
+    images: np.ndarray, labels: np.ndarray, num_classes: int, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < 8:
+        raise ValueError(
+            "A classifier is trained on uint8 images (N, H, W, C), H and W at least "
+            f"8. Received: {split}_images.shape={images.shape}, {split}_images.dtype="
+            f"{images.dtype}. Convert or resize them."
+        )
+    if (
+        not np.issubdtype(labels.dtype, np.integer)
+        or labels.shape != images.shape[:1]
+        or not labels.size
+        or labels.min() < 0
+        or labels.max() >= num_classes
+    ):
+        extent = f"{labels.min()} to {labels.max()}" if labels.size else "none"
+        raise ValueError(
+            "Every image needs an integer label in [0, num_classes). Received: "
+            f"num_classes={num_classes}, {split}_images.shape={images.shape}, "
+            f"{split}_labels.shape={labels.shape}, dtype={labels.dtype}, values="
+            f"{extent}. A data set without labels has no classifier of its own: "
+            "score it with Inception."
+        )
+    return images, labels.astype(np.int64)
+
+
+def _build_classifier(
+    image_shape: tuple[int, int, int], num_classes: int, seed: int
+) -> keras.Model:
+    """Maps uint8 images to [features, logits]; weights a function of the seed."""
+    # Explicit types and seeds: neither the global mixed precision policy nor the
+    # global seed of the run may change this network.
+    seeds = iter(np.random.SeedSequence([seed, 0]).generate_state(7))
+
+    def convolution(inputs, filters, strides=1):
+        outputs = keras.layers.Conv2D(
+            filters,
+            3,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.HeNormal(seed=int(next(seeds))),
+            dtype="float32",
+        )(inputs)
+        outputs = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")(
+            outputs
+        )
+        return keras.layers.ReLU(dtype="float32")(outputs)
+
+    images = keras.Input(image_shape, dtype="uint8")
+    hidden = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(images)
+    hidden = convolution(hidden, 16)
+    hidden = convolution(hidden, 48, strides=2)
+    hidden = convolution(hidden, 48)
+    hidden = convolution(hidden, 96, strides=2)
+    hidden = convolution(hidden, 96)
+    hidden = convolution(hidden, 64)
+    features = keras.layers.GlobalAveragePooling2D(dtype="float32")(hidden)
+    logits = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=int(next(seeds))),
+        dtype="float32",
+    )(features)
+    return keras.Model(images, [features, logits])
+
+
+def _copy_of_chief(model: keras.Model) -> keras.Model:
+    """The model with variables of the strategy in scope, the same on every worker.
+
+    Two trainings of one network differ by rounding and what becomes of it.
+    """
+    # A new variable has the chief's value on all workers.
+    weights = [tf.Variable(value).numpy() for value in model.get_weights()]
+    copy = keras.models.clone_model(model)
+    copy.set_weights(weights)
+    return copy
+
+
+def _classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
+    """Runs on the replicas of the strategy in scope, as the model's variables do."""
+    features, logits = model.outputs
+    image_shape = model.input_shape[1:]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
+    def forward(images):
+        return tuple(model(images, training=False))
+
+    return FeatureExtractor(
+        name=name,
+        feature_dim=features.shape[-1],
+        num_classes=logits.shape[-1],
+        image_shape=image_shape,
+        resize="none",
+        fingerprint=_hash_arrays(model.get_weights()),
+        forward=forward,
+        batch_size=256,
+    )
+
+
+def _train_classifier(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
+) -> None:
+    steps = np.clip(_EPOCHS * len(images) // _TRAIN_BATCH_SIZE, _MIN_STEPS, _MAX_STEPS)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=_PEAK_LEARNING_RATE / 20,
+        warmup_target=_PEAK_LEARNING_RATE,
+        warmup_steps=int(steps) // 5,
+        decay_steps=int(steps) - int(steps) // 5,
+    )
+    optimizer = keras.optimizers.Adam(schedule)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *images.shape[1:]), tf.uint8),
+            tf.TensorSpec((None,), tf.int64),
+        ]
+    )
+    def train_step(batch_images, batch_labels):
+        with tf.GradientTape() as tape:
+            _, logits = model(batch_images, training=True)
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(batch_labels, logits)
+            )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, model.trainable_variables, strict=True)
+        )
+        return loss
+
+    start_time = time.monotonic()
+    batches = _shifted_batches(images, labels, int(steps), seed)
+    for step, (batch_images, batch_labels) in enumerate(batches, start=1):
+        loss = train_step(batch_images, batch_labels)
+        logging.log_every_n_seconds(
+            logging.INFO,
+            "Data set classifier: step %d of %d, loss %.3f, %.0f s left",
+            30,
+            step,
+            steps,
+            loss,
+            (steps - step) * (time.monotonic() - start_time) / step,
+        )
+
+
+def _shifted_batches(
+    images: np.ndarray, labels: np.ndarray, steps: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches epoch by epoch, each image shifted by its own few pixels."""
+    rng = np.random.default_rng([seed, 1])
+    height, width = images.shape[1:3]
+    pad = _MAX_SHIFT
+    order = np.empty((0,), np.int64)
+    for _ in range(steps):
+        while len(order) < _TRAIN_BATCH_SIZE:
+            order = np.concatenate([order, rng.permutation(len(images))])
+        batch, order = np.split(order, [_TRAIN_BATCH_SIZE])
+        # Edge values, not black: a frame would tell the network the shift.
+        padded = np.pad(
+            images[batch], ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge"
+        )
+        top, left = rng.integers(0, 2 * pad + 1, size=(2, len(batch), 1))
+        rows = (top + np.arange(height))[:, :, np.newaxis]
+        columns = (left + np.arange(width))[:, np.newaxis, :]
+        index = np.arange(len(batch))[:, np.newaxis, np.newaxis]
+        yield padded[index, rows, columns], labels[batch]
+
+
+def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
+    """Sets the weights from the file; False, with a warning, if it is damaged."""
+    if not cache_file.exists():
+        return False
+    try:
+        with np.load(cache_file, allow_pickle=False) as archive:
+            weights = [archive[f"arr_{i}"] for i in range(len(archive.files))]
+        model.set_weights(weights)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning(
+            "The cached classifier %s cannot be read (%s); training it again.",
+            cache_file,
+            error,
+        )
+        return False
+    logging.info("Loaded the classifier %s", cache_file)
+    return True
+
+
+def _save_weights(model: keras.Model, cache_file: pathlib.Path) -> None:
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    # Two machines that share the folder may number their processes alike.
+    temporary = cache_file.with_name(f"{cache_file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            np.savez(stream, *model.get_weights())
+        os.replace(temporary, cache_file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _hash_recipe(
+    name: str, images: np.ndarray, labels: np.ndarray, num_classes: int, seed: int
+) -> str:
+    digest = _hash_arrays([images, labels])
+    recipe = f"{name} {digest} {num_classes} {_RECIPE_VERSION} {seed}"
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def _hash_arrays(arrays: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]

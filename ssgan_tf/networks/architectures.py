@@ -1,0 +1,613 @@
+"""The table of architectures: both networks by name, for every size that fits.
+
+The numbers are google/compare_gan's. Channels are multiples of a width, so a config
+can shrink a network without changing its form.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from ssgan_tf.layers import Conv2D, LayerNorm, SelfAttention
+from ssgan_tf.networks import dcgan
+from ssgan_tf.networks.base import DiscriminatorSpec, GeneratorSpec
+from ssgan_tf.networks.discriminator import Discriminator, flatten, sum_pool
+from ssgan_tf.networks.resnet import (
+    BottleneckBlock,
+    ResNetBlock,
+    ResNetGenerator,
+    Stage,
+    joined_latents,
+    split_latents,
+    whole_latents,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """How to make the networks of one name.
+
+    Attributes:
+        generator: `GeneratorSpec` -> a built `keras.Model`, see `Generator`.
+        discriminator: `DiscriminatorSpec` -> a built one, see `Discriminator`.
+        sizes: the legal image sizes, in words.
+        fits: whether a size is one of them.
+        options: the attributes of a spec that not every architecture can fulfil, and
+            this one can.
+    """
+
+    generator: Callable[[GeneratorSpec], keras.Model]
+    discriminator: Callable[[DiscriminatorSpec], keras.Model]
+    sizes: str = "any"
+    fits: Callable[[int], bool] = lambda size: True
+    options: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------- small helpers
+
+
+def _stages(multiples: Sequence[int], resamples: Sequence[str], width: int):
+    return [
+        Stage(multiple * width, resample)
+        for multiple, resample in zip(multiples, resamples, strict=True)
+    ]
+
+
+def _named(stages: Sequence[Stage], first: int = 1) -> list[tuple[str, Stage]]:
+    return [(f"B{i}", stage) for i, stage in enumerate(stages, first)]
+
+
+def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | None:
+    """The block that self-attention follows; None for no attention."""
+    if spec.attention is None:
+        return default if default in names else None
+    if spec.attention == "none":
+        return None
+    if spec.attention not in names:
+        raise ValueError(
+            "Self-attention must follow one of the blocks "
+            f"{', '.join(names)}, or be 'none'. Received: "
+            f"attention={spec.attention!r}. Name one of them, or leave it out."
+        )
+    return spec.attention
+
+
+def _deal(spec: GeneratorSpec, default: bool) -> Callable:
+    """How z is dealt out."""
+    hierarchical = default if spec.hierarchical_z is None else spec.hierarchical_z
+    return split_latents if hierarchical else whole_latents
+
+
+def _class_embedding(spec: GeneratorSpec) -> int:
+    """Size of the shared embedding of labels, BigGAN's if nothing else is asked."""
+    asked = spec.class_embedding
+    return CLASS_EMBEDDING if asked is None else asked
+
+
+def _trunk(
+    spec: DiscriminatorSpec,
+    blocks: Sequence[tuple[str, Stage]],
+    in_channels: int,
+    block: Callable[..., keras.layers.Layer] = ResNetBlock,
+    attention: str | None = None,
+) -> list[keras.layers.Layer]:
+    """Residual blocks of a discriminator, and self-attention behind one of them."""
+    norm = {}
+    if spec.layer_norm:
+        norm["norm_prefix"] = "ln"
+    layers = []
+    for name, stage in blocks:
+        layers.append(
+            block(
+                stage,
+                in_channels,
+                norm=LayerNorm if spec.layer_norm else None,
+                name=name,
+                **norm,
+                **spec.kernels,
+            )
+        )
+        if name == attention:
+            layers.append(SelfAttention(name="non_local_block", **spec.kernels))
+        in_channels = stage.channels
+    return layers
+
+
+def _resnet_generator(spec, start, multiples, resamples, width, **options):
+    """A generator of `ResNetBlock`s; the first multiple is the linear layer's."""
+    return ResNetGenerator(
+        spec,
+        start=(start, multiples[0] * width),
+        blocks=_named(_stages(multiples[1:], resamples, width)),
+        **options,
+    )
+
+
+def _resnet_discriminator(spec, multiples, resamples, width, first: int):
+    stages = _stages(multiples, resamples, width)
+    return Discriminator(
+        spec,
+        trunk=_trunk(spec, _named(stages, first), spec.image_shape[-1]),
+        num_features=stages[-1].channels,
+    )
+
+
+# -------------------------------------------------------------------- the residual
+
+
+def _cifar_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Miyato et al., 2018, table 4, with 3x3 shortcuts, zero insertion, mean pooling.
+
+    https://arxiv.org/abs/1802.05957
+    """
+    return _resnet_generator(
+        spec,
+        4,
+        4 * [1],
+        3 * ["up"],
+        spec.width or 256,
+        deal=_deal(spec, default=False),
+    )
+
+
+def _cifar_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    resamples = ("down", "down", "none", "none")
+    return _resnet_discriminator(spec, 4 * [1], resamples, spec.width or 128, 1)
+
+
+def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Miyato et al., 2018, table 5. compare_gan calls its last norm `batch_norm`."""
+    return _resnet_generator(
+        spec,
+        6,
+        (8, 4, 2, 1),
+        3 * ["up"],
+        spec.width or 64,
+        final_norm_name="batch_norm",
+        ends_normalized=False,
+    )
+
+
+def _stl_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    resamples = 4 * ["down"] + ["none"]
+    return _resnet_discriminator(spec, (1, 2, 4, 8, 16), resamples, spec.width or 64, 0)
+
+
+def _resnet5_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Five blocks; as many of them double the size as it takes from 4 pixels on."""
+    num_up = (spec.size // 4).bit_length() - 1
+    return _resnet_generator(
+        spec,
+        4,
+        (8, 8, 4, 4, 2, 1),
+        num_up * ["up"] + (5 - num_up) * ["none"],
+        spec.width or 64,
+        ends_normalized=False,
+    )
+
+
+def _resnet5_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    return _resnet_discriminator(
+        spec, (1, 2, 4, 4, 8, 8), 6 * ["down"], spec.width or 64, 0
+    )
+
+
+def _halvings(size: int) -> int:
+    """How often an image is halved until 4 to 7 pixels are left."""
+    return size.bit_length() - 3
+
+
+def _resnet_generator_of_any_size(spec: GeneratorSpec) -> ResNetGenerator:
+    """From 4 to 7 pixels on, channels halve as the size doubles, 8 units at most."""
+    num_up = _halvings(spec.size)
+    multiples = [min(8, 2 ** (num_up - i)) for i in range(num_up + 1)]
+    return _resnet_generator(
+        spec, spec.size >> num_up, multiples, num_up * ["up"], spec.width or 64
+    )
+
+
+def _resnet_discriminator_of_any_size(spec: DiscriminatorSpec) -> Discriminator:
+    """Down to 4 to 7 pixels; channels double as the size halves; one block more."""
+    num_down = _halvings(spec.size)
+    multiples = [min(8, 2**i) for i in range(num_down)]
+    resamples = num_down * ["down"] + ["none"]
+    return _resnet_discriminator(
+        spec, [*multiples, multiples[-1]], resamples, spec.width or 64, 1
+    )
+
+
+_SUPERBLOCKS, _BLOCKS_EACH = 6, 5
+
+
+def _resnet30_blocks(multiples: Sequence[int], resample: str, width: int):
+    """Six groups of five blocks, and between groups one that changes the size."""
+    blocks = []
+    for group, multiple in enumerate(multiples):
+        same = Stage(multiple * width, "none")
+        blocks += [(f"B_{group}_{i}", same) for i in range(_BLOCKS_EACH)]
+        if group < _SUPERBLOCKS - 1:
+            # compare_gan names them "up" in D too.
+            change = Stage(multiples[group + 1] * width, resample)
+            blocks.append((f"B_{group}_up", change))
+    return blocks
+
+
+def _resnet30_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """After Gulrajani et al., 2017, with one doubling more. No norm at the end.
+
+    https://arxiv.org/abs/1704.00028
+    """
+    width = spec.width or 16
+    return ResNetGenerator(
+        spec,
+        start=(4, 32 * width),
+        blocks=_resnet30_blocks((32, 16, 8, 4, 2, 1), "up", width),
+        final_norm_name=None,
+        ends_normalized=False,
+    )
+
+
+def _resnet30_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    width = spec.width or 16
+    blocks = _resnet30_blocks((1, 2, 4, 8, 16, 32), "down", width)
+    return Discriminator(
+        spec,
+        trunk=[
+            Conv2D(width, name="color_conv", **spec.raw_kernels),
+            *_trunk(spec, blocks, width),
+        ],
+        num_features=4 * 4 * 32 * width,
+        to_features=flatten,
+    )
+
+
+# ------------------------------------------------------------------------- BigGAN
+
+
+def _tanh_images(outputs: tf.Tensor) -> tf.Tensor:
+    return (tf.tanh(outputs) + 1.0) / 2.0
+
+
+CLASS_EMBEDDING = 128
+_ATTENTION_SIZE = 64
+G_BIGGAN = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+    512: (16, 16, 8, 8, 4, 2, 1, 1),
+}
+D_BIGGAN = {
+    32: (2, 2, 2, 2),
+    64: (2, 4, 8, 16, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+    512: (1, 1, 2, 4, 8, 8, 16, 16),
+}
+
+
+def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Brock et al., 2019, appendix B, table 4. https://arxiv.org/abs/1809.11096"""
+    width = spec.width or 96
+    multiples = G_BIGGAN[spec.size]
+    names = [f"B{i}" for i in range(1, len(multiples))]
+    return _resnet_generator(
+        spec,
+        4,
+        multiples,
+        len(names) * ["up"],
+        width,
+        block=functools.partial(ResNetBlock, shortcut=1),
+        attention=_attention_block(spec, "B4", names),
+        deal=_deal(spec, default=True),
+        class_embedding=_class_embedding(spec),
+        final_norm=spec.plain_norm,
+        to_images=_tanh_images,
+    )
+
+
+def _biggan_block(stage: Stage, in_channels: int, **options) -> ResNetBlock:
+    shortcut = 0 if stage.channels == in_channels else 1
+    return ResNetBlock(stage, in_channels, shortcut=shortcut, **options)
+
+
+def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    multiples = D_BIGGAN[spec.size]
+    resamples = (len(multiples) - 1) * ["down"] + ["none"]
+    blocks = _named(_stages(multiples, resamples, spec.width or 96))
+    # At 64x64 places where the image is larger. compare_gan's own default is B1 at
+    # every size, which takes 4 GiB per image at 512 pixels.
+    default = f"B{max(1, (spec.size // _ATTENTION_SIZE).bit_length() - 1)}"
+    attention = _attention_block(spec, default, [name for name, _ in blocks])
+    return Discriminator(
+        spec,
+        trunk=_trunk(spec, blocks, spec.image_shape[-1], _biggan_block, attention),
+        num_features=blocks[-1][1].channels,
+        to_features=sum_pool,
+        logit_name="final_fc",
+        embedding_initializer="glorot_normal",
+    )
+
+
+G_DEEP = {
+    32: 8 * (4,),
+    64: 4 * (16,) + 2 * (8,) + (4, 4, 2),
+    128: 4 * (16,) + 2 * (8,) + (4, 4, 2, 2, 1),
+    256: 4 * (16,) + 4 * (8,) + (4, 4, 2, 2, 1),
+    512: 4 * (16,) + 4 * (8,) + (4, 4, 2, 2, 1, 1, 1),
+}
+D_DEEP = {
+    32: 8 * (2,),
+    64: (2, 4, 4) + 2 * (8,) + 4 * (16,),
+    128: (1, 2, 2, 4, 4) + 2 * (8,) + 4 * (16,),
+    256: (1, 2, 2, 4, 4) + 4 * (8,) + 4 * (16,),
+    512: (1, 1, 1, 2, 2, 4, 4) + 4 * (8,) + 4 * (16,),
+}
+
+
+def _deep_blocks(multiples, resamples, width: int, start: int):
+    """Blocks that change the size by turns, and the one with attention, if any."""
+    resamples = [resamples[i % 2] for i in range(len(multiples) - 1)]
+    blocks = _named(_stages(multiples[1:], resamples, width))
+    size, attention = start, None
+    for i, (name, stage) in enumerate(blocks):
+        size = {"up": 2 * size, "down": size // 2, "none": size}[stage.resample]
+        # The second of each pair.
+        if i % 2 and size == _ATTENTION_SIZE:
+            attention = name
+    return blocks, attention
+
+
+def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Brock et al., 2019, appendix B, table 7. https://arxiv.org/abs/1809.11096"""
+    width = spec.width or 128
+    multiples = G_DEEP[spec.size]
+    blocks, attention = _deep_blocks(multiples, ("none", "up"), width, 4)
+    return ResNetGenerator(
+        spec,
+        start=(4, multiples[0] * width),
+        blocks=blocks,
+        block=BottleneckBlock,
+        attention=_attention_block(spec, attention, [name for name, _ in blocks]),
+        deal=joined_latents,
+        class_embedding=_class_embedding(spec),
+        final_norm=spec.plain_norm,
+        to_images=_tanh_images,
+    )
+
+
+def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    width = spec.width or 128
+    multiples = D_DEEP[spec.size]
+    blocks, attention = _deep_blocks(multiples, ("down", "none"), width, spec.size)
+    attention = _attention_block(spec, attention, [name for name, _ in blocks])
+    return Discriminator(
+        spec,
+        trunk=[
+            Conv2D(multiples[0] * width, name="initial_conv", **spec.kernels),
+            *_trunk(spec, blocks, multiples[0] * width, BottleneckBlock, attention),
+        ],
+        num_features=blocks[-1][1].channels,
+        to_features=sum_pool,
+        logit_name="final_fc",
+        embedding_initializer="glorot_normal",
+    )
+
+
+# ---------------------------------------------------------------- the plain ones
+
+
+def _convolutions(*rows) -> list[dcgan.Convolution]:
+    return [dcgan.Convolution(*row) for row in rows]
+
+
+def _sndcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
+    """Miyato et al., 2018, table 3. https://arxiv.org/abs/1802.05957"""
+    width = spec.width or 64
+    return dcgan.ConvGenerator(
+        spec,
+        channels=8 * width,
+        convolutions=_convolutions(
+            ("g_dc2", 4 * width, 4, 2),
+            ("g_dc3", 2 * width, 4, 2),
+            ("g_dc4", width, 4, 2),
+            ("g_dc5", spec.image_shape[-1], 3, 1),
+        ),
+        norm_before_reshape=True,
+    )
+
+
+def _sndcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    width = spec.width or 64
+    convolutions = _convolutions(
+        ("d_conv1", width, 3, 1),
+        ("d_conv2", 2 * width, 4, 2),
+        ("d_conv3", 2 * width, 3, 1),
+        ("d_conv4", 4 * width, 4, 2),
+        ("d_conv5", 4 * width, 3, 1),
+        ("d_conv6", 8 * width, 4, 2),
+        ("d_conv7", 8 * width, 3, 1),
+    )
+    return Discriminator(
+        spec,
+        trunk=[
+            dcgan.centered,
+            *(dcgan.LeakyConv2D(c, leak=0.1, **spec.kernels) for c in convolutions),
+        ],
+        num_features=(-(-spec.size // 8)) ** 2 * 8 * width,
+        to_features=flatten,
+        logit_name="d_fc1",
+    )
+
+
+def _dcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
+    """After Radford et al., 2016. https://arxiv.org/abs/1511.06434"""
+    width = spec.width or 64
+    return dcgan.ConvGenerator(
+        spec,
+        channels=8 * width,
+        convolutions=_convolutions(
+            ("g_dc1", 4 * width, 5, 2),
+            ("g_dc2", 2 * width, 5, 2),
+            ("g_dc3", width, 5, 2),
+            ("g_dc4", spec.image_shape[-1], 5, 2),
+        ),
+        norm_before_reshape=False,
+    )
+
+
+def _dcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    width = spec.width or 64
+    convolutions = _convolutions(
+        *((f"d_conv{i + 1}", 2**i * width, 5, 2) for i in range(4))
+    )
+    return Discriminator(
+        spec,
+        trunk=[dcgan.LeakyConv2D(c, leak=0.2, **spec.kernels) for c in convolutions],
+        num_features=(-(-spec.size // 16)) ** 2 * 8 * width,
+        to_features=flatten,
+        logit_name="d_fc4",
+    )
+
+
+# --------------------------------------------------------------------- the table
+
+
+def _one_of(*sizes: int):
+    return ", ".join(map(str, sizes)), sizes.__contains__
+
+
+def _at_least(least: int):
+    return f"{least} or more", lambda size: size >= least
+
+
+def _is_doubled(size: int) -> bool:
+    return size >= 8 and size % 2 ** _halvings(size) == 0
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet_cifar": Architecture(
+        _cifar_generator,
+        _cifar_discriminator,
+        *_one_of(32),
+        options=("hierarchical_z", "layer_norm"),
+    ),
+    "resnet_stl": Architecture(
+        _stl_generator, _stl_discriminator, *_one_of(48), options=("layer_norm",)
+    ),
+    "resnet5": Architecture(
+        _resnet5_generator,
+        _resnet5_discriminator,
+        *_one_of(32, 64, 128),
+        options=("layer_norm",),
+    ),
+    "resnet30": Architecture(
+        _resnet30_generator,
+        _resnet30_discriminator,
+        *_one_of(128),
+        options=("layer_norm",),
+    ),
+    "resnet": Architecture(
+        _resnet_generator_of_any_size,
+        _resnet_discriminator_of_any_size,
+        "4, 5, 6 or 7 times a power of two",
+        _is_doubled,
+        options=("layer_norm",),
+    ),
+    "resnet_biggan": Architecture(
+        _biggan_generator,
+        _biggan_discriminator,
+        *_one_of(*G_BIGGAN),
+        options=("attention", "hierarchical_z", "class_embedding", "layer_norm"),
+    ),
+    "resnet_biggan_deep": Architecture(
+        _deep_generator,
+        _deep_discriminator,
+        *_one_of(*G_DEEP),
+        options=("attention", "class_embedding"),
+    ),
+    "sndcgan": Architecture(_sndcgan_generator, _sndcgan_discriminator, *_at_least(8)),
+    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, *_at_least(8)),
+}
+
+
+def get_architecture(name: str, size: int) -> Architecture:
+    """The row of `ARCHITECTURES` called `name`, if it makes images of that size.
+
+    Raises:
+        ValueError: unknown name, or a size that does not fit; lists what is legal.
+    """
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(str(name), ARCHITECTURES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            "`options.architecture` must be one of "
+            f"{sorted(ARCHITECTURES)}. Received: architecture={name!r}.{hint}"
+        )
+    architecture = ARCHITECTURES[name]
+    if not architecture.fits(size):
+        fitting = [other for other, row in ARCHITECTURES.items() if row.fits(size)]
+        raise ValueError(
+            f"{name!r} makes images of size {architecture.sizes}. Received: size="
+            f"{size}. Architectures for that size: {', '.join(sorted(fitting)) or '-'}."
+        )
+    return architecture
+
+
+# What an architecture lacks that has not such an option.
+_LACKS = {
+    "attention": "no self-attention",
+    "hierarchical_z": "no blocks that take pieces of z",
+    "class_embedding": "no embedding of labels",
+    "layer_norm": "no blocks that take layer normalization",
+}
+
+
+def _find(name: str, spec) -> Architecture:
+    """The architecture, after refusing what it would silently leave out."""
+    architecture = get_architecture(name, spec.size)
+    for option, lack in _LACKS.items():
+        asked = getattr(spec, option, None)
+        able = [key for key, row in ARCHITECTURES.items() if option in row.options]
+        if asked not in (None, False, 0, "none") and name not in able:
+            raise ValueError(
+                f"{name!r} has {lack}; {', '.join(able)} have. Received: "
+                f"{option}={asked!r}. Take another architecture, or leave it out."
+            )
+    return architecture
+
+
+def build_generator(architecture: str, spec: GeneratorSpec) -> keras.Model:
+    """Builds a generator by name.
+
+    Args:
+        architecture: a key of `ARCHITECTURES`.
+        spec: `GeneratorSpec`.
+
+    Returns:
+        A built `keras.Model`, latents (and labels) -> images in [0, 1].
+
+    Raises:
+        ValueError: unknown name, or something asked that it cannot have.
+    """
+    return _find(architecture, spec).generator(spec)
+
+
+def build_discriminator(architecture: str, spec: DiscriminatorSpec) -> keras.Model:
+    """Builds a discriminator by name.
+
+    Args:
+        architecture: a key of `ARCHITECTURES`.
+        spec: `DiscriminatorSpec`.
+
+    Returns:
+        A built `keras.Model`, images (and labels) -> dict of logits and features.
+
+    Raises:
+        ValueError: unknown name, or something asked that it cannot have.
+    """
+    return _find(architecture, spec).discriminator(spec)

@@ -1,0 +1,163 @@
+"""What a run would be, before it is one: sizes, work, memory and the plan."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from ssgan_tf import config
+from ssgan_tf.training import loop
+from ssgan_tf.utils.machine import memory
+
+_CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+# Matrix products, and what says that the first factor is to be transposed.
+_TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
+
+
+def count_flops(graph: tf.Graph) -> int:
+    """Multiplications and additions in the convolutions and matrix products.
+
+    2 x multiply-accumulates, each op counted once: everything else in such a network
+    is small beside them. Shapes must be static. Functions called by the graph are
+    not entered.
+
+    Args:
+        graph: for example `function.get_concrete_function(...).graph`.
+    """
+    # TensorFlow writes down both gradients of a convolution and prunes the one that
+    # nobody uses.
+    used, stack = set(), [tensor.op for tensor in graph.outputs]
+    stack += graph.control_outputs
+    while stack:
+        op = stack.pop()
+        if op not in used:
+            used.add(op)
+            stack += [tensor.op for tensor in op.inputs] + op.control_inputs
+    flops = 0
+    for op in used:
+        if op.type in _CONVS:
+            # The small side of a convolution (its output, or the gradient of it) is
+            # visited once per kernel tap and input channel.
+            if op.type == "Conv2D":
+                kernel, positions = op.inputs[1].shape, op.outputs[0].shape
+            elif op.type == "Conv2DBackpropInput":
+                kernel, positions = op.inputs[1].shape, op.inputs[2].shape
+            else:
+                kernel, positions = op.outputs[0].shape, op.inputs[2].shape
+            taps = np.prod(kernel.as_list()[:3])
+            flops += 2 * int(taps * np.prod(positions.as_list()))
+        elif op.type in _TRANSPOSED:
+            *_, rows, inner = op.inputs[0].shape.as_list()
+            if op.get_attr(_TRANSPOSED[op.type]):
+                inner = rows
+            flops += 2 * int(inner * np.prod(op.outputs[0].shape.as_list()))
+    return flops
+
+
+def _bytes(variables) -> int:
+    return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
+
+
+def _params(variables) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def step_flops(plan: config.Experiment) -> int:
+    """Floating-point operations of one train step on the global batch.
+
+    Args:
+        plan: what the config says.
+    """
+    # Outside any strategy: one replica holds the whole batch.
+    gan = plan.build_gan()
+    shape = (plan.options.disc_iters * plan.options.batch_size, *plan.spec.image_shape)
+    step = tf.function(lambda images, labels: gan.train_step((images, labels)))
+    specs = tf.TensorSpec(shape, tf.uint8), tf.TensorSpec(shape[:1], tf.int32)
+    return count_flops(step.get_concrete_function(*specs).graph)
+
+
+def dry_run(
+    plan: config.Experiment, strategy: tf.distribute.Strategy, jit_compile: str = "auto"
+) -> str:
+    """Builds the run, takes two steps on fake data, writes nothing.
+
+    Args:
+        plan: what the config says.
+        strategy: where it would run.
+        jit_compile: see `strategies.jit_compiles`.
+
+    Returns:
+        The parameter, FLOP and memory table and the run plan, ready to print.
+
+    Raises:
+        ValueError: the config cannot be run.
+    """
+    options, settings, spec = plan.options, plan.run, plan.spec
+    gan = loop.build(plan, strategy, jit_compile)
+    replicas = strategy.num_replicas_in_sync
+    share = options.batch_size // replicas
+    shape = (options.disc_iters * share, *spec.image_shape)
+    fake_data = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def stream(_) -> tf.data.Dataset:
+        labels = tf.zeros(shape[:1], tf.int32)
+        return tf.data.Dataset.from_tensors((tf.constant(fake_data), labels)).repeat()
+
+    gan.steps_per_execution = 1
+    gan.make_train_function()
+    iterator = iter(strategy.distribute_datasets_from_function(stream))
+    start = time.monotonic()
+    gan.train_function(iterator)
+    compiled = time.monotonic()
+    logs = {name: float(value) for name, value in gan.train_function(iterator).items()}
+    seconds = time.monotonic() - compiled
+    peak = memory()
+    flops = step_flops(plan)
+
+    d_updates = options.training_steps * options.disc_iters
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    lines = [f"{'':<16}{'parameters':>14}{'trainable':>14}{'MiB':>10}"]
+    for name, network in networks.items():
+        lines.append(
+            f"{name:<16}{_params(network.variables):>14,}"
+            f"{_params(network.trainable_variables):>14,}"
+            f"{_bytes(network.variables) / 2**20:>10.1f}"
+        )
+    extra = {
+        "optimizers": [*gan.g_optimizer.variables, *gan.d_optimizer.variables],
+        "average of G": [] if gan.average is None else gan.average.variables,
+    }
+    for name, variables in extra.items():
+        lines.append(
+            f"{name:<16}{_params(variables):>14,}{0:>14,}"
+            f"{_bytes(variables) / 2**20:>10.1f}"
+        )
+    lines += [
+        "",
+        f"{flops / 1e9:,.2f} GFLOP per step of the whole batch, forward and backward",
+        f"{seconds:.3g} s for one step here, after {compiled - start:.1f} s to compile",
+        peak,
+        "",
+        f"data set      {plan.dataset}, images {spec.image_shape}",
+        f"batch         {options.batch_size} on {replicas} replica(s), {share} each"
+        + (f", in {options.accumulate} pieces" if options.accumulate > 1 else ""),
+        f"precision     {options.precision}"
+        + (", compiled by XLA" if gan.jit_compile else ""),
+        f"weights       of {settings.warm_start or f'seed {settings.seed}'}",
+        f"steps         {options.training_steps:,} of G, {d_updates:,} of D",
+        f"real images   {d_updates * options.batch_size:,}",
+        f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "
+        f"the last {settings.keep_checkpoint_max} kept",
+        f"time here     about {_hours(seconds * options.training_steps)}, "
+        "if every step takes as long as that one",
+        "",
+        "second step: " + ", ".join(f"{k} {v:.4g}" for k, v in logs.items()),
+        "Two steps on fake data done; nothing written.",
+    ]
+    return "\n".join(lines)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

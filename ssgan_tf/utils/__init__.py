@@ -1,0 +1,1 @@
+"""What any TensorFlow project could use: files, tables, pictures, devices."""

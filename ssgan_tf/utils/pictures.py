@@ -1,0 +1,143 @@
+"""Pictures: grids of images, PNG files and animations."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from ssgan_tf.utils import files
+
+_GIF_MILLISECONDS = 50
+
+
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Lays images out row by row; places without an image are black.
+
+    Args:
+        images: float in [0, 1] or uint8, `(num, height, width, channels)`; NaN is
+            black.
+        columns: int. Images per row.
+
+    Returns:
+        uint8, `(rows * height, columns * width, channels)`.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        images = np.clip(np.nan_to_num(images), 0.0, 1.0)
+        images = np.round(images * 255.0).astype(np.uint8)
+    num, height, width, channels = images.shape
+    rows = -(-num // columns)
+    cells = np.zeros((rows, height, columns, width, channels), np.uint8)
+    for i, image in enumerate(images):
+        cells[i // columns, :, i % columns] = image
+    return cells.reshape(rows * height, columns * width, channels)
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes a PNG whole or not at all, making its folder.
+
+    Args:
+        path: the file.
+        image: uint8, `(height, width, 1 or 3)`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with files.replacing(path) as partial:
+        _pillow(image).save(partial, "PNG")
+
+
+def write_pngs(folder: str | os.PathLike, images: np.ndarray) -> None:
+    """Writes a folder of 00000.png, 00001.png, ..., whole or not at all.
+
+    Args:
+        folder: takes the place of the one that is there.
+        images: uint8, `(num, height, width, 1 or 3)`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with files.replacing(folder) as partial:
+        partial.mkdir()
+        write_numbered(partial, images, len(images))
+
+
+def write_numbered(
+    folder: pathlib.Path, images: Iterable[np.ndarray], num: int
+) -> None:
+    """Writes 00000.png, 00001.png, ... into a folder.
+
+    Args:
+        folder: is there.
+        images: uint8, `(height, width, 1 or 3)` each.
+        num: int. How many; beyond 100,000 the names have more digits.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    digits = max(5, len(str(num - 1)))
+    for i, image in enumerate(images):
+        write_png(folder / f"{i:0{digits}}.png", image)
+
+
+def write_gif(path: str | os.PathLike, images: Iterable[np.ndarray]) -> None:
+    """Writes an animation that repeats for ever, 20 images per second.
+
+    Grey is exact; of a coloured image the 256 colours that fit best are kept. An image
+    equal to the one before makes no frame: that one stays for longer. The file is
+    written whole or not at all, its folder made.
+
+    Args:
+        path: the file.
+        images: uint8, each `(height, width, 1 or 3)`; one or more.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Pillow's own choice of colours is a third further off.
+    frames = (
+        each.quantize(256, kmeans=1) if each.mode == "RGB" else each
+        for each in map(_pillow, images)
+    )
+    with files.replacing(path) as partial:
+        # Pillow's optimized files show other greys where an image has fewer of them.
+        next(frames).save(
+            partial,
+            "GIF",
+            save_all=True,
+            append_images=frames,
+            duration=_GIF_MILLISECONDS,
+            loop=0,
+            optimize=False,
+        )
+
+
+def _pillow(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+_RANGE_TOLERANCE = 1e-3
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Rounds float images in [0, 1] to 8 bit: the nearest integer to 255 x.
+
+    Args:
+        images: float, any shape, values in [0, 1]. An excess of 1e-3 is taken for
+            rounding and clipped.
+
+    Raises:
+        ValueError: a value is NaN or further outside.
+    """
+    images = np.asarray(images, np.float32)
+    low, high = images.min(initial=np.inf), images.max(initial=-np.inf)
+    # Written so that NaN, for which every comparison is false, fails too.
+    if images.size and not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):
+        raise ValueError(
+            "Images must be finite and in [0, 1]. Received: images with "
+            f"min={low}, max={high}. Rescale them; NaN means that the generator "
+            "has diverged."
+        )
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

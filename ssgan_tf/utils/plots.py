@@ -1,0 +1,114 @@
+"""Figures without a display: one look, and files that are the same every time.
+
+with plots.style():
+    figure = matplotlib.figure.Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    axes.plot(steps, values)
+    plots.save(figure, "figures/loss")  # loss.png and loss.svg
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+import matplotlib
+import matplotlib.colors
+from matplotlib.figure import Figure
+
+from ssgan_tf.utils import files
+
+# Pixels of the PNG to an inch of the figure.
+DPI = 150
+
+# Of axes and text.
+INK = "#262626"
+# Okabe and Ito's, which most colour-blind readers can tell apart; the yellow, too pale
+# for a line on white, is left out.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
+
+
+def colors(count: int) -> list[str]:
+    """As many colours for lines; of many, neighbours are close, as their order is."""
+    if count <= len(COLORS):
+        return list(COLORS[:count])
+    # Neither end of the map can be seen on both white and black.
+    places = [0.15 + 0.7 * i / (count - 1) for i in range(count)]
+    return [
+        matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](p)) for p in places
+    ]
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures, for a block that draws and saves one."""
+    with matplotlib.rc_context(
+        {
+            "axes.edgecolor": INK,
+            "axes.grid": True,
+            "axes.labelcolor": INK,
+            "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlecolor": INK,
+            "axes.titlesize": "medium",
+            "figure.constrained_layout.use": True,
+            "grid.alpha": 0.25,
+            "grid.color": INK,
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            # Else the ids inside are drawn at random.
+            "svg.hashsalt": "ssgan_tf",
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+        }
+    ):
+        yield
+
+
+def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
+    """Writes a figure as PNG and as SVG; the same figure gives the same files.
+
+    Args:
+        figure: `matplotlib.figure.Figure`, made without pyplot.
+        path: where, without a suffix. Its folder is made.
+
+    Returns:
+        The two paths, the PNG's first.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    path = pathlib.Path(path)
+    png, vector = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
+    with style(), files.replacing(png) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+    files.write_text(vector, _svg(figure))
+    return [png, vector]
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """A figure as an `<svg>` element that fits into a page beside others.
+
+    Its text is text, in the page's font and, as the axes are, in the page's colour.
+
+    Args:
+        figure: `matplotlib.figure.Figure`, made without pyplot.
+        name: a word; what the ids of the element begin with.
+    """
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        text = _svg(figure, transparent=True)
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+
+
+def _svg(figure: Figure, **how) -> str:
+    # A date, or the version of matplotlib, would change the file.
+    empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    text = io.StringIO()
+    with style():
+        figure.savefig(text, format="svg", metadata=empty, **how)
+    return text.getvalue()

@@ -1,0 +1,260 @@
+"""`ssgan data`: what it says, what it draws, what it refuses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from paths import ROOT
+from PIL import Image
+
+from ssgan_tf import datasets
+from ssgan_tf.datasets import inspection
+from ssgan_tf.utils import pictures
+
+# The binary, again and again in one process: TensorFlow takes seconds to import. And
+# in a process of its own: two binaries' flags cannot be defined at once.
+CALLS = """
+import contextlib, io, json, os, pathlib, sys
+from absl import flags
+from absl.testing import flagsaver
+from ssgan_tf.commands import data
+from ssgan_tf.commands import main as cli
+
+said = []
+top = pathlib.Path().absolute()
+for line in json.load(open(sys.argv[1])):
+    os.chdir("inner/flat" if "folder:." in line else top)
+    before = set(top.rglob("*"))
+    sys.argv = ["ssgan data", *line]
+    with (
+        flagsaver.flagsaver(),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+    ):
+        try:
+            cli.run(data.main, usage="two words")
+        except SystemExit as end:
+            code = end.code or 0
+    new = sorted(str(path.relative_to(top)) for path in set(top.rglob("*")) - before)
+    said.append([code, out.getvalue(), errors.getvalue(), new])
+    flags.FLAGS.unparse_flags()
+json.dump(said, sys.stdout)
+"""
+LINES = {
+    "prepare": ["prepare", "folder:photos", "--resolution=12"],
+    "again": ["prepare", "folder:photos@12x12x3", "--out=sheets/photos.png"],
+    "inspect": ["inspect", "folder:photos", "--resolution=10", "--colors=1"],
+    "digits": ["inspect", "digits32", "--batch_size=3", "--seed=5"],
+    "here": ["inspect", "folder:.", "--resolution=12"],
+    "no command": ["show", "digits32"],
+    "no name": ["prepare"],
+    "unknown": ["prepare", "digits33"],
+    "no size": ["prepare", "folder:photos"],
+    "no such folder": ["prepare", "folder:nowhere", "--resolution=12"],
+    "other channels": ["prepare", "folder:photos", "--resolution=12", "--colors=2"],
+    "size of a row": ["prepare", "digits32", "--resolution=12"],
+    "no picture": ["prepare", "digits32", "--out=sheet.jpg"],
+    "by hand": ["prepare", "imagenet64"],
+    "into the folder": [
+        *["prepare", "folder:photos", "--resolution=12"],
+        "--out=photos/bee/sheet.png",
+    ],
+    "no prefix": ["prepare", "photos"],
+    "beam": ["prepare", "folder:photos@12x12x3", "--beam_runner=DirectRunner"],
+}
+
+
+def _photo(label, number):
+    rng = np.random.default_rng([label, number])
+    return rng.integers(0, 256, (12, 12, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("here")
+    for label, name in enumerate(("ant", "bee")):
+        for number in range(10):
+            file = path / "photos" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_photo(label, number)).save(file)
+    (path / "photos" / "bee" / "broken.jpg").write_bytes(b"nothing")
+    (path / "photos" / "bee" / "moving.gif").touch()
+    # A folder that is where the command is called.
+    for number in range(10):
+        file = path / "inner" / "flat" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_photo(2, number)).save(file)
+    return path
+
+
+@pytest.fixture(scope="module")
+def said(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "lines.json").write_text(json.dumps(list(LINES.values())))
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(elsewhere / "cache"),
+        "TFDS_DATA_DIR": str(elsewhere / "tfds"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, str(elsewhere / "lines.json")],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(LINES, json.loads(done.stdout), strict=True))
+
+
+def _row(text, split):
+    (line,) = re.findall(rf"^ +{split} +(.*)$", text, re.MULTILINE)
+    return re.split("  +", line)
+
+
+def test_prepare_says_what_is_there(said, folder):
+    code, out, errors, new = said["prepare"]
+    assert code == 0, errors
+    assert new == ["photos_12x12x3.png"]
+    assert f"folder:{folder}/photos@12x12x3" in out
+    assert "images        (12, 12, 3), uint8" in out
+    assert "classes       2: ant, bee" in out
+    train, test = _row(out, "train"), _row(out, "test")
+    assert int(train[0]) + int(test[0]) == 20
+    assert train[1] == "-" and train[2] == "1"
+    assert re.fullmatch(r"[789] to (9|10)", train[4])
+    assert "left out: bee/broken.jpg (UnidentifiedImageError" in out
+    assert "left out, no images by their endings: 1 .gif\n" in out
+    assert re.search(r"[\d.]+ MiB on the disk", out)
+    code, again, _, new = said["again"]
+    assert code == 0 and new == ["sheets", "sheets/photos.png"]
+    # Remembered, though nothing was read again.
+    assert again.splitlines()[1:-1] == out.splitlines()[1:-1]
+
+
+def test_the_contact_sheet(said, folder):
+    sheet = np.asarray(Image.open(folder / "photos_12x12x3.png"))
+    train = int(_row(said["prepare"][1], "train")[0])
+    assert sheet.shape == (-(-train // 8) * 12, 8 * 12, 3)
+    known = {_photo(label, n).tobytes() for label in (0, 1) for n in range(10)}
+    cells = [
+        sheet[12 * (i // 8) :, 12 * (i % 8) :][:12, :12].tobytes() for i in range(train)
+    ]
+    assert set(cells) <= known and len(set(cells)) == train
+
+
+def test_a_large_set_is_sampled_evenly(monkeypatch):
+    shown = []
+
+    def grid(found, columns):
+        shown.extend(found)
+        return found[0]
+
+    monkeypatch.setattr(pictures, "grid", grid)
+    inspection.contact_sheet("digits32")
+    digits, _ = datasets.load_split("digits32", "train")
+    np.testing.assert_array_equal(shown, digits[[1400 * i // 64 for i in range(64)]])
+
+
+def test_inspect_says_what_the_networks_see(said):
+    code, out, errors, new = said["inspect"]
+    assert code == 0, errors
+    assert new == ["photos_10x10x1-batch.png"]
+    assert "images        (32, 10, 10, 1), float32, from 0" in out
+    rows = re.findall(r"^ +(\d) +(\d) +0 1 2 3   (ant|bee)$", out, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(8))
+    assert all((label, name) in {("0", "ant"), ("1", "bee")} for _, label, name in rows)
+    # Not into the folder, which would have another image.
+    code, out, errors, new = said["here"]
+    assert code == 0 and new == ["inner/flat_12x12x3-batch.png"], errors
+    assert "inner/flat_12x12x3-batch.png" in out
+    code, out, _, new = said["digits"]
+    assert code == 0 and new == ["digits32-batch.png"]
+    assert len(re.findall(r" 0 1 2 3 ", out)) == 3
+
+
+def test_the_batch_is_that_of_training():
+    batch = inspection.first_batch("digits32", batch_size=4, seed=9)
+    digits, labels = datasets.load_split("digits32", "train")
+    stream = datasets.training_dataset(digits, labels, batch_size=4, seed=9)
+    first, first_labels = next(iter(stream))
+    assert batch.images.dtype == np.float32
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    for i, (image, label, turns) in enumerate(zip(*batch, strict=True)):
+        assert turns == i // 4 and label == first_labels[i % 4]
+        expected = np.rot90(first[i % 4].numpy() / np.float32(255), turns)
+        np.testing.assert_allclose(image, expected, rtol=1e-6)
+
+
+def test_the_picture_shows_images_over_their_captions():
+    batch = inspection.first_batch("digits32", batch_size=3)
+    names = [f"digit {i}" for i in range(10)]
+    picture = inspection.picture(batch, names)
+    side, cell = 96, 96 + 24
+    assert picture.shape == (4 * cell, 3 * side, 3) and picture.dtype == np.uint8
+    for i, image in enumerate(batch.images):
+        place = picture[i // 3 * cell :, i % 3 * side :][:cell, :side]
+        shown = place[:side:3, :side:3, 0]
+        np.testing.assert_array_equal(shown, np.round(image[..., 0] * 255))
+        # White on black: one line for the class, one for the rotation.
+        for line in (place[side : side + 12], place[side + 12 :]):
+            assert line.max() > 200 and line.min() == 0
+    # Other words look different.
+    other = inspection.picture(batch, ["x"] * 10)
+    assert (other[side : side + 12] != picture[side : side + 12]).any()
+    np.testing.assert_array_equal(other[side + 12 : cell], picture[side + 12 : cell])
+
+
+def test_captions():
+    batch = inspection.Batch(
+        np.zeros((4, 2, 2, 1), np.float32), np.array([1, -1, 1, 0]), np.arange(4)
+    )
+    assert inspection.captions(batch, ["ant", "bee"]) == [
+        ["bee", "0 deg: 0"],
+        ["no label", "90 deg: 1"],
+        ["bee", "180 deg: 2"],
+        ["ant", "270 deg: 3"],
+    ]
+
+
+def test_a_set_of_the_table_is_described():
+    text = inspection.describe("digits32")
+    assert _row(text, "train")[:3] == ["1,400", "1,400", "1"]
+    assert _row(text, "train")[3:] == ["1.4", "132 to 149"]
+    assert _row(text, "test") == ["397", "397", "1", "0.4", "31 to 47"]
+    assert "classes       10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in text
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("no command", "Either `ssgan data prepare NAME` or"),
+        ("no name", "Either `ssgan data prepare NAME` or"),
+        ("unknown", "Did you mean 'digits32'?"),
+        ("no size", "give `ssgan data` the size: --resolution=64"),
+        ("into the folder", "--out must lie outside of the folder"),
+        ("no prefix", "Did you mean 'folder:photos'?"),
+        ("beam", "must be None for a folder of images"),
+        ("no such folder", "nowhere', which is not"),
+        ("other channels", "Received: colors=2"),
+        ("size of a row", "a folder of images is folder:DIR"),
+        ("no picture", "--out must end in .png"),
+        ("by hand", "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"),
+    ],
+)
+def test_wrong_calls_write_nothing(said, name, words):
+    code, out, errors, new = said[name]
+    assert code == 1 and new == []
+    assert words in out + errors and "Traceback" not in out + errors
+
+
+def test_the_page_lists_every_row():
+    page = (ROOT / "docs" / "data.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, spec in datasets.DATASETS.items():
+        (row,) = (row for row in rows if f"`{name}`" in row)
+        for fact in (spec.train_count, spec.eval_count, spec.image_shape[0]):
+            assert f"{fact:,}" in row

@@ -1,0 +1,125 @@
+"""The command that runs an experiment of the paper."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ssgan_tf.experiments import recipes, results
+
+
+def reproduce(*arguments: str, cwd) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "ssgan_tf", "reproduce", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize("name", ["table1", "figure3"])
+def test_commands_for_a_scheduler(name, tmp_path):
+    done = reproduce(
+        name,
+        "--print_commands",
+        "--seeds=0,4",
+        "--only=*seed4",
+        "--output_dir=of mine",
+        "--tfds_data_dir=data",
+        "--inception_path=net",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and list(tmp_path.iterdir()) == []
+    jobs = [
+        job for job in recipes.experiment(name, "full", [4], "net").jobs if job.seed
+    ]
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(jobs)
+    for line, job in zip(lines, jobs, strict=True):
+        assert shlex.split(line) == [
+            sys.executable,
+            *job.commands[0],
+            f"--model_dir=of mine/runs/{job.name}",
+            "--tfds_data_dir=data",
+        ]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "NAME one of table1"),
+        (["table5"], "NAME one of table1"),
+        (["table1", "table2"], "NAME one of table1"),
+        (["table1", "--seeds=0,x"], "--seeds=0,x"),
+        (["table1", "--seeds=-1"], "--seeds=-1"),
+        (["table1", "--only=nothing"], "--only=nothing"),
+        (["table1", "--scale=huge"], "full|small|tiny"),
+    ],
+)
+def test_wrong_flags(arguments, words, tmp_path):
+    done = reproduce(*arguments, cwd=tmp_path)
+    assert done.returncode == 1 and list(tmp_path.iterdir()) == []
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_figure_3(tmp_path):
+    done = reproduce("figure3", "--scale=tiny", "--seeds=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "figure3: 2 jobs, 0 done, 2 to run" in done.stdout
+    folder = tmp_path / "reproduce/tiny/figure3"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["figure3.png", "figure3.svg", "report.md", "results.csv"]
+    numbers = results.read(folder / "results.csv")
+    assert {each.run for each in numbers if each.value is not None} == {
+        f"tiny/forgetting_digits32-{kind}-seed0" for kind in ("plain", "rotation")
+    }
+    over_steps = [
+        each
+        for each in numbers
+        if each.metric == results.FORGETTING and "rotation" in each.run
+    ]
+    assert [each.step for each in over_steps] == list(range(0, 201, 5))
+    tasks = [each.row for each in over_steps[2:6]]
+    assert tasks == ["task 1", "task 1", "task 2", "task 2"]
+    text = (folder / "report.md").read_text()
+    assert "2 of 2 runs are done" in text and "not yet run" not in text
+
+
+@pytest.mark.slow
+def test_figure_3_in_parts(tmp_path):
+    command = ["figure3", "--scale=tiny", "--seeds=0"]
+    done = reproduce(*command, "--only=*rotation*", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = tmp_path / "reproduce/tiny/figure3/report.md"
+    assert "1 of 2 runs are done" in report.read_text()
+    done = reproduce(*command, cwd=tmp_path)
+    assert "figure3: 2 jobs, 1 done, 1 to run" in done.stdout
+    text = report.read_text()
+    assert "2 of 2 runs are done" in text and "not yet run" not in text
+    again = reproduce(*command, cwd=tmp_path)
+    assert "figure3: 2 jobs, 2 done, 0 to run" in again.stdout
+    assert report.read_text() == text
+
+
+@pytest.mark.slow
+def test_table_4_and_a_run_that_fails(tmp_path):
+    command = ["table4", "--scale=tiny", "--seeds=0", "--only=*cond_*"]
+    run = tmp_path / "reproduce/runs/tiny/cond_digits32-sn_0_0.9_1-seed0"
+    run.parent.mkdir(parents=True)
+    run.write_text("no folder")
+    done = reproduce(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no folder. Name another" in done.stdout
+    report = tmp_path / "reproduce/tiny/table4/report.md"
+    assert "1 of 5 runs are done" in report.read_text()
+    run.unlink()
+    done = reproduce(*command, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "table4: 2 jobs, 1 done, 1 to run" in done.stdout
+    assert "2 of 5 runs are done" in report.read_text()
+    # Blocks 4 and 5 are of a deeper network.
+    table = report.table(results.read(report.parent / "results.csv"))
+    assert [line[1] for line in table[5:]] == ["-", "-"]

@@ -1,0 +1,1050 @@
+"""Gin files of compare_gan become files of ours: lines, values, reports, the page."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+
+import gin
+import keras
+import pytest
+from absl import app, flags
+from absl.testing import flagsaver
+from paths import ROOT
+
+from ssgan_tf import config, datasets, layers, losses, networks, penalties
+from ssgan_tf.commands import migrate
+from ssgan_tf.compare_gan import migration
+from ssgan_tf.config import compare_gan_names
+from ssgan_tf.config import networks as network_config
+from ssgan_tf.config import parser
+
+PAGE = (ROOT / "docs/migrating.md").read_text()
+
+# compare_gan's example configs as names and values; most have these in common.
+_COMMON = {
+    "options.gan_class": "@ModularGAN",
+    "options.batch_size": 64,
+    "options.lamba": 1,
+    "options.z_dim": 128,
+    "G.batch_norm_fn": "@batch_norm",
+    "standardize_batch.decay": 0.9,
+    "standardize_batch.epsilon": 1e-5,
+    "loss.fn": "@non_saturating",
+    "penalty.fn": "@no_penalty",
+    "ModularGAN.g_lr": 0.0002,
+    "ModularGAN.g_optimizer_fn": "@tf.train.AdamOptimizer",
+    "tf.train.AdamOptimizer.beta1": 0.5,
+    "tf.train.AdamOptimizer.beta2": 0.999,
+}
+EXAMPLES = {
+    "biggan_imagenet128": _COMMON
+    | {
+        "dataset.name": "imagenet_128",
+        "options.architecture": "resnet_biggan_arch",
+        "options.batch_size": 2048,
+        "options.training_steps": 250000,
+        "options.disc_iters": 2,
+        "options.z_dim": 120,
+        "ModularGAN.conditional": True,
+        "ModularGAN.d_lr": 0.0005,
+        "ModularGAN.d_optimizer_fn": "@tf.train.AdamOptimizer",
+        "ModularGAN.g_lr": 0.0001,
+        "ModularGAN.g_use_ema": True,
+        "weights.initializer": "orthogonal",
+        "spectral_norm.singular_value": "auto",
+        "G.batch_norm_fn": "@conditional_batch_norm",
+        "G.spectral_norm": True,
+        "resnet_biggan.Generator.hierarchical_z": True,
+        "resnet_biggan.Generator.embed_y": True,
+        "standardize_batch.use_moving_averages": False,
+        "D.spectral_norm": True,
+        "resnet_biggan.Discriminator.project_y": True,
+        "loss.fn": "@hinge",
+        "tf.train.AdamOptimizer.beta1": 0.0,
+        "z.distribution_fn": "@tf.random.normal",
+        "eval_z.distribution_fn": "@tf.random.normal",
+        "run_config.iterations_per_loop": 500,
+        "run_config.save_checkpoints_steps": 2500,
+    },
+    "dcgan_celeba64": _COMMON
+    | {
+        "dataset.name": "celeb_a",
+        "options.architecture": "dcgan_arch",
+        "options.training_steps": 100000,
+        "options.disc_iters": 1,
+        "D.spectral_norm": False,
+    },
+    "resnet_cifar10": _COMMON
+    | {
+        "dataset.name": "cifar10",
+        "options.architecture": "resnet_cifar_arch",
+        "options.training_steps": 40000,
+        "options.disc_iters": 5,
+        "D.spectral_norm": True,
+    },
+    "resnet_lsun-bedroom128": _COMMON
+    | {
+        "dataset.name": "lsun-bedroom",
+        "options.architecture": "resnet5_arch",
+        "options.lamba": 10,
+        "options.training_steps": 40000,
+        "options.disc_iters": 5,
+        "D.spectral_norm": False,
+        "loss.fn": "@wasserstein",
+        "penalty.fn": "@wgangp_penalty",
+        "ModularGAN.g_lr": 0.0001,
+        "tf.train.AdamOptimizer.beta2": 0.9,
+    },
+    "sndcgan_celebahq128": _COMMON
+    | {
+        "dataset.name": "celeb_a_hq_128",
+        "options.architecture": "sndcgan_arch",
+        "options.training_steps": 100000,
+        "options.disc_iters": 1,
+        "D.spectral_norm": True,
+    },
+}
+# As SS-GAN and S3GAN were trained on TPUs.
+SSGAN = EXAMPLES["resnet_cifar10"] | {
+    "options.gan_class": "@SSGAN",
+    "options.disc_iters": 2,
+    "SSGAN.self_supervision": "rotation_gan",
+    "SSGAN.rotated_batch_size": 64,
+    "SSGAN.weight_rotation_loss_d": 1.0,
+    "SSGAN.weight_rotation_loss_g": 0.5,
+    "ModularGAN.conditional": False,
+    "loss.fn": "@hinge",
+    "G.batch_norm_fn": "@self_modulated_batch_norm",
+    "run_config.tf_random_seed": 7,
+}
+S3GAN = EXAMPLES["biggan_imagenet128"] | {
+    "options.gan_class": "@S3GAN",
+    "S3GAN.self_supervision": "rotation",
+    "S3GAN.rotated_batch_fraction": 16,
+    "S3GAN.project_y": True,
+    "S3GAN.use_predictor": True,
+    "S3GAN.use_soft_pred": True,
+    "S3GAN.weight_class_loss": 0.5,
+    "resnet_biggan.Discriminator.project_y": False,
+}
+ALL = EXAMPLES | {"ssgan": SSGAN, "s3gan": S3GAN}
+OTHER_NAMES = {
+    "imagenet_128": "imagenet128",
+    "celeb_a": "celeb_a64",
+    "lsun-bedroom": "lsun_bedroom",
+    "celeb_a_hq_128": "celeb_a_hq",
+}
+
+
+def gin_text(facts):
+    """A gin file of names and values; a text behind @ is a reference."""
+
+    def value(fact):
+        return fact if str(fact).startswith("@") else repr(fact)
+
+    return "".join(f"{key} = {value(fact)}\n" for key, fact in facts.items())
+
+
+def migrated(text, tmp_path, name="old.gin"):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return migration.migrate(str(path))
+
+
+def kinds(result):
+    return [remark.kind for remark in result.remarks if remark.kind != "differs"]
+
+
+def unmapped(result):
+    return [remark.text for remark in result.remarks if remark.kind == "not mapped"]
+
+
+def differing(result):
+    return " ".join(r.text for r in result.remarks if r.kind == "differs")
+
+
+def plan_of(text, *bindings):
+    parser.parse_texts([(text, "text"), *((line, "line") for line in bindings)])
+    return config.experiment()
+
+
+# -------------------------------------------------------------------- whole files
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_of_compare_gan(name, tmp_path):
+    facts = ALL[name]
+    result = migrated(gin_text(facts), tmp_path)
+    assert result.is_complete
+    plan = plan_of(result.text)
+    options, data = plan.options, facts["dataset.name"]
+    assert plan.dataset == OTHER_NAMES.get(data, data)
+    assert options.architecture == facts["options.architecture"].removesuffix("_arch")
+    for parameter in ("batch_size", "lamba", "training_steps", "disc_iters", "z_dim"):
+        assert getattr(options, parameter) == facts[f"options.{parameter}"]
+    assert plan.run.keep_checkpoint_max == 1000
+    assert plan.run.save_checkpoints_steps == facts.get(
+        "run_config.save_checkpoints_steps", 5000
+    )
+    assert plan.run.seed == facts.get("run_config.tf_random_seed", 0)
+    assert (plan.standing_examples > 0) == (
+        "standardize_batch.use_moving_averages" in facts
+    )
+
+    initializer = network_config.weights()
+    assert isinstance(initializer, keras.initializers.Orthogonal) == (
+        "weights.initializer" in facts
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "biggan" in arch else [])
+        for name, arch in ((n, f["options.architecture"]) for n, f in ALL.items())
+    ],
+)
+def test_the_gan_of_an_example(name, tmp_path):
+    facts = ALL[name]
+    result = migrated(gin_text(facts), tmp_path)
+    gan = plan_of(result.text, "G.width = 8", "D.width = 8").build_gan()
+    expected = {
+        "@hinge": losses.Hinge,
+        "@non_saturating": losses.NonSaturating,
+        "@wasserstein": losses.Wasserstein,
+    }[facts["loss.fn"]]
+    assert type(gan.adversarial_loss) is expected
+    if facts["penalty.fn"] == "@wgangp_penalty":
+        assert type(gan.penalty) is penalties.WganGP
+        assert gan.penalty_weight == facts["options.lamba"]
+    else:
+        assert gan.penalty is None
+    lr = facts["ModularGAN.g_lr"]
+    rates = {"g": lr, "d": facts.get("ModularGAN.d_lr", lr)}
+    for player, optimizer in (("g", gan.g_optimizer), ("d", gan.d_optimizer)):
+        assert float(optimizer.learning_rate) == pytest.approx(rates[player])
+        assert optimizer.beta_1 == facts["tf.train.AdamOptimizer.beta1"]
+        assert optimizer.beta_2 == facts["tf.train.AdamOptimizer.beta2"]
+        assert optimizer.epsilon == 1e-8
+    assert gan.latents.distribution == (
+        "normal" if "z.distribution_fn" in facts else "uniform"
+    )
+    assert gan.num_classes == 1000 * facts.get("ModularGAN.conditional", False)
+    assert (gan.average is not None) == facts.get("ModularGAN.g_use_ema", False)
+    d_variables = {v.path for v in gan.discriminator.variables}
+    assert any("spectral_norm" in path for path in d_variables) == (
+        facts["D.spectral_norm"]
+    )
+    norms = [
+        layer
+        for layer in gan.generator._flatten_layers()
+        if isinstance(
+            layer,
+            layers.BatchNorm
+            | layers.SelfModulatedBatchNorm
+            | layers.ConditionalBatchNorm,
+        )
+    ]
+    of_config = {
+        "@batch_norm": layers.BatchNorm,
+        "@conditional_batch_norm": layers.ConditionalBatchNorm,
+        "@self_modulated_batch_norm": layers.SelfModulatedBatchNorm,
+    }[facts["G.batch_norm_fn"]]
+    assert any(type(norm) is of_config for norm in norms)
+    tasks = {type(task).__name__: task for task in gan.tasks}
+    if facts is SSGAN:
+        (task,) = tasks.values()
+        assert (task.rotated_batch_size, task.d_weight, task.g_weight) == (64, 1, 0.5)
+    elif facts is S3GAN:
+        assert tasks["RotationTask"].rotated_batch_size == 2048 / 16
+        assert tasks["ClassTask"].weight == 0.5
+        assert gan.discriminator.soft_predictions
+    else:
+        assert not tasks
+
+
+def test_every_shipped_config_stays_as_it_is():
+    files = sorted(config.config_dir().glob("*.gin"))
+    assert len(files) > 20
+    for file in files:
+        result = migration.migrate(str(file))
+        assert result.text == file.read_text() and not result.remarks
+
+
+@pytest.mark.parametrize("facts", [*EXAMPLES.values(), SSGAN, S3GAN])
+def test_what_is_bound_stays(facts, tmp_path):
+    """As a training that reads the old file binds it; and defaults are added."""
+    old = gin_text(facts)
+    config.parse([], [old])
+    bound = set(config.bindings().splitlines())
+    config.parse([], [migrated(old, tmp_path).text])
+    added = {line for line in config.bindings().splitlines()} - bound
+    assert bound <= set(config.bindings().splitlines())
+    assert added <= {"run_config.keep_checkpoint_max = 1000"} | {
+        line for line in added if line.startswith("#")
+    }
+
+
+@pytest.mark.parametrize("facts", [EXAMPLES["dcgan_celeba64"], SSGAN, S3GAN])
+def test_the_second_time_nothing_changes(facts, tmp_path):
+    once = migrated(gin_text(facts), tmp_path)
+    again = migrated(once.text, tmp_path)
+    assert again.text == once.text and not again.remarks
+
+
+# --------------------------------------------------------------------- every line
+
+
+def test_layout_comments_and_order_stay(tmp_path):
+    old = (
+        "# mine\n\n"
+        "import compare_gan.gans.ssgan\n"
+        "from gin.tf import external_configurables  # optimizers\n"
+        "options.architecture  =  'resnet_' 'cifar_arch'  # net\n"
+        "dataset.name = (\n"
+        '    "lsun-bedroom"  # beds\n'
+        ")\n"
+        "  z.distribution_fn=@tf.random.normal\n"
+        "eval_z.distribution_fn = \\\n"
+        "    @tf.random.normal  # why\n"
+        "gen/tf.train.AdamOptimizer.beta1 = 5e-1\n"
+        "ModularGAN.g_optimizer_fn = @gen/tf.train.AdamOptimizer\n"
+        "x = [@tf.random.normal,  # one\n"
+        "     @compare_gan.gans.loss_lib.hinge()]\n"
+        "y = %x\n"
+        "standardize_batch.epsilon = 1e-5  # not touched\n"
+        "# end"
+    )
+    new = (
+        "# mine\n\n"
+        "# optimizers\n"
+        "options.architecture  =  'resnet_cifar'  # net\n"
+        "dataset.name = (\n"
+        '    "lsun_bedroom"  # beds\n'
+        ")\n"
+        "  z.distribution_fn=@normal\n"
+        "# why\n"
+        "gen/adam.beta1 = 5e-1\n"
+        "ModularGAN.g_optimizer_fn = @gen/adam\n"
+        "x = [@normal,  # one\n"
+        "     @hinge()]\n"
+        "y = %x\n"
+        "standardize_batch.epsilon = 1e-5  # not touched\n"
+        "# end"
+    )
+    result = migrated(old, tmp_path)
+    assert result.text == new
+    assert kinds(result) == [
+        *("dropped", "dropped", "renamed", "renamed", "renamed", "dropped"),
+        *("renamed", "renamed", "renamed"),
+    ]
+    assert [remark.line for remark in result.remarks[:5]] == [3, 4, 5, 6, 9]
+    assert result.num_kept == 2
+    assert migration.counts(result).startswith("2 kept, 6 renamed, 3 dropped, 0 not")
+    assert result.remarks[2].at("old.gin") == (
+        "old.gin:5: renamed: options.architecture: 'resnet_cifar_arch' -> "
+        "'resnet_cifar'"
+    )
+    # The same with the ends of lines of Windows, and its mark at the start.
+    windows = migrated("\ufeff" + old.replace("\n", "\r\n"), tmp_path)
+    assert windows.text == new.replace("\n", "\r\n")
+
+
+def test_what_is_not_mapped_becomes_a_comment(tmp_path):
+    result = migrated(
+        "z.maxval = (  # wide\r\n    2.0)\r\nTpuSummaries.log_dir = 'a'", tmp_path
+    )
+    assert result.text == (
+        "# Not mapped: z.maxval = (2.0): here it is always 1.0; z is uniform on "
+        "[-1, 1) or normal\r\n"
+        "# with deviation 1. Name a distribution of your own in z.distribution_fn\r\n"
+        "# (docs/extending.md).\r\n"
+        "# z.maxval = (  # wide\r\n"
+        "#     2.0)\r\n"
+        "# Not mapped: TpuSummaries.log_dir = 'a': what is logged is fixed.\r\n"
+        "# run_config.save_summary_steps says how often.\r\n"
+        "# TpuSummaries.log_dir = 'a'"
+    )
+    assert not result.is_complete and "differs" not in kinds(result)
+
+
+def test_blocks_are_opened_where_a_name_in_them_changes(tmp_path):
+    result = migrated(
+        "options:\n  # size\n  batch_size = 8\n  z_dim = 4\n"
+        "resnet_biggan.Discriminator:  # D\n"
+        "  ch = 8  # narrow\n"
+        "  # of labels\n"
+        "  project_y = False\n"
+        "  blocks_with_attention = ''\n"
+        "G.width = 4\n"
+        "options:\n  batch_size = 8\n  discriminator_normalization = None\n",
+        tmp_path,
+    )
+    assert result.text == (
+        "options:\n  # size\n  batch_size = 8\n  z_dim = 4\n"
+        "# D\n"
+        "D.width = 8  # narrow\n"
+        "  # of labels\n"
+        "D.attention = 'none'\n"
+        "G.width = 4\n"
+        "options.batch_size = 8\n"
+    )
+
+
+def test_macros(tmp_path):
+    result = migrated(
+        "arch = 'resnet_biggan_arch'\n"
+        "data = 'imagenet_256'\n"
+        "bound = 1.0\n"
+        "lost = %bound\n"
+        "noise = @tf.random.normal\n"
+        "options.architecture = %arch\n"
+        "dataset.name = %data\n"
+        "z.distribution_fn = %noise\n"
+        "eval_z.distribution_fn = @tf.random.normal\n"
+        "z.maxval = %lost\n"
+        "round = %around\n"
+        "around = %round\n"
+        "z.minval = %round\n",
+        tmp_path,
+    )
+    assert "arch = 'resnet_biggan'\ndata = 'imagenet256'\nnoise = @normal\n" in (
+        result.text
+    )
+    assert "lost" not in result.text and "bound" not in result.text
+    assert "eval_z" not in result.text and "# z.minval = %round" in result.text
+
+
+def test_files_that_are_included(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = gin_text(EXAMPLES["resnet_cifar10"] | {"standardize_batch.decay": 0.5})
+    (tmp_path / "base.gin").write_text(base)
+    text = "include 'base.gin'\ntf.train.AdamOptimizer.epsilon = 1e-6\n"
+    result = migrated(text, tmp_path)
+    assert result.is_complete and result.text.startswith("include 'base.gin'\nadam.")
+    # What the other file sets is set.
+    assert "standardize_batch" not in result.text
+    assert "keep_checkpoint_max = 1000" in result.text
+    assert migration.check_runs(result.text, "new").startswith("cifar10, resnet_cifar")
+
+    (tmp_path / "base.gin").write_text(base + "dataset.seed = 1\nz.foo = 2\n")
+    result = migrated(text, tmp_path)
+    (remark,) = [remark for remark in result.remarks if remark.kind == "to do"]
+    assert "2 of its statements fail, the first: base.gin:19: dataset.seed" in (
+        remark.text
+    )
+    assert not result.is_complete and result.text.startswith("include 'base.gin'\n")
+
+
+def test_modules_that_are_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "for_tf1.py").write_text("import tensorflow\ntensorflow.contrib\n")
+    (tmp_path / "for_both.py").write_text(
+        "import gin\n@gin.configurable\ndef migrated_loss(): pass\n"
+        "from ssgan_tf import datasets\n"
+        "datasets.DATASETS['migrated'] = datasets.DATASETS['digits32']\n"
+    )
+    try:
+        result = migrated(
+            "import for_tf1\nimport for_both\nimport for_nobody\n"
+            "loss.fn = @migrated_loss\ndataset.name = 'migrated'\n",
+            tmp_path,
+        )
+    finally:
+        datasets.DATASETS.pop("migrated", None)
+    first, second = unmapped(result)
+    assert "contrib" in first and "must run on TensorFlow 2" in first
+    assert "No module named 'for_nobody'" in second and "PYTHONPATH" in second
+    assert "\nimport for_both\n" in result.text
+    assert "\nloss.fn = @migrated_loss\ndataset.name = 'migrated'\n" in result.text
+
+
+# ------------------------------------------------------------- what is not mapped
+
+
+@pytest.mark.parametrize("table", [migration.NOT_HERE, migration.WITHOUT_EFFECT])
+def test_no_reason_is_given_for_what_is_here(table):
+    here = set(parser._parameters())
+    assert not here & set(table)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("options.architecture = 'infogan_arch'", "'sndcgan' is nearest"),
+        ("options.architecture = 'mine_arch'", "Legal: dcgan, "),
+        ("dataset.name = 'imagenet_512'", "dataset.resolution = 512"),
+        ("dataset.name = 'imagenet'", "Legal: celeb_a128, "),
+        ("dataset.name = 'soft_labeled_imagenet_128'", "dataset.label_file"),
+        ("G.batch_norm_fn = @no_batch_norm", "Take @batch_norm"),
+        ("G.batch_norm_fn = None", "Take @batch_norm"),
+        ("D.batch_norm_fn = @batch_norm", "D.layer_norm"),
+        ("SSGAN.self_supervision = None", "options.gan_class = @ModularGAN"),
+        ("self_modulated_batch_norm.num_hidden = 0", "1 or more"),
+        ("ModularGAN.g_optimizer_fn = @tf.train.RMSPropOptimizer", "Legal: @adam"),
+        ("tf.train.RMSPropOptimizer.decay = 0.9", "RMSPropOptimizer"),
+        ("ModularGAN.fit_label_distribution = True", "equal chances"),
+        ("S3GAN.deprecated_split_disc_calls = True", "options.accumulate"),
+        # In compare_gan it wins over a line of ModularGAN, if SSGAN is what is trained.
+        ("SSGAN.g_lr = 0.0001", "bind ModularGAN.g_lr"),
+        ("S3GAN.g_use_ema = True", "only where options.gan_class = @S3GAN"),
+        ("SSGAN.experimental_force_graph_unroll = True", "as compare_gan's does"),
+        ("S3GAN.project_y = True", "as ModularGAN.conditional"),
+        ("S3GAN.use_soft_labels = True", "dataset.label_file"),
+        ("resnet_biggan.Generator.embed_z = True", "embedded"),
+        ("resnet5_biggan.Generator.embed_y_dim = 64", "128 numbers"),
+        ("BigGanResNetBlock.sc_kernel_size = 3", "1x1"),
+        ("BigGanDeepResNetBlock.scale = 'up'", "table"),
+        ("replace_labels.file_pattern = 'a'", "dataset.label_file"),
+        ("train_imagenet_transform.crop_method = 'random'", "folder:DIR"),
+        ("eval_imagenet_transform.crop_method = 'none'", "central"),
+        ("standardize_batch.use_cross_replica_mean = False", "all replicas"),
+        ("cross_replica_moments.group_size = 8", "all replicas"),
+        ("conditional_batch_norm.use_bias = True", "center_gain"),
+        ("spectral_norm.epsilon = 1e-8", "1e-12"),
+        ("eval_z.distribution_fn = @tf.random.normal", "z.distribution_fn"),
+        ("eval_z.stddev = 0.5", "as training does"),
+        ("z.distribution_fn = @tf.random.truncated_normal", "docs/extending.md"),
+        ("run_config.single_core = True", "--strategy=one_device"),
+        ("options.use_tpu = True", "--strategy=tpu"),
+        ("options.lambda = 1", "options.lamba"),
+        ("TpuSummaries.log_dir = 'a'", "save_summary_steps"),
+        ("options.batch_size = {[1]: 2}", None),
+        ("options.batch_size = " + 30 * "[" + 30 * "]", "20 deep"),
+    ],
+)
+def test_not_mapped(line, said, tmp_path):
+    if said is None:
+        with pytest.raises(config.ConfigError, match="gin from end to end"):
+            migrated(line, tmp_path)
+        return
+    result = migrated(line + "\n", tmp_path)
+    (text,) = unmapped(result)
+    assert said in text and text.startswith(line.partition(" = ")[0])
+    *reason, old = result.text.splitlines()
+    assert old == f"# {line}" and all(line.startswith("# ") for line in reason)
+
+
+def test_what_changes_nothing_is_left_out(tmp_path):
+    """As compare_gan's operative configs have it, and by names with modules."""
+    lines = (
+        "dataset.seed = 547",
+        "options.discriminator_normalization = None",
+        "run_config.tf_random_seed = None",
+        "run_config.single_core = False",
+        "D.batch_norm_fn = None",
+        "z.maxval = 1",
+        "eval_z.minval = -1.0",
+        "AdamOptimizer.use_locking = False",
+        "cross_replica_moments.parallel = True",
+        "tpu_ops.cross_replica_moments.group_size = None",
+        "compare_gan.architectures.arch_ops.standardize_batch"
+        ".use_cross_replica_mean = None",
+        "standardize_batch.use_cross_replica_mean = True",
+        "resnet_biggan.Generator.embed_y_dim = 128",
+        "compare_gan.architectures.resnet_biggan.Generator.embed_z = False",
+        "resnet_biggan_deep.Discriminator.blocks_with_attention = 'B1'",
+        "ModularGAN.experimental_joint_gen_for_disc = False",
+        "S3GAN.use_soft_labels = False",
+        "train_imagenet_transform.crop_method = 'distorted'",
+        "replace_labels.file_pattern = None",
+    )
+    result = migrated("\n".join(lines), tmp_path)
+    assert result.text == "" and kinds(result) == len(lines) * ["dropped"]
+    # A training refuses only what nobody would miss.
+    for line in set(lines) - {lines[i] for i in (0, 1, 2, 8, 14)}:
+        config.parse([], [line])
+
+
+# --------------------------------------------------- what a file does not say
+
+
+# compare_gan's own defaults, by our names where those are others.
+THEIRS = {
+    "options.lamba": 1,
+    "options.disc_iters": 1,
+    "options.z_dim": 128,
+    "G.spectral_norm": False,
+    "D.spectral_norm": False,
+    "D.layer_norm": False,
+    "weights.initializer": "normal",
+    "weights.stddev": 0.02,
+    "spectral_norm.singular_value": "left",
+    "standardize_batch.decay": 0.999,
+    "standardize_batch.epsilon": 0.001,
+    "standardize_batch.use_moving_averages": True,
+    "self_modulated_batch_norm.num_hidden": 32,
+    "ModularGAN.conditional": False,
+    "ModularGAN.g_lr": 0.0002,
+    "ModularGAN.d_lr": None,
+    "ModularGAN.d_optimizer_fn": None,
+    "ModularGAN.g_use_ema": False,
+    "ModularGAN.ema_decay": 0.9999,
+    "ModularGAN.ema_start_step": 40000,
+    "SSGAN.self_supervision": "rotation_gan",
+    "SSGAN.weight_rotation_loss_d": 1.0,
+    "SSGAN.weight_rotation_loss_g": 0.2,
+    "S3GAN.self_supervision": "rotation",
+    "S3GAN.weight_rotation_loss_d": 1.0,
+    "S3GAN.weight_rotation_loss_g": 0.2,
+    "S3GAN.use_predictor": False,
+    "S3GAN.use_soft_pred": False,
+    "S3GAN.weight_class_loss": 1.0,
+    "adam.beta1": 0.9,
+    "adam.beta2": 0.999,
+    "adam.epsilon": 1e-8,
+    "run_config.keep_checkpoint_max": 1000,
+}
+
+
+def test_defaults_are_added_where_they_differ():
+    differ = {}
+    for key, theirs in THEIRS.items():
+        factory, name = key.split(".")
+        ours = inspect.signature(gin.get_configurable(factory)).parameters[name].default
+        if ours != theirs:
+            differ[key] = theirs
+    added = {k: ast.literal_eval(v) for k, (v, _) in migration.DEFAULTS.items()}
+    assert added == differ
+
+
+def without(facts, *keys):
+    return {key: fact for key, fact in facts.items() if key not in keys}
+
+
+def test_defaults_stand_at_the_end(tmp_path):
+    facts = without(SSGAN, "standardize_batch.decay", "standardize_batch.epsilon") | {
+        "run_config.keep_checkpoint_max": 3
+    }
+    result = migrated(gin_text(facts).strip(), tmp_path)
+    assert result.text.endswith(
+        "run_config.keep_checkpoint_max = 3\n\n"
+        "# compare_gan's defaults, which are others here.\n"
+        "# Of the moving moments.\n"
+        "standardize_batch.decay = 0.999\n"
+        "# Added to the variance.\n"
+        "standardize_batch.epsilon = 0.001\n"
+    )
+    plan_of(result.text)
+    moments = network_config.standardize_batch()
+    assert (moments.momentum, moments.epsilon) == (0.999, 0.001)
+    assert "architecture" in result.text
+    # Part of an experiment is to be laid over another file.
+    part = migrated("tf.train.AdamOptimizer.beta1 = 0.5\n", tmp_path)
+    assert part.text == "adam.beta1 = 0.5\n" and not unmapped(part)
+
+
+def test_a_file_of_ours_with_a_mistake_gets_no_defaults(tmp_path):
+    text = config.find_config("ssgan_cifar10.gin").read_text()
+    text = re.sub("standardize_batch.*\n", "", text) + "z.maxval = 2.0\n"
+    result = migrated(text, tmp_path)
+    assert kinds(result) == ["not mapped"] and not differing(result)
+    assert result.text.startswith(text.removesuffix("z.maxval = 2.0\n"))
+    assert "standardize_batch" not in result.text
+
+
+@pytest.mark.parametrize(
+    "changes, added",
+    [
+        ({"dataset.name": "imagenet_256", "options.z_dim": 140}, True),
+        ({"dataset.name": "imagenet_128"}, False),
+        (
+            {
+                "dataset.name": "imagenet_256",
+                "resnet_biggan.Discriminator.blocks_with_attention": "B2",
+            },
+            False,
+        ),
+        (
+            {
+                "dataset.name": "imagenet_256",
+                "options.architecture": "resnet_biggan_deep_arch",
+            },
+            False,
+        ),
+    ],
+)
+def test_attention_of_large_images(changes, added, tmp_path):
+    result = migrated(gin_text(EXAMPLES["biggan_imagenet128"] | changes), tmp_path)
+    assert result.text.endswith('D.attention = "B1"\n') == added
+
+
+def test_a_generator_without_norms_is_not_here(tmp_path):
+    facts = without(EXAMPLES["dcgan_celeba64"], "G.batch_norm_fn")
+    (text,) = unmapped(migrated(gin_text(facts), tmp_path))
+    assert "G.batch_norm_fn is not set, which is none in compare_gan" in text
+    facts["G.batch_norm_fn"] = "@no_batch_norm"
+    assert len(unmapped(migrated(gin_text(facts), tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    "facts, said",
+    [
+        (SSGAN | {"ModularGAN.conditional": True}, "has a projection"),
+        (SSGAN | {"ModularGAN.conditional": True}, "rotated fakes carry"),
+        (SSGAN, "computed from logits"),
+        (S3GAN, "computed from logits"),
+        (SSGAN, "training_steps counts updates of G"),
+        (SSGAN | {"z.distribution_fn": "@tf.random.normal"}, "scores draw z"),
+        (EXAMPLES["biggan_imagenet128"], "gain of conditional batch norm"),
+        (EXAMPLES["biggan_imagenet128"], "cut once, before training"),
+        (EXAMPLES["dcgan_celeba64"], "on TPUs it draws fresh ones"),
+    ],
+)
+def test_what_differs_is_said(facts, said, tmp_path):
+    assert said in differing(migrated(gin_text(facts), tmp_path))
+
+
+def test_what_does_not_differ_is_not_said(tmp_path):
+    # One thing is said of every file.
+    result = migrated(gin_text(EXAMPLES["dcgan_celeba64"]), tmp_path)
+    assert differing(result).count(";") == 1
+    biggan = EXAMPLES["biggan_imagenet128"]
+    facts = biggan | {"conditional_batch_norm.center_gain": False}
+    said = differing(migrated(gin_text(facts), tmp_path))
+    for part in ("gain", "projection", "scores draw z", "rotat"):
+        assert part not in said, part
+    facts = S3GAN | {"S3GAN.self_supervision": "none"}
+    assert "rotation" not in differing(migrated(gin_text(facts), tmp_path))
+
+
+# ------------------------------------------------------------------- the command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", sorted(networks.ARCHITECTURES))
+def test_narrow_networks_of_every_architecture_can_be_built(architecture):
+    """So that a failure is the file's own."""
+    sizes = {"resnet_cifar": "cifar10", "resnet_stl": "stl10", "dcgan": "celeb_a64"}
+    facts = EXAMPLES["resnet_cifar10"] | {
+        "dataset.name": sizes.get(architecture, "imagenet128"),
+        "options.architecture": architecture,
+        "options.z_dim": 120,
+    }
+    assert architecture in migration.check_runs(gin_text(facts), "new")
+
+
+def call(capsys, *args):
+    """The command in this process: exit code, new file and report."""
+    with flagsaver.flagsaver():
+        argv = flags.FLAGS(["migrate", *map(str, args)])
+        code = migrate.main(argv)
+    return code, *capsys.readouterr()
+
+
+def test_the_command(tmp_path, capsys):
+    old, new = tmp_path / "old.gin", tmp_path / "new" / "mine.gin"
+    old.write_bytes(gin_text(SSGAN).replace("\n", "\r\n").encode() + "# é".encode())
+    code, out, report = call(capsys, old, f"--out={new}")
+    assert code == 0 and not out
+    assert f"{old}:11: renamed: ModularGAN.g_optimizer_fn: @tf.train." in report
+    assert f"{new} runs: cifar10, resnet_cifar, RotationTask, batch 64" in report
+    text = new.read_bytes()
+    assert text.count(b"\r\n") == text.count(b"\n") > 20 and "# é".encode() in text
+
+    # A line for the user's hand; on standard output.
+    old.write_text(gin_text(SSGAN | {"z.maxval": 2.0}))
+    code, out, report = call(capsys, old)
+    assert code == 1 and "\n# z.maxval = 2.0\n" in out
+    assert "need your hand" in report and " runs: " in report
+    assert new.read_bytes() == text
+
+    # It has its names, but cannot run. What was there is replaced.
+    old.write_text(gin_text(SSGAN | {"SSGAN.rotated_batch_size": 6}))
+    code, out, report = call(capsys, old, f"--out={new}")
+    assert code == 1 and "rotated_batch_size = 6" in new.read_text()
+    assert "does not run yet: " in report and "multiple of 4" in report
+
+    # Part of an experiment, and a file of ours that is no GAN.
+    old.write_text("tf.train.AdamOptimizer.beta1 = 0.5\n")
+    code, out, report = call(capsys, old)
+    assert (code, out) == (1, "adam.beta1 = 0.5\n") and "must set" in report
+    code, out, report = call(capsys, config.find_config("forgetting_cifar10.gin"))
+    assert code == 0 and "runs: forgetting on cifar10" in report
+
+
+def test_what_cannot_be_read_or_written(tmp_path, capsys):
+    old = tmp_path / "old.gin"
+    for content, reason in (
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"\0\0\0", "gin from end to end"),
+        (b"GIF89a;\x01,", "gin from end to end"),
+        (b"# fine\noptions.z_dim 3\n", "old.gin:2: "),
+        (b"options.z_dim = (3,\n", "end to end"),
+    ):
+        old.write_bytes(content)
+        with pytest.raises(config.ConfigError, match=reason) as caught:
+            call(capsys, old, f"--out={tmp_path / 'new.gin'}")
+        assert "\n" not in str(caught.value) and str(old) in str(caught.value)
+    with pytest.raises(config.ConfigError, match="No such file"):
+        call(capsys, tmp_path / "none.gin")
+    with pytest.raises(config.ConfigError, match="directory"):
+        call(capsys, tmp_path)
+    old.write_text(gin_text(SSGAN))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="must be writable"):
+        call(capsys, old, f"--out={tmp_path / 'folder'}")
+    with pytest.raises(OSError, match="must be writable"):
+        call(capsys, old, f"--out={old / 'mine.gin'}")
+    for args in ([], [old, old], [old, f"--out={tmp_path}/folder/../old.gin"]):
+        with pytest.raises(app.UsageError):
+            call(capsys, *args)
+    assert {path.name for path in tmp_path.iterdir()} == {"old.gin", "folder"}
+    assert old.read_text() == gin_text(SSGAN)
+
+
+def test_the_program_says_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "ssgan_tf", "migrate"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
+    assert "Name one gin file, for example `ssgan migrate old.gin" in done.stderr
+
+
+# ------------------------------------------------------------------------ the page
+
+
+# What compare_gan registers with gin, in its last version.
+OF_COMPARE_GAN = (
+    "BigGanResNetBlock.add_shortcut",
+    "BigGanDeepResNetBlock",
+    "D.batch_norm_fn",
+    "D.layer_norm",
+    "D.spectral_norm",
+    "G.batch_norm_fn",
+    "G.spectral_norm",
+    "ModularGAN.conditional",
+    "ModularGAN.d_lr",
+    "ModularGAN.d_optimizer_fn",
+    "ModularGAN.deprecated_split_disc_calls",
+    "ModularGAN.ema_decay",
+    "ModularGAN.ema_start_step",
+    "ModularGAN.experimental_force_graph_unroll",
+    "ModularGAN.experimental_joint_gen_for_disc",
+    "ModularGAN.fit_label_distribution",
+    "ModularGAN.g_lr",
+    "ModularGAN.g_optimizer_fn",
+    "ModularGAN.g_use_ema",
+    "S3GAN.project_y",
+    "S3GAN.rotated_batch_fraction",
+    "S3GAN.self_supervision",
+    "S3GAN.use_predictor",
+    "S3GAN.use_soft_labels",
+    "S3GAN.use_soft_pred",
+    "S3GAN.weight_class_loss",
+    "S3GAN.weight_rotation_loss_d",
+    "S3GAN.weight_rotation_loss_g",
+    "SSGAN.rotated_batch_size",
+    "SSGAN.self_supervision",
+    "SSGAN.weight_rotation_loss_d",
+    "SSGAN.weight_rotation_loss_g",
+    "conditional_batch_norm.use_bias",
+    "cross_replica_moments.group_size",
+    "cross_replica_moments.parallel",
+    "dataset.name",
+    "dataset.seed",
+    "eval_imagenet_transform.crop_method",
+    "eval_z.distribution_fn",
+    "eval_z.maxval",
+    "eval_z.minval",
+    "eval_z.stddev",
+    "loss.fn",
+    "options.architecture",
+    "options.batch_size",
+    "options.disc_iters",
+    "options.discriminator_normalization",
+    "options.gan_class",
+    "options.lamba",
+    "options.training_steps",
+    "options.z_dim",
+    "penalty.fn",
+    "replace_labels.file_pattern",
+    "resnet_biggan.Discriminator.blocks_with_attention",
+    "resnet_biggan.Discriminator.ch",
+    "resnet_biggan.Discriminator.project_y",
+    "resnet_biggan.Generator.blocks_with_attention",
+    "resnet_biggan.Generator.ch",
+    "resnet_biggan.Generator.embed_bias",
+    "resnet_biggan.Generator.embed_y",
+    "resnet_biggan.Generator.embed_y_dim",
+    "resnet_biggan.Generator.embed_z",
+    "resnet_biggan.Generator.hierarchical_z",
+    "resnet_biggan_deep.Discriminator.blocks_with_attention",
+    "resnet_biggan_deep.Discriminator.ch",
+    "resnet_biggan_deep.Discriminator.project_y",
+    "resnet_biggan_deep.Generator.ch",
+    "resnet_biggan_deep.Generator.embed_y",
+    "resnet_biggan_deep.Generator.embed_y_dim",
+    "resnet_biggan_deep.Generator.experimental_fast_conv_to_rgb",
+    "resnet_cifar.Discriminator.project_y",
+    "resnet_cifar.Generator.embed_y",
+    "resnet_cifar.Generator.embed_z",
+    "resnet_cifar.Generator.hierarchical_z",
+    "run_config.iterations_per_loop",
+    "run_config.keep_checkpoint_max",
+    "run_config.save_checkpoints_steps",
+    "run_config.single_core",
+    "run_config.tf_random_seed",
+    "self_modulated_batch_norm.num_hidden",
+    "spectral_norm.epsilon",
+    "spectral_norm.singular_value",
+    "standardize_batch.decay",
+    "standardize_batch.epsilon",
+    "standardize_batch.use_cross_replica_mean",
+    "standardize_batch.use_moving_averages",
+    "train_imagenet_transform.crop_method",
+    "weights.initializer",
+    "weights.stddev",
+    "z.distribution_fn",
+    "z.maxval",
+    "z.minval",
+    "z.stddev",
+)
+
+
+def section(title):
+    """The text below a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.M | re.S)
+    return found[1]
+
+
+def rows(title):
+    """The cells of the tables of a section, by the names and values in them."""
+    lines = re.findall(r"^\| (`.*) \|$", section(title), re.M)
+    assert lines
+    return [
+        [re.findall(r"`([^`]+)`", cell) for cell in line.split(" | ")] for line in lines
+    ]
+
+
+def parameters():
+    return set(parser._parameters())
+
+
+def test_the_page_has_every_name_of_compare_gan():
+    named = set(re.findall(r"`([^`]+)`", PAGE))
+    assert not set(OF_COMPARE_GAN) - named
+
+
+def test_the_same_name():
+    names = re.findall(r"`([\w.@]+)`", section("The same name"))
+    references = {name[1:] for name in names if name.startswith("@")}
+    assert references <= set(parser.CONFIGURABLES)
+    assert {name for name in names if name[0] != "@"} <= parameters()
+    assert len(names) > 55
+
+
+def test_another_name():
+    pairs = [
+        [theirs[0], ours[0]] for theirs, ours, *rest in rows("Another name") if not rest
+    ]
+    assert len(pairs) > 10
+    for theirs, ours in pairs:
+        *_, (key, _) = map(parser.renamed, binding(f"{theirs}.x = 1"))
+        *_, (whole, _) = map(parser.renamed, binding(f"{theirs} = 1"))
+        assert ours in (whole, key.removesuffix(".x"))
+        assert ours in parameters() | set(parser.CONFIGURABLES)
+
+
+def binding(text):
+    return [statement for statement, _ in parser.Parser().statements(text, "text")]
+
+
+def test_another_value():
+    found = {}
+    for parameter, *values in (row for row in rows("Another name") if len(row) == 3):
+        found.setdefault(*parameter, {}).update([[v for (v,) in values]])
+    for parameter in ("dataset.name", "options.architecture"):
+        assert found[parameter] == compare_gan_names.VALUE_ALIASES[parameter]
+    assert set(found["dataset.name"].values()) <= set(datasets.DATASETS)
+    assert set(found["options.architecture"].values()) <= set(networks.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("row", rows("Always so here"), ids=lambda row: row[0][0])
+def test_always_so(row, tmp_path):
+    (key,), (value,) = row
+    implied = compare_gan_names.IMPLIED[key]
+    if isinstance(implied, str):
+        assert value == implied
+        value = {"z.distribution_fn": "@tf.random.uniform"}.get(value, "False")
+    else:
+        assert ast.literal_eval(value) == implied[0]
+    config.parse([], [f"{key} = {value}"])
+    other = "@normal" if value[0] == "@" else repr(not ast.literal_eval(value))
+    with pytest.raises(config.ConfigError, match="always"):
+        config.parse([], [f"{key} = {other}"])
+    result = migrated(f"{key} = {value}\n{key} = {value}", tmp_path)
+    assert kinds(result) == ["dropped", "dropped"]
+
+
+def test_every_rule_is_on_the_page():
+    early = re.compile("resnet5_biggan|GPUModularGAN|^(SS|S3)GAN.*(deprec|experi|fit)")
+    not_there = {"adam.use_locking", "BigGanResNetBlock.sc_kernel_size"}
+    listed = {row[0][0] for row in rows("Always so here")}
+    assert (
+        listed
+        == {k for k in compare_gan_names.IMPLIED if not early.search(k)} - not_there
+    )
+
+
+def test_not_here():
+    left_out = {name for row in rows("Not here")[:4] for name in row[0]}
+    assert left_out == set(migration.WITHOUT_EFFECT) - {
+        # Of no version of compare_gan.
+        "resnet_biggan_deep.Generator.blocks_with_attention"
+    }
+    named = {f"'{name}'" for row in rows("Not here") for name in row[0]}
+    for parameter in ("dataset.name", "options.architecture"):
+        without_early = set(migration.NO_VALUES[parameter]) - {"'resnet5_ablation'"}
+        assert without_early <= named
+
+
+def test_defaults_of_the_page():
+    for line in re.findall(r"^\| (`.*) \|$", section("Defaults"), re.M)[:-1]:
+        name, theirs, ours = line.split(" | ")
+        factory, name = name.strip("`").split(".")
+        signature = inspect.signature(gin.get_configurable(factory))
+        assert str(signature.parameters[name].default) == ours
+        key = f"{factory}.{name}"
+        if key in migration.DEFAULTS:
+            assert migration.DEFAULTS[key][0] == theirs
+    assert all(f"`{key}`" in section("Defaults") for key in migration.DEFAULTS)
+
+
+def test_our_names_on_the_page_exist():
+    """Those of the tables on mimicry, and of what differs."""
+    text = PAGE.partition("## What differs in numbers")[2]
+    text = re.sub(r"^\| [^|]* \|", "", text, flags=re.M)
+    assigned = re.findall(r"`([\w]+\.[\w]+) = ", text)
+    assert len(assigned) > 30
+    assert set(assigned) <= parameters()
+    references = set(re.findall(r"@(\w+)", text))
+    assert references <= set(parser.CONFIGURABLES) and len(references) > 6
+
+
+def test_the_settings_of_mimicry():
+    (text,) = re.findall(r"```gin\n(.*?)```", PAGE, re.S)
+    plan = plan_of(text)
+    options = plan.options
+    assert (options.disc_iters, options.batch_size, options.z_dim) == (5, 64, 128)
+    gan = plan_of(text, "G.width = 8", "D.width = 8").build_gan()
+    (task,) = gan.tasks
+    assert task.each_in_one and task.rotated_batch_size == 64
+    assert gan.latents.distribution == "normal"
+    # The rate falls with each network's own updates.
+    assert gan.g_optimizer._learning_rate.decay_steps == 100000
+    assert gan.d_optimizer._learning_rate.decay_steps == 500000
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^\| `mmc.nets.*\| (`.*`.*) \|$", PAGE, re.M)
+)
+def test_the_networks_of_mimicry(line):
+    (text,) = re.findall(r"```gin\n(.*?)```", PAGE, re.S)
+    bindings = re.findall(r"`([\w.]+ = [^`]+)`", line)
+    plan = plan_of(text, *bindings, "G.width = 8", "D.width = 8")
+    assert plan.build_gan().adversarial_loss is not None

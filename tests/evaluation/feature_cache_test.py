@@ -1,0 +1,133 @@
+"""Features of real images are computed once, and of these images by this network."""
+
+import numpy as np
+import pytest
+
+from ssgan_tf.evaluation import feature_cache
+from ssgan_tf.evaluation.features import FeatureExtractor
+
+
+class Counting:
+    """A network whose features are the corners of images; counts what it has seen."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        corners = images[:, 0, 0].astype(np.float32)
+        return corners, -corners
+
+    def extractor(self, **changes):
+        facts = {
+            "name": "corner",
+            "feature_dim": 3,
+            "num_classes": 3,
+            "image_shape": (None, None, 3),
+            "resize": "none",
+            "fingerprint": "f",
+            "forward": self,
+        }
+        return FeatureExtractor(**(facts | changes))
+
+
+def images(count=2500, seed=0):
+    shape = (count, 8, 8, 3)
+    return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+def check(found, of):
+    np.testing.assert_array_equal(found[0], of[:, 0, 0])
+    np.testing.assert_array_equal(found[1], -of[:, 0, 0].astype(np.float32))
+
+
+def test_once(tmp_path):
+    network = Counting()
+    for _ in range(2):
+        found = feature_cache.features_of(
+            images(), network.extractor(), "set-test", tmp_path
+        )
+        check(found, images())
+    assert network.seen == 2500
+    (file,) = tmp_path.glob("*.npz")
+    assert file.name.startswith("set-test-2500-")
+
+
+def test_nothing_is_kept_without_a_folder():
+    network = Counting()
+    for _ in range(2):
+        check(
+            feature_cache.features_of(images(9), network.extractor(), "s", None),
+            images(9),
+        )
+    assert network.seen == 18
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": images(seed=1)},
+        {"images": images(2400)},
+        {"fingerprint": "g"},
+        {"resize": "another"},
+        {"name": "another"},
+    ],
+)
+def test_what_is_another_key(change, tmp_path):
+    network = Counting()
+    feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
+    other = change.pop("images", images())
+    extractor = network.extractor(**change)
+    check(feature_cache.features_of(other, extractor, "s", tmp_path), other)
+    assert network.seen == 2500 + len(other)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "empty"])
+def test_a_damaged_file_is_made_again(damage, tmp_path):
+    network = Counting()
+    feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
+    (file,) = tmp_path.glob("*.npz")
+    whole = file.read_bytes()
+    if damage == "truncated":
+        file.write_bytes(whole[:-100])
+    elif damage == "other shape":
+        np.savez(file, features=np.zeros((2500, 4)), logits=np.zeros((2500, 3)))
+    else:
+        file.write_bytes(b"")
+    check(
+        feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
+        images(),
+    )
+    assert network.seen == 5000
+    check(
+        feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
+        images(),
+    )
+    assert network.seen == 5000
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_worker_that_has_the_file_joins_those_that_have_not(tmp_path, monkeypatch):
+    network = Counting()
+    feature_cache.features_of(images(9), network.extractor(), "s", tmp_path)
+
+    class TwoWorkers:
+        count = 2
+
+        def __init__(self, strategy):
+            pass
+
+        def add(self, has):
+            return int(has)
+
+    monkeypatch.setattr(feature_cache, "Workers", TwoWorkers)
+    feature_cache.features_of(images(9), network.extractor(), "s", tmp_path)
+    assert network.seen == 18
+
+
+def test_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="must be writable"):
+        feature_cache.features_of(
+            images(9), Counting().extractor(), "s", tmp_path / "file"
+        )

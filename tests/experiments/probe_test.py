@@ -1,0 +1,439 @@
+"""The linear probe: against scikit-learn and closed forms; every D; whole runs."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+import threadpoolctl
+import tiny
+from paths import ROOT
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ssgan_tf import config, datasets, networks
+from ssgan_tf.evaluation import linear_probe
+from ssgan_tf.experiments import probe
+from ssgan_tf.training.run_dir import RunDir
+
+
+def classes(num_rows, num_features=7, num_classes=3, spread=1.5, seed=0):
+    """Overlapping clouds; correlated features of very different means and scales."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(num_classes, size=num_rows).astype(np.int32)
+    centres = np.random.default_rng(99).normal(size=(num_classes, num_features))
+    features = centres[labels] + spread * rng.normal(size=(num_rows, num_features))
+    # What all have in common says nothing of the class.
+    features += 3 * rng.normal(size=(num_rows, 1))
+    features = features * 10.0 ** np.arange(-3, num_features - 3) + 5
+    return features.astype(np.float32), labels
+
+
+# ------------------------------------------------------------------ the classifier
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("l2", [1e-1, 1e-3])
+def test_scikit_learn_finds_the_same_classifier(monkeypatch, num_classes, l2):
+    # Many chunks, the last one smaller.
+    monkeypatch.setattr(linear_probe, "_CHUNK_BYTES", 4 * 7 * 32)
+    monkeypatch.setattr(linear_probe, "_TOLERANCE", 1e-8)
+    features, labels = classes(500, num_classes=num_classes)
+    test_features, test_labels = classes(301, num_classes=num_classes, seed=1)
+    ours = linear_probe.fit(features, labels, num_classes, l2)
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    theirs = LogisticRegression(C=1 / (l2 * len(labels)), tol=1e-10, max_iter=10_000)
+    theirs.fit(scaler.transform(features.astype(np.float64)), labels)
+    np.testing.assert_allclose(ours.mean, scaler.mean_, rtol=1e-9)
+    np.testing.assert_allclose(1 / ours.scale, scaler.scale_, rtol=1e-6)
+    standardized = scaler.transform(test_features.astype(np.float64))
+    probabilities = tf.nn.softmax(ours.logits(test_features)).numpy()
+    # Of two classes scikit-learn keeps the difference of the weights, and penalizes
+    # that: half of what we penalize for the same decision.
+    if num_classes == 2:
+        theirs.C *= 2
+        theirs.fit(scaler.transform(features.astype(np.float64)), labels)
+    np.testing.assert_allclose(
+        probabilities, theirs.predict_proba(standardized), atol=1e-5
+    )
+    accuracy = theirs.score(standardized, test_labels)
+    assert 0.6 < accuracy < 0.95
+    assert ours.accuracy(test_features, test_labels) == pytest.approx(accuracy)
+
+
+def test_the_tolerance_is_tight_enough(caplog):
+    features, labels = classes(500)
+    test_features, test_labels = classes(2000, seed=1)
+    found = linear_probe.accuracies(features, labels, test_features, test_labels, 3)
+    scaler = StandardScaler().fit(features)
+    theirs = LogisticRegression(
+        C=1 / (linear_probe.L2 * 500), tol=1e-8, max_iter=10_000
+    )
+    theirs.fit(scaler.transform(features), labels)
+    for ours, (inputs, targets) in zip(
+        found, [(features, labels), (test_features, test_labels)], strict=True
+    ):
+        assert abs(ours - theirs.score(scaler.transform(inputs), targets)) < 3e-3
+
+
+def test_what_is_separable_is_separated():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=400)
+    # One direction of many tells the class.
+    features = rng.normal(size=(400, 20)).astype(np.float32)
+    features[np.arange(400), labels] += 12
+    half = slice(0, 200), slice(200, 400)
+    found = linear_probe.accuracies(
+        features[half[0]], labels[half[0]], features[half[1]], labels[half[1]], 4
+    )
+    assert found == (1, 1)
+
+
+def test_random_labels_are_guessed():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(6000, 10)).astype(np.float32)
+    labels = rng.integers(5, size=6000)
+    train, test = linear_probe.accuracies(
+        features[:3000], labels[:3000], features[3000:], labels[3000:], 5
+    )
+    # Five standard deviations of a mean of 3,000 draws; what is fitted does better.
+    assert abs(test - 0.2) < 5 * np.sqrt(0.2 * 0.8 / 3000)
+    assert test < train < 0.3
+
+
+def test_constant_features_count_for_nothing():
+    features, labels = classes(200)
+    # 300 plus what rounding makes of it.
+    constant = 300 + 1e-4 * np.random.default_rng(0).normal(size=(200, 2))
+    with_constants = np.concatenate([features, constant], axis=1).astype(np.float32)
+    ours = linear_probe.fit(with_constants, labels, 3)
+    np.testing.assert_array_equal(ours.scale[-2:], 0)
+    np.testing.assert_array_equal(ours.weights[-2:], 0)
+    np.testing.assert_allclose(
+        ours.weights[:-2], linear_probe.fit(features, labels, 3).weights, atol=1e-6
+    )
+
+
+def test_a_fit_that_stops_early_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(linear_probe, "_MAX_ITERATIONS", 2)
+    with caplog.at_level("WARNING"):
+        linear_probe.fit(*classes(200), 3)
+    assert "has not converged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"train_features": np.zeros((0, 2), np.float32)}, "shape=(0, 2)"),
+        ({"test_features": np.zeros((4, 2))}, "dtype=float64"),
+        ({"test_labels": np.zeros(3, int)}, "test_labels.shape=(3,)"),
+        ({"train_labels": np.array([0, 1, 2, -1])}, "from -1 to 2"),
+        ({"test_labels": np.array([0, 1, 2, 3])}, "test_labels from 0 to 3"),
+        ({"num_classes": 1}, "num_classes=1"),
+        (
+            {"test_features": np.full((4, 2), np.nan, np.float32)},
+            "infinity in test_features",
+        ),
+    ],
+)
+def test_errors(change, words):
+    arguments = {
+        f"{split}_{what}": value
+        for split in ("train", "test")
+        for what, value in {
+            "features": np.eye(4, 2, dtype=np.float32),
+            "labels": np.array([0, 1, 2, 0]),
+        }.items()
+    }
+    with pytest.raises(ValueError) as caught:
+        linear_probe.accuracies(**({**arguments, "num_classes": 3} | change))
+    assert words in str(caught.value)
+
+
+# --------------------------------------------------------------------- the pooling
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (4, 16), (3, 6), (7, 5), (1, 9)])
+def test_pooling_is_the_mean_of_each_cell(height, width):
+    maps = np.random.default_rng(0).normal(size=(2, height, width, 3))
+    rows, columns = min(height, 4), min(width, 4)
+    expected = [
+        maps[
+            :,
+            int(np.floor(i * height / rows)) : int(np.ceil((i + 1) * height / rows)),
+            int(np.floor(j * width / columns)) : int(
+                np.ceil((j + 1) * width / columns)
+            ),
+        ].mean(axis=(1, 2))
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    pooled = linear_probe.pool(tf.constant(maps, tf.float32))
+    assert pooled.dtype == tf.float32
+    np.testing.assert_allclose(pooled, np.concatenate(expected, axis=1), atol=1e-6)
+
+
+def test_a_grid_of_one_is_the_global_mean():
+    maps = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        linear_probe.pool(maps, grid=1), maps.mean(axis=(1, 2)), atol=1e-6
+    )
+
+
+# ------------------------------------------------------------------ the blocks of D
+
+# Architecture: size, number of blocks, shapes of the first and last at width 1 or 8.
+BLOCKS = {
+    "resnet_cifar": (32, 4, (16, 16, 8), (8, 8, 8)),
+    "resnet_stl": (48, 5, (24, 24, 8), (3, 3, 128)),
+    "resnet5": (32, 6, (16, 16, 8), (1, 1, 64)),
+    "resnet30": (128, 35, (128, 128, 8), (4, 4, 256)),
+    "resnet": (20, 3, (10, 10, 8), (5, 5, 16)),
+    "resnet_biggan": (64, 5, (32, 32, 16), (4, 4, 128)),
+    "resnet_biggan_deep": (32, 7, (16, 16, 16), (2, 2, 16)),
+    "sndcgan": (32, 7, (32, 32, 8), (4, 4, 64)),
+    "dcgan": (32, 4, (16, 16, 8), (2, 2, 64)),
+}
+
+
+def discriminator(architecture, size, **spec):
+    model = networks.build_discriminator(
+        architecture,
+        networks.DiscriminatorSpec(
+            **{"image_shape": (size, size, 3), "width": 8, "spectral_norm": "left"}
+            | spec
+        ),
+    )
+    oracles.randomize(model, 0)
+    return model
+
+
+def test_every_architecture_is_here():
+    assert set(BLOCKS) == set(networks.ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "resnet30" else [])
+        for name in BLOCKS
+    ],
+)
+def test_blocks_of_every_architecture(architecture):
+    size, count, first, last = BLOCKS[architecture]
+    model = discriminator(architecture, size)
+    images = np.random.default_rng(0).uniform(size=(2, size, size, 3))
+    images = images.astype(np.float32)
+    before = oracles.values(model)
+    blocks = model.block_features(images)
+    for value, earlier in zip(oracles.values(model), before, strict=True):
+        np.testing.assert_array_equal(value, earlier)
+    assert len(model.block_names) == len(set(model.block_names)) == len(blocks) == count
+    assert blocks[0].shape == (2, *first) and blocks[-1].shape == (2, *last)
+    # The last one is what the heads are made of.
+    features = model(images)["features"]
+    np.testing.assert_array_equal(model.to_features(blocks[-1]), features)
+
+
+def test_every_block_follows_from_the_one_before():
+    """Of a network that is nothing but residual blocks."""
+    model = discriminator("resnet_cifar", 32)
+    images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
+    hidden = images
+    for block, found in zip(model.trunk, model.block_features(images), strict=True):
+        hidden = block(hidden)
+        np.testing.assert_array_equal(found, hidden)
+
+
+def test_attention_belongs_to_its_block():
+    model = discriminator("resnet_biggan", 64, attention="B2")
+    assert model.block_names == ["B1", "B2", "B3", "B4", "B5"]
+    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype(np.float32)
+    before, attention = model.trunk[1], model.trunk[2]
+    assert attention.name == "non_local_block"
+    hidden = before(model.trunk[0](images))
+    found = model.block_features(images)[1]
+    np.testing.assert_array_equal(found, attention(hidden))
+    assert np.abs(found - hidden).max() > 0.01
+
+
+def test_labels_are_not_asked_for():
+    model = discriminator("resnet_cifar", 32, num_classes=3, class_predictor=True)
+    assert len(model.block_features(np.zeros((2, 32, 32, 3), np.float32))) == 4
+
+
+# ----------------------------------------------------------------------- whole runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Checkpoints of the tiny run, untrained, at steps 0 and 2."""
+    tiny.prepare()
+    plan = tiny.plan()
+    run = RunDir(tmp_path_factory.mktemp("probe") / "run")
+    gan = plan.build_gan()
+    run.write_config(config.operative_config(), 0)
+    run.checkpoints.save(gan)
+    oracles.randomize(gan.discriminator, 0)
+    gan.g_optimizer.iterations.assign(2)
+    run.checkpoints.save(gan)
+    assert run.checkpoints.steps() == [0, 2]
+    return run
+
+
+def ssgan_probe(run, *arguments, **environment):
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "ssgan_tf", "probe"),
+            *(f"--model_dir={run.path}", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_is_probed(run, tmp_path):
+    done = ssgan_probe(run, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    with (run.path / "probe.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == 4 * ["2"]
+    assert [row["block"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["layer"] for row in rows] == ["B1", "B2", "B3", "B4"]
+    for row in rows:
+        assert f"{float(row['test_accuracy']):.4f}" in done.stdout
+        assert "data=digits32; train_images=1400; test_images=397" in row["protocol"]
+        assert "pooling=mean_4x4" in row["protocol"]
+    # TensorFlow leaves generated code there.
+    assert [path for path in tmp_path.iterdir() if path.name[:2] != "__"] == []
+    # By another way, all at once.
+    plan = tiny.plan()
+    gan = plan.build_gan()
+    run.checkpoints.restore(gan, 2)
+    features, labels = {}, {}
+    for split in ("train", "test"):
+        images, labels[split] = datasets.load_split("digits32", split)
+        images = images.astype(np.float32) / 255
+        hidden = gan.discriminator.trunk[0](images).numpy()
+        cells = hidden.reshape(len(images), 4, 4, 4, 4, 4).mean(axis=(2, 4))
+        features[split] = cells.reshape(len(images), -1).astype(np.float64)
+    scaler = StandardScaler().fit(features["train"])
+    theirs = LogisticRegression(
+        C=1 / (linear_probe.L2 * 1400), tol=1e-5, max_iter=10_000
+    )
+    with threadpoolctl.threadpool_limits(1):
+        theirs.fit(scaler.transform(features["train"]), labels["train"])
+    for split, count in (("train", 1400), ("test", 397)):
+        expected = theirs.score(scaler.transform(features[split]), labels[split])
+        # Within an image or two of the optimum's.
+        assert abs(float(rows[0][f"{split}_accuracy"]) - expected) < 2.5 / count
+    assert rows[0]["features"] == "64"
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--step=7"], "checkpoints of steps [0, 2]"),
+        (["--dataset=celeb_a_hq"], "which has none. By --dataset"),
+        (["--dataset=cifar10"], "dataset='cifar10' of shape (32, 32, 3)"),
+    ],
+)
+def test_what_cannot_be_probed(run, arguments, words):
+    options = dict(each.removeprefix("--").split("=") for each in arguments)
+    step = int(options.pop("step", 2))
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        probe.probe_checkpoint(tiny.plan(), run, step, **options)
+    assert words in str(caught.value)
+
+
+def test_a_run_without_checkpoint(tmp_path):
+    run = RunDir(tmp_path / "run")
+    tiny.plan()
+    run.path.mkdir()
+    run.write_config(config.operative_config(), 0)
+    done = ssgan_probe(run)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: A run must hold a checkpoint." in done.stderr
+
+
+def test_features_that_do_not_fit(run, monkeypatch):
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda folder: type("Usage", (), {"free": 2**20})
+    )
+    with pytest.raises(OSError, match="environment variable TMPDIR"):
+        probe.probe_checkpoint(tiny.plan(), run, 2)
+
+
+def test_a_discriminator_without_blocks():
+    images = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="discriminator=Functional without blocks"):
+        probe._block_names(keras.Model(images, images))
+
+
+def test_features_are_those_of_each_block(tmp_path):
+    model = oracles.tiny_discriminator(stages=3 * ((6, "none"),))
+    rng = np.random.default_rng(0)
+    # More than one batch, the last one smaller.
+    images = {
+        split: rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+        for split, count in (("train", 100), ("test", 3))
+    }
+    tensors = {split: tf.constant(each) for split, each in images.items()}
+    features = probe._extract(model, tensors, tmp_path)
+    for split, each in images.items():
+        maps = model.block_features(each.astype(np.float32) / 255)
+        for found, block in zip(features[split], maps, strict=True):
+            cells = block.numpy().reshape(len(each), 4, 2, 4, 2, 6).mean(axis=(2, 4))
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(
+                found, cells.reshape(len(each), -1), rtol=1e-4, atol=1e-5
+            )
+
+
+def test_images_in_files_are_those_in_memory():
+    tiny.prepare()
+    stored, _ = datasets.index_split("digits32", "test")
+    decoded, _ = datasets.load_split("digits32", "test")
+    for images in (stored, tf.constant(decoded)):
+        batches = list(probe._batches(images).as_numpy_iterator())
+        assert {len(batch) for batch in batches[:-1]} == {64}
+        np.testing.assert_array_equal(np.concatenate(batches), decoded)
+
+
+def score(step, block, accuracy, protocol="a=1; b=2"):
+    return probe.BlockScore(step, block, f"B{block}", 8, 1.0, accuracy, protocol)
+
+
+def test_rows_of_the_same_step_and_protocol_are_replaced(tmp_path):
+    table = probe.ProbeTable(tmp_path / "folder" / "probe.csv")
+    assert table.rows() == []
+    table.add([score(1, 0, 0.1), score(1, 1, 0.2), score(1, 2, 0.25)])
+    table.add([score(2, 0, 0.3)])
+    table.add([score(1, 0, 0.4, "other")])
+    # Fewer blocks than before.
+    table.add([score(1, 0, 0.5), score(1, 1, 0.6)])
+    assert [
+        (row["step"], row["block"], row["test_accuracy"], row["protocol"])
+        for row in table.rows()
+    ] == [
+        ("2", "0", "0.3", "a=1; b=2"),
+        ("1", "0", "0.4", "other"),
+        ("1", "0", "0.5", "a=1; b=2"),
+        ("1", "1", "0.6", "a=1; b=2"),
+    ]
+
+
+def test_another_table_is_left_alone(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("step,protocol\n1,a\n")
+    with pytest.raises(ValueError, match="by --out"):
+        probe.ProbeTable(path).add([score(1, 0, 0.5)])
+    assert path.read_text() == "step,protocol\n1,a\n"

@@ -1,0 +1,261 @@
+"""Handles of modules: what is unpacked, what is refused, and what is left alone."""
+
+import io
+import os
+import pathlib
+import tarfile
+import urllib.error
+import urllib.request
+
+import pytest
+
+from ssgan_tf.modules import hub
+
+FILES = {
+    "saved_model.pb": b"a graph",
+    "variables/variables.index": b"names",
+    "variables/variables.data-00000-of-00001": bytes(range(256)) * 100,
+}
+FOLDERS = ["assets", "variables"]
+ADDRESS = "https://tfhub.dev/google/compare_gan/ssgan_128x128/1"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "tfhub"))
+    return tmp_path / "cache"
+
+
+def member(name, content=b"", **attributes) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def archive(path, *further, prefix="./", files=FILES) -> pathlib.Path:
+    with tarfile.open(path, "w:gz") as file:
+        folder = member(prefix + "variables", type=tarfile.DIRTYPE, mode=0o755)
+        members = [member(prefix + name, content) for name, content in files.items()]
+        for info, content in [folder, *members, *further]:
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+def content_of(folder) -> dict[str, bytes]:
+    folder = pathlib.Path(folder)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_folder_is_its_own_path(tmp_path):
+    (tmp_path / "odd.tar.gz").mkdir()
+    for handle in (tmp_path / "missing", "module", tmp_path / "odd.tar.gz", "gs://b/m"):
+        assert hub.resolve(handle) == str(handle)
+
+
+class TestArchive:
+
+    @pytest.mark.parametrize("name", ["m.tar.gz", "m.tgz"])
+    @pytest.mark.parametrize("prefix", ["", "./"])
+    def test_is_unpacked(self, tmp_path, cache, name, prefix):
+        folder = hub.resolve(archive(tmp_path / name, prefix=prefix))
+        assert content_of(folder) == FILES
+        assert pathlib.Path(folder).is_relative_to(cache / "ssgan_tf" / "modules")
+
+    def test_once(self, tmp_path, monkeypatch):
+        path = archive(tmp_path / "m.tar.gz")
+        folder = hub.resolve(path)
+        monkeypatch.setattr(hub, "_unpack", pytest.fail)
+        copy = path.rename(tmp_path / "other name.tgz")
+        assert hub.resolve(copy) == folder
+
+    def test_another_content_is_another_folder(self, tmp_path):
+        path = tmp_path / "m.tar.gz"
+        first = hub.resolve(archive(path))
+        changed = FILES | {"saved_model.pb": b"another graph"}
+        second = hub.resolve(archive(path, files=changed))
+        assert content_of(first) == FILES and content_of(second) == changed
+
+    def test_missing(self, tmp_path):
+        path = tmp_path / "m.tar.gz"
+        with pytest.raises(FileNotFoundError) as caught:
+            hub.resolve(path)
+        assert f"Received: path={str(path)!r}" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "further, words",
+        [
+            (member("../evil", b"x"), "outside its folder"),
+            (member("variables/../../evil", b"x"), "outside its folder"),
+            (member("saved_model.pb/evil", b"x"), "in a file instead of a folder"),
+            (member("/{}/evil", b"x"), "outside its folder"),
+            (member("evil", type=tarfile.SYMTYPE, linkname=".."), "no file and no"),
+            (member("evil", type=tarfile.SYMTYPE, linkname="/{}"), "no file and no"),
+            (member("evil", type=tarfile.LNKTYPE, linkname="../x"), "no file and no"),
+            (member("evil", type=tarfile.FIFOTYPE), "no file and no"),
+            (member("evil", type=tarfile.CHRTYPE), "no file and no"),
+        ],
+    )
+    def test_that_reaches_out(self, tmp_path, cache, further, words):
+        info, content = further
+        info.name = info.name.format(tmp_path)
+        info.linkname = info.linkname.format(tmp_path)
+        path = archive(tmp_path / "m.tar.gz", further)
+        self.check_refused(path, cache, words)
+        assert "evil" in str(pytest.raises(ValueError, hub.resolve, path).value)
+        assert sorted(os.listdir(tmp_path)) == ["cache", "m.tar.gz"]
+
+    def check_refused(self, path, cache, words=None):
+        with pytest.raises(ValueError, match=words) as caught:
+            hub.resolve(path)
+        assert f"Received: path={str(path)!r}, which" in str(caught.value)
+        assert "Download it again" in str(caught.value)
+        assert set(content_of(cache)) == {"ssgan_tf/modules/.lock"}
+        assert os.listdir(cache / "ssgan_tf" / "modules") == [".lock"]
+
+    def test_damaged(self, tmp_path, cache):
+        path = archive(tmp_path / "m.tar.gz")
+        content = path.read_bytes()
+        damaged = [content[:size] for size in (0, 5, len(content) // 2, -1)]
+        damaged += [b"what is this", b"\0" * 2000]
+        # Before it gzip has the date and name of the file.
+        start = content.index(b"\0", 10) + 1
+        for place in range(start, len(content), len(content) // 40):
+            changed = bytearray(content)
+            changed[place] ^= 16
+            damaged.append(bytes(changed))
+        for each in damaged:
+            path.write_bytes(each)
+            self.check_refused(path, cache)
+        path.write_bytes(content)
+        assert content_of(hub.resolve(path)) == FILES
+
+    @pytest.mark.parametrize("prefix", ["module/", "./module/"])
+    def test_of_something_else(self, tmp_path, cache, prefix):
+        path = archive(tmp_path / "m.tar.gz", prefix=prefix)
+        self.check_refused(path, cache, "no saved_model.pb at its top")
+
+    def test_cache_that_cannot_be_written(self, tmp_path, cache):
+        cache.write_text("mine")
+        with pytest.raises(OSError, match="must be writable"):
+            hub.resolve(archive(tmp_path / "m.tar.gz"))
+
+
+class TestPack:
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "module"
+        for name, content in FILES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        (folder / "assets").mkdir()
+        return folder
+
+    def test_comes_back(self, tmp_path, folder, monkeypatch):
+        path = tmp_path / "new" / "m.tar.gz"
+        hub.pack(folder, path)
+        unpacked = pathlib.Path(hub.resolve(path))
+        assert content_of(unpacked) == FILES and (unpacked / "assets").is_dir()
+        # TF-Hub makes no folders that the archive does not name before their files.
+        content = path.read_bytes()
+        monkeypatch.setattr(
+            urllib.request, "urlopen", lambda *_, **__: io.BytesIO(content)
+        )
+        assert content_of(hub.resolve(ADDRESS)) == FILES
+
+    def test_equal_files_make_equal_archives(self, tmp_path, folder, monkeypatch):
+        hub.pack(folder, tmp_path / "one.tar.gz")
+        copy = tmp_path / "other name"
+        (copy / "assets").mkdir(parents=True)
+        for name in reversed(FILES):
+            (copy / name).parent.mkdir(exist_ok=True)
+            (copy / name).write_bytes(FILES[name])
+            (copy / name).chmod(0o600)
+            os.utime(copy / name, (1, 1))
+        monkeypatch.setattr("time.time", lambda: 1e9)
+        hub.pack(copy, tmp_path / "two.tgz")
+        one, two = (
+            (tmp_path / name).read_bytes() for name in ("one.tar.gz", "two.tgz")
+        )
+        assert one == two
+        with tarfile.open(tmp_path / "one.tar.gz") as file:
+            members = file.getmembers()
+        assert [member.name for member in members] == sorted([*FILES, *FOLDERS])
+        for member in members:
+            assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
+            assert member.uname == member.gname == ""
+            assert member.mode == (0o755 if member.isdir() else 0o644)
+        # Nor has gzip a date or a name.
+        assert one[3:8] == bytes(5)
+
+    def test_whole_or_not_at_all(self, tmp_path, folder, monkeypatch):
+        path = tmp_path / "m.tar.gz"
+        path.write_text("former")
+
+        def fail(*args):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tarfile.TarFile, "addfile", fail)
+            with pytest.raises(OSError, match="m.tar.gz, which fails with: No space"):
+                hub.pack(folder, path)
+        assert path.read_text() == "former"
+        assert sorted(os.listdir(tmp_path)) == ["m.tar.gz", "module"]
+        # Beside the files that it packs, too.
+        hub.pack(folder, folder / "m.tar.gz")
+        assert content_of(hub.resolve(folder / "m.tar.gz")) == FILES
+
+
+class TestAddress:
+    """TF-Hub itself, with a network that is made up."""
+
+    def test_is_downloaded_once(self, tmp_path, monkeypatch):
+        content = archive(tmp_path / "m.tar.gz").read_bytes()
+        asked = []
+
+        def urlopen(request, **options):
+            asked.append(request.full_url)
+            return io.BytesIO(content)
+
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        folder = hub.resolve(ADDRESS)
+        assert content_of(folder) == FILES
+        assert pathlib.Path(folder).parent == tmp_path / "tfhub"
+        assert hub.resolve(ADDRESS) == folder
+        (url,) = asked
+        assert url.startswith(ADDRESS)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
+            urllib.error.HTTPError(ADDRESS, 403, "Forbidden", {}, None),
+            TimeoutError("timed out"),
+        ],
+    )
+    def test_offline(self, tmp_path, monkeypatch, error):
+        def urlopen(*args, **options):
+            raise error
+
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        with pytest.raises(
+            ConnectionError, match="Download the module by hand"
+        ) as caught:
+            hub.resolve(ADDRESS)
+        assert f"Received: path={ADDRESS!r}" in str(caught.value)
+        assert f"{type(error).__name__}: {error}" in str(caught.value)
+        assert content_of(tmp_path) == {}
+
+    def test_what_is_no_module(self, monkeypatch):
+        monkeypatch.setattr(
+            urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"<html>Sorry")
+        )
+        with pytest.raises(ConnectionError, match="does not appear to be a valid"):
+            hub.resolve(ADDRESS)

@@ -1,0 +1,230 @@
+"""All replicas share the rows of a batch, and nobody can tell from the results."""
+
+import subprocess
+import sys
+
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+from paths import ROOT
+
+from ssgan_tf import layers
+from ssgan_tf.evaluation import dataset_classifier
+from ssgan_tf.latents import Latents
+from ssgan_tf.modules import reading, writing
+from ssgan_tf.utils import local_cluster
+from ssgan_tf.utils.replicas import on_all_replicas
+
+CLASSES = 3
+
+# One of two workers. Each trains another classifier, and the chief's must be used.
+WORKER = """
+import json, os, sys
+import numpy as np
+import tensorflow as tf
+
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+sys.path.insert(0, "tests")
+import replicas_test
+from ssgan_tf.evaluation import features
+
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+assert strategy.num_replicas_in_sync == 2
+module, folder = sys.argv[1:]
+features._train_classifier = replicas_test.training_that_adds(index)
+found = replicas_test.results(module, folder, strategy)
+np.savez(os.path.join(folder, "found.npz"), **found)
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A conditional module whose every weight matters."""
+    path = tmp_path_factory.mktemp("module") / "5"
+    generator = oracles.tiny_generator(layers.ConditionalBatchNorm, num_classes=CLASSES)
+    discriminator = oracles.tiny_discriminator(num_classes=CLASSES)
+    oracles.randomize(generator, 7)
+    oracles.randomize(discriminator, 8)
+    facts = {"step": 5, "weights": "ema"}
+    writing.export(generator, discriminator, Latents(5), path, facts)
+    return path
+
+
+def strategies(two_replicas):
+    return tf.distribute.OneDeviceStrategy("CPU:1"), two_replicas
+
+
+def rows(num):
+    return np.random.default_rng(num).normal(size=(num, 3)).astype(np.float32)
+
+
+class TestOnAllReplicas:
+    """The helper by itself."""
+
+    @pytest.mark.parametrize(
+        ("num", "shares"), [(1, [1, 0]), (2, [1, 1]), (5, [3, 2]), (6, [3, 3])]
+    )
+    def test_every_replica_has_its_rows_in_order(self, two_replicas, num, shares):
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def function(inputs):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return {"twice": (2 * inputs,), "by": tf.fill([len(inputs)], replica)}
+
+        outputs = on_all_replicas(function, two_replicas)(rows(num))
+        np.testing.assert_array_equal(outputs["twice"][0], 2 * rows(num))
+        np.testing.assert_array_equal(outputs["by"], np.repeat([0, 1], shares))
+
+    def test_arguments_by_position_and_by_name(self, two_replicas):
+        @tf.function
+        def function(first, *, second, third):
+            return first - second["a"], third[0]
+
+        for strategy in strategies(two_replicas):
+            difference, third = on_all_replicas(function, strategy)(
+                tf.constant(rows(5)),
+                second={"a": 2 * rows(5)},
+                third=(np.arange(5),),
+            )
+            assert isinstance(difference, np.ndarray)
+            np.testing.assert_array_equal(difference, -rows(5))
+            np.testing.assert_array_equal(third, np.arange(5))
+
+    def test_traced_once_for_each_shape(self, two_replicas):
+        traces = []
+
+        # Called as it is, a plain function would leave a trace every time.
+        def function(inputs):
+            traces.append(inputs.shape)
+            return inputs
+
+        call = on_all_replicas(function, two_replicas)
+        for num in (7, 8, 3, 7, 4, 8, 3):
+            call(rows(num))
+        # Once for each replica.
+        assert traces == [(4, 3)] * 2 + [(2, 3)] * 2
+
+    def test_one_replica_gets_the_batch_itself(self):
+        batch, seen = rows(2), []
+
+        def function(inputs):
+            seen.append(inputs)
+            return inputs
+
+        for strategy in (
+            tf.distribute.get_strategy(),
+            tf.distribute.OneDeviceStrategy("CPU:0"),
+        ):
+            assert on_all_replicas(function, strategy)(batch) is batch
+        assert seen[0] is batch and seen[1] is batch
+
+    @pytest.mark.parametrize("nums", [(2, 3), (0, 0), ()])
+    def test_rows_must_belong_together(self, two_replicas, nums):
+        for strategy in strategies(two_replicas):
+            call = on_all_replicas(tf.function(lambda *inputs: inputs), strategy)
+            with pytest.raises(ValueError, match="equally many rows") as caught:
+                call(*map(rows, nums))
+            assert str([(num, 3) for num in nums]) in str(caught.value)
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert type(found[name]) is np.ndarray, name
+        assert found[name].dtype == value.dtype == np.float32, name
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+class TestModule:
+    """A module on two replicas."""
+
+    def test_equals_that_on_one_device(self, two_replicas, path):
+        one, two = reading.load(path), reading.load(path, two_replicas)
+        for num in (1, 7):
+            images, labels = one.sample(num, seed=3), np.arange(num) % CLASSES
+            np.testing.assert_allclose(two.sample(num, seed=3), images, atol=1e-6)
+            expected = one.sample(num, labels=labels)
+            np.testing.assert_allclose(two.sample(num, labels=labels), expected)
+            assert_same(
+                two.discriminate(images, labels), one.discriminate(images, labels)
+            )
+
+    def test_a_call_makes_a_batch_on_each_replica(self, two_replicas, path):
+        module = reading.load(path, two_replicas)
+        batches = [*module.sample_batches(11, batch_size=2)]
+        assert [len(batch) for batch in batches] == [4, 4, 3]
+        expected = reading.load(path).sample(11)
+        np.testing.assert_allclose(np.concatenate(batches), expected, atol=1e-6)
+
+    def test_each_replica_uses_weights_of_its_own(self, two_replicas, path):
+        module = reading.load(path, two_replicas)
+        images, labels = module.sample(5), [0, 1, 2, 0, 1]
+        outputs = module.discriminate(images, labels)
+        networks = (module._generator.load(), module._discriminator.load())
+        for variable in [v for network in networks for v in network.variables]:
+            copies = two_replicas.experimental_local_results(variable)
+            assert len(copies) == 2
+            copies[1].assign_add(tf.ones_like(copies[1]))
+        changed = np.abs(module.sample(5) - images).max(axis=(1, 2, 3)) > 1e-3
+        np.testing.assert_array_equal(changed, [False] * 3 + [True] * 2)
+        after = module.discriminate(images, labels)
+        changed = np.abs(after["features"] - outputs["features"]).max(axis=1) > 1e-3
+        np.testing.assert_array_equal(changed, [False] * 3 + [True] * 2)
+
+
+def training_that_adds(number):
+    def train(model, *_):
+        model.set_weights([weight + number for weight in model.get_weights()])
+
+    return train
+
+
+def results(path, folder, strategy=None) -> dict[str, np.ndarray]:
+    """Samples, what D says of them, and the features that a classifier sees."""
+    data = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
+    labels = np.arange(9) % CLASSES
+    extractor = dataset_classifier.dataset_classifier(
+        "x", data, labels, data, labels, CLASSES, folder, strategy=strategy
+    )
+    module = reading.load(path, strategy)
+    found = {}
+    for num in (1, 7):
+        images = found[f"images {num}"] = module.sample(num, seed=2)
+        for name, value in module.discriminate(images, -1).items():
+            found[f"{name} {num}"] = value
+        found[f"seen {num}"], found[f"said {num}"] = extractor.extract(data[:num])
+    return found
+
+
+@pytest.mark.slow
+def test_two_workers_both_get_everything(path, tmp_path, monkeypatch):
+    folders = [tmp_path / str(index) for index in range(2)]
+    workers = []
+    try:
+        for folder, environment in zip(
+            folders, local_cluster.environments(2), strict=True
+        ):
+            folder.mkdir()
+            with (folder / "log").open("w") as log:
+                command = [sys.executable, "-c", WORKER, str(path), str(folder)]
+                workers.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=ROOT,
+                        env=environment,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+        for worker, folder in zip(workers, folders, strict=True):
+            assert worker.wait(timeout=240) == 0, (folder / "log").read_text()
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    monkeypatch.setattr(dataset_classifier, "_train_classifier", training_that_adds(0))
+    expected = results(path, str(tmp_path / "single"))
+    first, second = (dict(np.load(folder / "found.npz")) for folder in folders)
+    assert_same(first, expected)
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)

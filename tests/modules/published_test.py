@@ -1,0 +1,389 @@
+"""Modules of TensorFlow 1 against NumPy, and what is said of those that do not fit."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from paths import TESTS
+
+from ssgan_tf.latents import Latents, draw_labels
+from ssgan_tf.modules import published, reading
+from ssgan_tf.randomness import SAMPLING_LABELS_STREAM, SAMPLING_STREAM
+from ssgan_tf.utils import pictures
+
+WRITER = TESTS / "tf1_modules.py"
+LATENT_DIM = 5
+CLASSES = 3
+IMAGE_SHAPE = (4, 4, 3)
+PIXELS = 48
+
+
+def graph(model, batch, tagged=True, **options) -> dict:
+    tags = [model, f"bs{batch}"] if tagged else []
+    return {"tags": tags, "model": model, "batch": batch, **options}
+
+
+BN = {"accumulated": 7.0}
+ONE_HOT = {"labels": "one-hot"}
+MODULES = {
+    "resnet": [
+        graph("gen", 4, tagged=False, **BN),
+        *(graph("gen", batch, **BN) for batch in (2, 4, 8, None)),
+        *(graph("disc", batch) for batch in (2, 4, 8, None)),
+    ],
+    "fixed": [
+        graph("gen", 4, tagged=False),
+        *(graph("gen", batch) for batch in (2, 4)),
+        *(graph("disc", batch) for batch in (2, 4)),
+    ],
+    "conditional": [
+        graph(model, batch, **ONE_HOT)
+        for model in ("gen", "disc")
+        for batch in (4, None)
+    ],
+    "embedded": [graph("gen", None, labels="gather")],
+    "old": [graph("both", 4, tagged=False)],
+    "empty": [graph("gen", None, accumulated=1e-12)],
+    "truncated": [graph("truncated", None)],
+    "judge": [graph("disc", 4)],
+}
+
+
+@pytest.fixture(scope="module")
+def weights():
+    rng = np.random.default_rng(0)
+    return {
+        "g_kernel": rng.normal(size=(LATENT_DIM, PIXELS)),
+        "g_bias": rng.normal(size=PIXELS),
+        "g_labels": rng.normal(size=(CLASSES, PIXELS)),
+        "accu_mean": 7 * rng.normal(size=PIXELS),
+        "accu_variance": 7 * rng.uniform(0.5, 2, PIXELS),
+        "d_kernel": rng.normal(size=(PIXELS, 1)),
+        "d_labels": rng.normal(size=(CLASSES, 1)),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    file = folder / "weights.npz"
+    np.savez(file, **{k: v.astype(np.float32) for k, v in weights.items()})
+    subprocess.run(
+        [sys.executable, WRITER, folder, file, json.dumps(MODULES)],
+        check=True,
+    )
+    return folder
+
+
+def sigmoid(values):
+    return 1.0 / (1.0 + np.exp(-values))
+
+
+def images_of(weights, z, labels=None, batch_norm=False) -> np.ndarray:
+    pixels = np.asarray(z, np.float64) @ weights["g_kernel"] + weights["g_bias"]
+    if batch_norm:
+        pixels -= weights["accu_mean"] / 7
+        pixels /= np.sqrt(weights["accu_variance"] / 7 + 1e-3)
+    if labels is not None:
+        pixels += weights["g_labels"][labels]
+    return sigmoid(pixels).reshape(-1, *IMAGE_SHAPE)
+
+
+def latents_of(num, seed=0, distribution="uniform"):
+    return Latents(LATENT_DIM, distribution).sample(num, [seed, SAMPLING_STREAM])
+
+
+class TestChoice:
+
+    @pytest.mark.parametrize(
+        "name, tags, chosen, batches",
+        [
+            ("resnet", None, ["bsNone", "gen"], [11]),
+            ("resnet", [], [], [4, 4, 3]),
+            ("resnet", ["gen", "bs8"], ["bs8", "gen"], [8, 3]),
+            ("resnet", {"bs2", "gen"}, ["bs2", "gen"], [2, 2, 2, 2, 2, 1]),
+            ("fixed", None, [], [4, 4, 3]),
+            ("fixed", ("gen", "bs4"), ["bs4", "gen"], [4, 4, 3]),
+            ("old", None, [], [4, 4, 3]),
+        ],
+    )
+    def test_every_graph_equals_numpy(
+        self, folder, weights, name, tags, chosen, batches
+    ):
+        module = reading.load(folder / name, tags=tags)
+        assert module.metadata["tags"] == chosen
+        assert module.image_shape == IMAGE_SHAPE and module.num_classes == 0
+        assert module.latent_dim == LATENT_DIM
+        found = [*module.sample_batches(11, seed=3)]
+        assert [len(batch) for batch in found] == batches
+        expected = images_of(weights, latents_of(11, 3), batch_norm=name == "resnet")
+        found = np.concatenate(found)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_of_fixed_graphs_the_largest(self, folder):
+        meta_graphs = published._read(folder / "resnet")
+        generators = [g for g in map(published._as_generator, meta_graphs) if g]
+        sizes = [g.batch_size for g in generators]
+        assert sizes == [4, 2, 4, 8, None]
+        assert published._largest(generators).batch_size is None
+        assert published._largest(generators[:-1]).batch_size == 8
+
+    @pytest.mark.parametrize("num", [1, 3, 4, 5])
+    def test_filled_up_batches(self, folder, weights, num):
+        module = reading.load(folder / "fixed")
+        found = module.sample(num)
+        np.testing.assert_allclose(
+            found, images_of(weights, latents_of(num)), atol=1e-6
+        )
+
+    @pytest.mark.parametrize("tags", [["gen", "bs64"], ["gen"], ["disc", "bs4"], "gen"])
+    def test_other_tags(self, folder, tags):
+        with pytest.raises(ValueError) as caught:
+            reading.load(folder / "fixed", tags=tags)
+        message = str(caught.value)
+        assert f"Received: tags={tags!r}, module={folder / 'fixed'}" in message
+        assert "the tags [], ['bs2', 'gen'], ['bs4', 'gen']." in message
+        assert "['bs4', 'disc'] with default(images (4, 4, 4, 3))" in message
+
+    @pytest.mark.parametrize("tags", [None, []])
+    @pytest.mark.parametrize(
+        "name, words",
+        [("judge", "images (4, 4, 4, 3)"), ("truncated", "truncation (None,)")],
+    )
+    def test_no_generator(self, folder, name, words, tags):
+        with pytest.raises(ValueError, match="must be a graph z") as caught:
+            reading.load(folder / name, tags=tags)
+        assert words in str(caught.value) and "another module" in str(caught.value)
+
+
+class TestLatents:
+
+    def test_a_function_of_the_seed(self, folder):
+        module = reading.load(folder / "fixed")
+        images = module.sample(7, seed=5)
+        np.testing.assert_array_equal(images, module.sample(7, seed=5))
+        again = reading.load(folder / "fixed", tags=["gen", "bs2"])
+        np.testing.assert_allclose(images, again.sample(7, seed=5), atol=1e-6)
+        assert np.abs(images - module.sample(7, seed=6)).max() > 0.01
+
+    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
+    def test_given(self, folder, weights, distribution, monkeypatch):
+        monkeypatch.setattr(published.logging, "warning", pytest.fail)
+        module = reading.load(folder / "resnet", z_distribution=distribution)
+        expected = images_of(
+            weights, latents_of(6, distribution=distribution), batch_norm=True
+        )
+        np.testing.assert_allclose(module.sample(6), expected, atol=1e-6)
+        assert module.metadata["z"] == "given"
+        assert module.metadata["latents"]["distribution"] == distribution
+
+    def test_assumed_with_a_warning(self, folder, monkeypatch):
+        warnings = []
+        monkeypatch.setattr(published.logging, "warning", lambda *a: warnings.append(a))
+        module = reading.load(folder / "resnet")
+        assert module.latents == Latents(LATENT_DIM, "uniform")
+        assert module.metadata["z"] == "assumed"
+        ((text, *values),) = warnings
+        assert "uniform, is assumed" in text % tuple(values)
+
+    def test_unknown(self, folder):
+        with pytest.raises(ValueError, match="Received: distribution='gaussian'"):
+            reading.load(folder / "resnet", z_distribution="gaussian")
+
+
+class TestLabels:
+
+    @pytest.mark.parametrize("tags", [None, ["gen", "bs4"]])
+    def test_equals_numpy(self, folder, weights, tags):
+        module = reading.load(folder / "conditional", tags=tags)
+        assert module.num_classes == CLASSES
+        z = latents_of(6)
+        for given, labels in (([2, 0, 1, 1, 0, 2], [2, 0, 1, 1, 0, 2]), (1, [1] * 6)):
+            expected = images_of(weights, z, labels)
+            np.testing.assert_allclose(
+                module.sample(6, labels=given), expected, atol=1e-6
+            )
+        drawn = draw_labels(6, CLASSES, [0, SAMPLING_LABELS_STREAM])
+        np.testing.assert_allclose(
+            module.sample(6), images_of(weights, z, drawn), atol=1e-6
+        )
+
+    def test_out_of_range(self, folder):
+        module = reading.load(folder / "conditional")
+        with pytest.raises(ValueError, match=r"in \[0, 3\)"):
+            module.sample(2, labels=3)
+        with pytest.raises(ValueError, match="must be left out"):
+            reading.load(folder / "fixed").sample(2, labels=0)
+
+    def test_number_that_the_graph_does_not_say(self, folder, weights):
+        path = folder / "embedded"
+        for wrong in (None, 0, -1):
+            with pytest.raises(ValueError, match="must be given") as caught:
+                reading.load(path, num_classes=wrong)
+            received = f"Received: num_classes={wrong}, module={path}"
+            assert received in str(caught.value)
+        module = reading.load(path, num_classes=CLASSES)
+        assert module.num_classes == module.metadata["num_classes"] == CLASSES
+        expected = images_of(weights, latents_of(3), [2, 0, 1])
+        found = module.sample(3, labels=[2, 0, 1])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_number_that_the_graph_does_say(self, folder):
+        reading.load(folder / "conditional", num_classes=CLASSES)
+        for name, said in (("conditional", 3), ("fixed", 0)):
+            with pytest.raises(ValueError, match=f"num_classes=5, .* which has {said}"):
+                reading.load(folder / name, num_classes=5)
+
+
+class TestDiscriminator:
+
+    @pytest.fixture
+    def images(self):
+        return np.random.default_rng(1).uniform(size=(9, *IMAGE_SHAPE))
+
+    @pytest.mark.parametrize("name", ["resnet", "fixed", "old"])
+    @pytest.mark.parametrize("num", [1, 4, 9])
+    def test_equals_numpy(self, folder, weights, images, name, num):
+        module = reading.load(folder / name)
+        found = module.discriminate(images[:num])
+        assert set(found) == {"prediction"} and not module.has_rotation_head
+        logits = images[:num].reshape(num, -1) @ weights["d_kernel"]
+        np.testing.assert_allclose(found["prediction"], sigmoid(logits), atol=1e-6)
+
+    def test_labels(self, folder, weights, images):
+        module = reading.load(folder / "conditional")
+        labels = [0, -1, 2, 1, 1, 0, -1, 2, 2]
+        # Of the unknown label -1 no class vector is added.
+        rows = np.append(weights["d_labels"], [[0.0]], axis=0)
+        logits = images.reshape(9, -1) @ weights["d_kernel"] + rows[labels]
+        found = module.discriminate(images, labels)["prediction"]
+        np.testing.assert_allclose(found, sigmoid(logits), atol=1e-6)
+        with pytest.raises(ValueError, match="must be integers"):
+            module.discriminate(images)
+
+    def test_is_read_when_it_is_asked(self, folder, images, monkeypatch):
+        load, read = tf.saved_model.load, []
+
+        def record(path, tags):
+            read.append(tags)
+            return load(path, tags=tags)
+
+        monkeypatch.setattr(tf.saved_model, "load", record)
+        module = reading.load(folder / "resnet")
+        module.sample(2)
+        assert not module.has_rotation_head
+        assert read == [["bsNone", "gen"]]
+        module.discriminate(images)
+        module.discriminate(images)
+        assert read == [["bsNone", "gen"], ["bsNone", "disc"]]
+
+    def test_need_not_be_there(self, folder, images):
+        module = reading.load(folder / "embedded", num_classes=CLASSES)
+        assert not module.has_rotation_head
+        with pytest.raises(ValueError, match="must have a discriminator"):
+            module.discriminate(images, 0)
+
+
+class TestReplicas:
+
+    @pytest.mark.parametrize(
+        "name, tags", [("conditional", None), ("conditional", ["gen", "bs4"])]
+    )
+    def test_equal_one_device(self, folder, two_replicas, name, tags):
+        path = folder / name
+        one = reading.load(path, tags=tags)
+        two = reading.load(path, two_replicas, tags=tags)
+        other = reading.load(path, tf.distribute.OneDeviceStrategy("CPU:1"), tags=tags)
+        for num in (1, 11):
+            images = one.sample(num)
+            judged = one.discriminate(images, 1)["prediction"]
+            for module in (two, other):
+                np.testing.assert_allclose(module.sample(num), images, atol=1e-6)
+                found = module.discriminate(images, 1)["prediction"]
+                np.testing.assert_allclose(found, judged, atol=1e-6)
+
+    def test_a_call_makes_a_batch_on_each(self, folder, two_replicas):
+        module = reading.load(folder / "fixed", two_replicas)
+        assert [len(batch) for batch in module.sample_batches(11)] == [8, 3]
+
+
+def test_metadata_are_what_scores_ask_for(folder):
+    module = reading.load(folder / "resnet")
+    facts = module.metadata
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["weights"] == facts["batch_norm"] == "unknown"
+    assert facts["latents"] == {"dim": LATENT_DIM, "distribution": "uniform"}
+    assert facts["image_shape"] == list(IMAGE_SHAPE) and facts["num_classes"] == 0
+    assert facts["config"] == ""
+    assert module.path == str(folder / "resnet")
+    assert pictures.to_uint8(module.sample(2)).dtype == np.uint8
+
+
+def test_hash_is_that_of_the_variables(folder, tmp_path):
+    facts = reading.load(folder / "resnet").metadata
+    assert len(facts["weights_sha256"]) == 64
+    copy = shutil.copytree(folder / "resnet", tmp_path / "other name")
+    (copy / "README.md").write_text("Mine.")
+    for tags in (None, ["gen", "bs8"]):
+        again = reading.load(copy, tags=tags).metadata
+        assert again["weights_sha256"] == facts["weights_sha256"]
+    other = reading.load(folder / "fixed").metadata
+    assert other["weights_sha256"] != facts["weights_sha256"]
+    file = next((copy / "variables").glob("*.data*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    assert published._hash_variables(copy) != facts["weights_sha256"]
+
+
+def test_empty_accumulators(folder):
+    with pytest.raises(ValueError, match="must have their moments") as caught:
+        reading.load(folder / "empty")
+    assert f"Received: module={folder / 'empty'}" in str(caught.value)
+    assert "accu_counter" in str(caught.value)
+
+
+class TestDamage:
+
+    @pytest.fixture
+    def copy(self, folder, tmp_path):
+        return pathlib.Path(shutil.copytree(folder / "fixed", tmp_path / "module"))
+
+    def cases(self, copy):
+        """Yields, having damaged a file; mends it again."""
+        (data,) = (copy / "variables").glob("*.data*")
+        for file in (copy / "saved_model.pb", copy / "variables/variables.index", data):
+            content = file.read_bytes()
+            for changed in (b"", content[: len(content) // 2], b"what is this"):
+                file.write_bytes(changed)
+                yield
+            file.unlink()
+            yield
+            file.write_bytes(content)
+
+    def test_is_named(self, copy):
+        message = f"Received: module={copy}, which cannot be used"
+        count = 0
+        for _ in self.cases(copy):
+            if (copy / "saved_model.pb").exists():
+                with pytest.raises(ValueError) as caught:
+                    reading.load(copy)
+                assert message in str(caught.value)
+                assert "Download it again" in str(caught.value)
+            else:
+                with pytest.raises(ValueError, match="saved_model"):
+                    reading.load(copy)
+            count += 1
+        assert count == 12
+        reading.load(copy)
+
+    def test_no_variables(self, copy):
+        shutil.rmtree(copy / "variables")
+        with pytest.raises(ValueError, match="Download it again"):
+            reading.load(copy)

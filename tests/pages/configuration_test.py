@@ -1,0 +1,219 @@
+"""The reference of the configuration: complete, true and up to date."""
+
+import importlib.util
+import inspect
+import re
+
+import gin
+import pytest
+import tiny
+from paths import ROOT
+
+from ssgan_tf import config, datasets, networks
+from ssgan_tf.config import checks, parser
+
+FOLDER = ROOT / "docs"
+_SPEC = importlib.util.spec_from_file_location("generate", FOLDER / "generate.py")
+generate = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(generate)
+
+PARAMETERS = [
+    (name, parameter)
+    for name, parameters in parser.CONFIGURABLES.items()
+    for parameter in parameters
+]
+# What the code, not a config, gives the factories.
+GIVEN = {"architecture": "resnet_cifar", "asked": {}, "name": "cifar10", "dim": 2}
+
+
+def legal_of(name, parameter) -> str:
+    said = generate.arguments(gin.get_configurable(name))
+    # One without description fails in a test, not before all of them.
+    return said[parameter].legal if parameter in said else ""
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_the_page_is_what_the_code_says(name):
+    if (FOLDER / name).read_text() != generate.page(name):
+        pytest.fail(f"docs/{name} is stale. Cure: python docs/generate.py")
+
+
+@pytest.mark.parametrize("name", parser.CONFIGURABLES)
+def test_docstrings_describe_the_parameters_and_no_others(name):
+    factory = gin.get_configurable(name)
+    said = generate.arguments(factory)
+    cure = f"Describe it under `Args:` of {factory.__qualname__}."
+    assert not set(parser.CONFIGURABLES[name]) - set(said), cure
+    assert not set(said) - set(inspect.signature(factory).parameters)
+    assert all(argument.legal for argument in said.values())
+
+
+def test_a_parameter_without_description_is_refused(monkeypatch):
+    monkeypatch.setattr(gin.get_configurable("loss"), "__doc__", "The loss.")
+    with pytest.raises(ValueError, match=r"loss\.fn"):
+        generate.configuration()
+
+
+def test_a_configurable_without_section_is_refused(monkeypatch):
+    monkeypatch.setattr(generate, "ORDER", generate.ORDER[1:])
+    with pytest.raises(ValueError, match="dataset"):
+        generate.configuration()
+
+
+def test_a_docstring_is_parsed():
+    def documented():
+        """What it is,
+        in a line.
+
+        More.
+
+        Args:
+            one: int >= 1, or None. First sentence. Second: with a colon,
+                over two lines.
+            two: bool.
+
+        Returns:
+            three: nothing.
+        """
+
+    assert generate.summary(documented) == "What it is, in a line."
+    assert generate.arguments(documented) == {
+        "one": (
+            "int >= 1, or None",
+            "First sentence. Second: with a colon, over two lines.",
+        ),
+        "two": ("bool", ""),
+    }
+
+
+# --- Legal values: the page against the checks ------------------------------------
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """An experiment; its networks, which no check needs, are not built."""
+    for player in ("generator", "discriminator"):
+        monkeypatch.setattr(networks, f"build_{player}", lambda *_: None)
+    yield tiny.plan()
+    gin.clear_config()
+
+
+def complaint(name, parameter, value, plan) -> str | None:
+    """What is said against a value of a parameter; None if nothing is."""
+    factory = gin.get_configurable(name)
+    others = {
+        key: {**GIVEN, "plan": plan}.get(key)
+        for key, each in inspect.signature(factory).parameters.items()
+        if each.default is each.empty
+    }
+    gin.bind_parameter(f"{name}.{parameter}", value)
+    try:
+        factory(**others)
+    except config.ConfigError as error:
+        said = str(error)
+        return said if said.startswith(f"`{name}.{parameter}` must") else None
+    except Exception:
+        # Not of a GAN that has no networks.
+        return None
+    return None
+
+
+def outside_and_inside(legal) -> tuple[list, list]:
+    """Values that must be refused, and those that must not be, by the legal ones."""
+    kind = legal.removesuffix(", or None").removesuffix(" or None")
+    outside, inside = ([], [None]) if "None" in legal else ([None], [])
+    if found := re.fullmatch(r"int >= (\d+)", kind):
+        least = int(found[1])
+        return [*outside, least - 1, least + 0.5, 2**63], [*inside, least]
+    if kind == "float >= 0":
+        return [*outside, -1e-9, 2.0**127, "1"], [*inside, 0, 0.0, 1e9]
+    if kind == "float > 0":
+        return [*outside, 0.0, -1.0], [*inside, 1e-9]
+    if kind == "float in [0, 1)":
+        return [*outside, -1e-9, 1.0], [*inside, 0.0, 0.999999]
+    if kind == "float in (0, 1]":
+        return [*outside, 0.0, 1.001], [*inside, 1e-9, 1]
+    if kind == "bool":
+        return [*outside, 0, "True"], [*inside, True, False]
+    if choices := re.findall(r'"(\w+)"', kind):
+        if kind.startswith("list of"):
+            return ["color", ["no_such"]], [(), *([each] for each in choices)]
+        return [*outside, "no_such"], [*inside, *choices]
+    raise AssertionError(f"The test must know what legal values these are: {legal}")
+
+
+# What only a whole experiment, or a folder, can check.
+UNCHECKED = ("str", "reference", "list of references", "as `options.architecture`")
+OF_FOLDERS = {("dataset", "resolution"), ("dataset", "colors")}
+CHECKED = [
+    each
+    for each in PARAMETERS
+    if each not in OF_FOLDERS and not legal_of(*each).startswith(UNCHECKED)
+]
+
+
+@pytest.mark.parametrize("name, parameter", CHECKED)
+def test_the_legal_values_are_those_that_the_checks_take(name, parameter, plan):
+    legal = legal_of(name, parameter)
+    outside, inside = outside_and_inside(legal)
+    if name == "forgetting":
+        config.parse(["forgetting_cifar10.gin"], ["forgetting.rotated_batch_size = 4"])
+    for value in outside:
+        assert complaint(name, parameter, value, plan), value
+    for value in inside:
+        assert not complaint(name, parameter, value, plan), value
+    if choices := re.findall(r'"(\w+)"', legal):
+        said = complaint(
+            name, parameter, ["no_such"] if "list" in legal else "no_such", plan
+        )
+        named = re.search(r"one of (.*)\. Received", said)[1]
+        assert set(re.findall(r"'(\w+)'", named)) == set(choices)
+
+
+def test_references_are_said_to_be_references():
+    said = {
+        f"{name}.{parameter}"
+        for name, parameter in PARAMETERS
+        if legal_of(name, parameter).startswith("reference")
+    }
+    assert said == set(checks.REFERENCES)
+
+
+# --- The page itself --------------------------------------------------------------
+
+
+def page() -> str:
+    return (FOLDER / "configuration.md").read_text()
+
+
+def test_all_parameters_and_architectures_are_on_the_page():
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page(), re.M | re.S))
+    for name, parameter in PARAMETERS:
+        assert re.search(rf"^\| `{parameter}` \|", sections[name], re.M)
+    for name in networks.ARCHITECTURES:
+        assert f"| `{name}` |" in sections["options"]
+    assert "(data.md)" in sections["dataset"]
+    described = (FOLDER / "data.md").read_text()
+    assert all(f"`{name}`" in described for name in datasets.DATASETS)
+
+
+def test_anchors_of_the_page_exist():
+    headings = {each.lower() for each in re.findall(r"^#+ (\w+)", page(), re.M)}
+    assert set(re.findall(r"\]\(#(\w+)\)", page())) <= headings
+
+
+def test_the_config_of_the_page_does_what_the_page_says(tmp_path, monkeypatch):
+    (text,) = re.findall(r"```gin\n(.*?)```", page(), re.DOTALL)
+    file = tmp_path / "mine.gin"
+    file.write_text(text)
+    (row,) = re.findall(r'--gin_config="(.*?)"', page())
+    (binding,) = re.findall(r'--gin_bindings="(.*?)"', page())
+    # The later lines hold: of the macro too.
+    config.parse([str(file), row], [binding, "channels = 4"])
+    plan = config.experiment()
+    assert plan.options.batch_size == 32 and plan.options.lamba == 10
+    gan = plan.build_gan()
+    assert (gan.g_optimizer.beta_1, gan.g_optimizer.beta_2) == (0.0, 0.9)
+    assert (gan.d_optimizer.beta_1, gan.d_optimizer.beta_2) == (0.5, 0.99)
+    assert gan.penalty is not None
+    assert max(each.shape[-1] for each in gan.discriminator.variables if each.shape) < 9

@@ -1,0 +1,228 @@
+"""The glossary: it names every number that the code writes, and no other."""
+
+import csv
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from paths import ROOT
+from tensorboard.backend.event_processing import event_file_loader
+
+from ssgan_tf import losses, penalties
+from ssgan_tf.evaluation import linear_probe, metrics, module_scorer, protocols
+from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.experiments import forgetting, probe, results
+from ssgan_tf.training import schedule
+from ssgan_tf.training.run_dir import RunDir
+from ssgan_tf.utils import environment, strategies
+from ssgan_tf.utils.startup import StartUp
+
+DOCS = ROOT / "docs"
+# The architecture that compiles fastest.
+DCGAN = ("options.architecture = 'dcgan'", "ModularGAN.g_use_ema = False")
+S3GAN = (
+    *DCGAN,
+    "dataset.label_fraction = 0.5",
+    "options.gan_class = @S3GAN",
+    "ModularGAN.conditional = True",
+    "G.batch_norm_fn = @conditional_batch_norm",
+    "S3GAN.rotated_batch_fraction = 2",
+    "S3GAN.use_predictor = True",
+)
+CONFUSIONS = dict.fromkeys(("real", "fake"), np.eye(4, dtype=int).tolist())
+
+
+def tables(page: str) -> dict[str, list[set[str]]]:
+    """The names in the first columns of the tables of a page, by section."""
+    sections = re.split(r"^## ", (DOCS / page).read_text(), flags=re.MULTILINE)
+    found = {}
+    for section in sections[1:]:
+        parts = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+        found[section.splitlines()[0]] = [
+            {
+                name
+                # Below the header and the rule.
+                for row in part.splitlines()[2:]
+                for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+            }
+            for part in parts
+        ]
+    return found
+
+
+GLOSSARY = tables("metrics.md")
+
+
+def written(folder) -> set[str]:
+    """All tags in the events of a folder."""
+    return {
+        value.tag
+        for path in pathlib.Path(folder).glob("events.out.tfevents.*")
+        for event in event_file_loader.EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    }
+
+
+def names_of(record) -> set[str]:
+    return {field.name for field in dataclasses.fields(record)}
+
+
+def test_no_name_stands_twice_in_a_section():
+    text = (DOCS / "metrics.md").read_text()
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        for part in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE):
+            names = [
+                name
+                for row in part.splitlines()[2:]
+                for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+            ]
+            assert len(names) == len(set(names))
+
+
+def test_tags_of_training(tmp_path):
+    plan = tiny.plan(
+        *DCGAN,
+        "options.training_steps = 1",
+        "SSGAN.self_supervision = 'minimax_rotation'",
+        "penalty.fn = @l2_penalty",
+        "run_config.save_checkpoints_steps = 1",
+    )
+    run = RunDir(tmp_path)
+    schedule.train_and_evaluate(
+        plan,
+        run,
+        start_up=StartUp(),
+        schedule="train",
+        get_strategy=lambda: strategies.get_strategy("one_device"),
+        jit_compile="false",
+        how=module_scorer.Scoring(),
+        eval_every_steps=0,
+        score_filename="scores.csv",
+        allow_config_change=False,
+    )
+    tags = {
+        re.sub(r"^(sigma/.)/.*", r"\1/<layer>", tag) for tag in written(run.tensorboard)
+    }
+    (named,) = GLOSSARY["TensorBoard: training"]
+    assert tags <= named
+    # Those that this objective lacks; what a step reports is `log_names`.
+    assert named - tags == set(tiny.plan(*S3GAN).build_gan().log_names) - tags
+    (described,) = GLOSSARY["environment-<step>.json"]
+    assert set(environment.facts()) == described
+
+
+def test_reference_values():
+    zeros, text = tf.zeros((4, 1)), (DOCS / "metrics.md").read_text()
+    pairs = {
+        "hinge": losses.Hinge(),
+        "non-saturating": losses.NonSaturating(),
+        "least squares": losses.LeastSquares(),
+        "Wasserstein": losses.Wasserstein(),
+    }
+    d_row, g_row, penalty_row = (
+        re.search(rf"^\| `{tag}`.*", text, re.MULTILINE)[0]
+        for tag in ("loss/d", "loss/g", "loss/penalty")
+    )
+    for name, pair in pairs.items():
+        assert f"{name} {round(float(pair.d_loss(zeros, zeros)), 3):g}" in d_row
+    assert "hinge and Wasserstein 0" in g_row
+    for name, pair in pairs.items():
+        value = round(float(pair.g_loss(zeros)), 3)
+        assert f"{name} {value:g}" in g_row or value == 0
+    flat = penalties.WganGP().target(tf.zeros(4))
+    assert f"{float(flat):.3f} where D is flat" in penalty_row
+    for count in (2, 4, 5, 8):
+        assert f"log({count}) = {np.log(count):.3f}" in text
+    assert f"of ten {np.log(10):.3f}" in text
+    count = 50_000
+    fraction = np.prod([(count - i) / (2 * count - i) for i in range(1, 6)])
+    assert f"{1 - fraction:.3f} for equal numbers" in text
+
+
+def test_scores_are_those_of_the_page_of_scores():
+    # metrics_test.py compares that table with what the metrics compute.
+    text = (DOCS / "scores.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", text, re.MULTILINE)
+    assert {key for key, _ in rows} == set(metrics.METRICS)
+    numbers = {name for _, cell in rows for name in re.findall(r"`(\w+)`", cell)}
+    sided = {
+        f"{name}_{side}"
+        for name in ("rotation_accuracy", "logit_spread")
+        for side in ("real", "fake")
+    }
+    # Read, not computed: that would take a module and a feature network.
+    source = pathlib.Path(module_scorer.__file__).read_text()
+    assert set(re.findall(r'values\[f"(\w+)_\{side\}"\]', source)) == {
+        "rotation_accuracy",
+        "logit_spread",
+    }
+    assert GLOSSARY["Scores"] == [numbers | sided]
+
+
+def test_tags_and_columns_of_scores(tmp_path):
+    found = Scores({"fid": [1.0, 2.0]}, CONFUSIONS)
+    schedule.show_scores(tmp_path, 1, found)
+    (tags,) = GLOSSARY["TensorBoard: scores"]
+    assert {tag.replace("<score>", "fid") for tag in tags} == written(tmp_path)
+    table = ScoreTable(tmp_path / "scores.csv")
+    table.add(1, "ckpt-1", found, "protocol", "config", "weights", ("fid",))
+    with table.path.open(newline="") as file:
+        columns = next(csv.reader(file))
+    (named,) = GLOSSARY["scores.csv"]
+    assert {name.replace("<score>", "fid") for name in named} == set(columns)
+
+
+def test_facts_of_a_protocol():
+    assert GLOSSARY["Protocol of a score"] == [names_of(protocols.Protocol)]
+
+
+def test_columns_and_protocol_of_the_probe():
+    columns, keys = GLOSSARY["probe.csv"]
+    assert columns == names_of(probe.BlockScore)
+    # Read, not computed: that would take a trained run.
+    source = pathlib.Path(probe.__file__).read_text()
+    (said,) = re.findall(r"for key, value in \{(.*?)\}\.items", source, re.DOTALL)
+    assert keys == {*re.findall(r'"(\w+)":', said), *linear_probe.protocol()}
+
+
+def test_columns_and_tags_of_forgetting(tmp_path):
+    columns, tags = GLOSSARY["forgetting.csv"]
+    assert columns == names_of(forgetting.Row)
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    forgetting._show(writer, forgetting.Row(1, 0, 0.5, 0.6, 0.7, "protocol"))
+    writer.close()
+    assert tags == written(tmp_path)
+
+
+def test_columns_and_metrics_of_results():
+    columns, named = GLOSSARY["results.csv"]
+    assert columns == names_of(results.Number)
+    # Two cycles of three tasks, of three tests each.
+    points = [(step, step // 3 % 3, 0.5) for step in range(18)]
+    assert named == {
+        "<score>",
+        results.PROBE,
+        results.PROBE_PEAK,
+        results.PROBE_END,
+        results.FORGETTING,
+        *results.forgetting_summary(points),
+    }
+
+
+def test_every_section_is_tested():
+    source = pathlib.Path(__file__).read_text()
+    assert all(f'GLOSSARY["{section}"]' in source for section in GLOSSARY)
+
+
+@pytest.mark.parametrize("page", ["metrics.md", "configuration.md"])
+def test_anchors_of_other_pages_exist(page):
+    for other, anchor in re.findall(
+        r"\((\w+\.md)#([\w-]+)\)", (DOCS / page).read_text()
+    ):
+        headings = re.findall(r"^#+ (.*)", (DOCS / other).read_text(), re.MULTILINE)
+        anchors = [re.sub(r"[^\w -]", "", each).replace(" ", "-") for each in headings]
+        assert anchor in map(str.lower, anchors), (other, anchor)

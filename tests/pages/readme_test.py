@@ -1,0 +1,69 @@
+"""The README's code, and what other pages say of runs and clusters."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pages
+import pytest
+import tiny
+from pages import ROOT
+
+from ssgan_tf.modules import writing
+from ssgan_tf.utils import strategies
+
+
+def test_training_in_python():
+    (snippet,) = (
+        code
+        for code in pages.blocks(pages.read("README.md"), "python")
+        if "gan.fit" in code
+    )
+    scope = {}
+    exec(snippet, scope)
+    assert scope["gan"].step == 2
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", pytest.param("export/README.md", marks=pytest.mark.slow)]
+)
+def test_loading_a_module(page, tmp_path):
+    gan = tiny.plan("options.z_dim = 128").build_gan()
+    writing.export(gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {})
+    loading = [
+        code for code in pages.blocks(pages.read(page), "python") if ".load(" in code
+    ]
+    snippet, count = re.subn(
+        r'"runs/quickstart/tfhub/\d+"',
+        repr(str(tmp_path / "module")),
+        "\n".join(loading),
+    )
+    assert count == len(loading) > 0
+    # In a process of its own: tensorflow_hub brings another Keras along.
+    done = subprocess.run(
+        [sys.executable, "-c", snippet + "\nprint(images.shape)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
+
+
+def test_the_clusters_of_the_page_are_clusters(monkeypatch):
+    page = (ROOT / "docs/distributed.md").read_text()
+    indices = []
+    for value in re.findall(r"TF_CONFIG='(.*)'", page):
+        monkeypatch.setenv("TF_CONFIG", value)
+        assert strategies._cluster() == {"worker": ["host0:12345", "host1:12345"]}
+        indices.append(json.loads(value)["task"]["index"])
+    assert indices == [0, 1]
+
+
+def test_the_quick_start_is_that_of_the_makefile():
+    steps = re.search(
+        r"training_steps = (\d+)", (ROOT / "gin_configs/quickstart.gin").read_text()
+    )[1]
+    for page in ("README.md", "export/README.md", "Makefile"):
+        named = set(re.findall(r"tfhub/(\d+)", (ROOT / page).read_text()))
+        assert named == {steps}, page

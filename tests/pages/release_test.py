@@ -1,0 +1,94 @@
+"""What a release consists of: one version, pinned packages, a card, a citation."""
+
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import tiny
+from packaging.requirements import Requirement
+from paths import ROOT
+
+import ssgan_tf
+from ssgan_tf.commands import doctor_checks
+from ssgan_tf.modules import writing
+
+
+def test_the_version_stands_in_one_place():
+    assert "attr: ssgan_tf.__version__" in (ROOT / "setup.cfg").read_text()
+    for name in ("setup.cfg", "pyproject.toml", "CITATION.cff", "Makefile"):
+        assert ssgan_tf.__version__ not in (ROOT / name).read_text()
+    # And heads the changes.
+    first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first[1] == ssgan_tf.__version__
+
+
+def test_constraints_pin_all_that_is_required():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    names = {re.sub(r"[-_.]+", "-", pin.name).lower(): pin for pin in pins}
+    assert len(names) == len(pins)
+    for pin in pins:
+        (specifier,) = pin.specifier
+        assert specifier.operator == "=="
+    for needed in doctor_checks.requirements():
+        pin = names[re.sub(r"[-_.]+", "-", needed.name).lower()]
+        (specifier,) = pin.specifier
+        assert needed.specifier.contains(specifier.version), needed
+    # Those of the README's table.
+    readme = (ROOT / "README.md").read_text()
+    for name in ("tensorflow", "keras"):
+        (specifier,) = names[name].specifier
+        assert f"| {specifier.version} |" in readme
+
+
+def test_the_template_has_the_sections_of_a_card(tmp_path):
+    gan = tiny.plan().build_gan()
+    writing.export(
+        gan.sampler,
+        gan.discriminator,
+        gan.latents,
+        tmp_path / "module",
+        {},
+        fine_tunable=False,
+    )
+    card = (tmp_path / "module/README.md").read_text()
+    template = (ROOT / "docs/model_card_template.md").read_text()
+    sections = re.findall(r"^## (.+)", template, re.MULTILINE)
+    written = re.findall(r"^## (.+)", card, re.MULTILINE)
+    # In that order, among others that only people can write.
+    assert [each for each in sections if each in written] == written
+    assert {"Intended use", "Training data"} <= set(sections)
+
+
+def test_the_citation_is_that_of_the_paper():
+    text = (ROOT / "CITATION.cff").read_text()
+    for fact in (
+        "cff-version: 1.2.0",
+        "title: Self-Supervised GANs via Auxiliary Rotation Loss",
+        "family-names: Chen",
+        "family-names: Houlsby",
+        "year: 2019",
+        "url: https://arxiv.org/abs/1811.11212",
+        "license: Apache-2.0",
+    ):
+        assert fact in text
+
+
+@pytest.mark.slow
+def test_the_wheel_has_all_that_the_package_reads(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*ROOT.glob("gin_configs/*.*"), *ROOT.glob("ssgan_tf/**/*.*")]:
+        if path.suffix in (".gin", ".sweep", ".py", ".json"):
+            inside = str(path.relative_to(ROOT))
+            if path.parent.name == "gin_configs":
+                inside = f"ssgan_tf/{inside}"
+            assert inside in names
+    assert not any(name.startswith("tests") for name in names)

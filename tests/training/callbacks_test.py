@@ -1,0 +1,410 @@
+"""The callbacks of a training run, most with a stand-in for the GAN."""
+
+import contextlib
+import io
+import os
+import pty
+import re
+import signal
+import types
+
+import keras
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+from absl import logging
+
+from ssgan_tf import layers
+from ssgan_tf.gan import GAN, Diverged
+from ssgan_tf.latents import Latents
+from ssgan_tf.modules import reading, writing
+from ssgan_tf.training import callbacks, events
+from ssgan_tf.training.run_dir import RunDir
+from ssgan_tf.utils import pictures
+from ssgan_tf.utils.startup import StartUp
+
+LOGS = {
+    "loss/d": 1.5,
+    "loss/g": 0.25,
+    "accuracy/rotation_real": 0.75,
+    "accuracy/rotation_fake": 0.5,
+}
+
+
+class StandIn:
+    """All that the callbacks ask of a GAN."""
+
+    step = 0
+
+    def check_finite(self):
+        pass
+
+
+class Saved:
+    """All that the callbacks ask of a run's checkpoints."""
+
+    def __init__(self):
+        self.saved, self.kept = [], []
+
+    def save(self, gan):
+        self.saved.append(gan.step)
+
+    def steps(self):
+        return self.saved
+
+    def keep(self, num_latest, every):
+        self.kept.append((num_latest, every))
+
+
+class OneOf:
+    """All that the callbacks ask of `Workers`: others that are idle, or get signals."""
+
+    def __init__(self, is_chief=True, others=(0, 0)):
+        self.is_chief, self.others = is_chief, others
+
+    def add(self, values):
+        return np.add(values, self.others)
+
+    def wait(self):
+        pass
+
+
+def saving(checkpoints, interval=4, workers=OneOf()):
+    settings = types.SimpleNamespace(
+        save_checkpoints_steps=interval,
+        keep_checkpoint_max=3,
+        keep_checkpoint_every_steps=8,
+    )
+    return callbacks.SaveCheckpoints(checkpoints, workers, settings)
+
+
+def train(callback, start: int, stop: int, stride: int = 1, logs=LOGS) -> None:
+    model = StandIn()
+    model.step = start
+    callback.set_model(model)
+    callback.on_train_begin()
+    while model.step < stop:
+        model.step += stride
+        callback.on_train_batch_end(model.step, dict(logs))
+    callback.on_train_end()
+
+
+@pytest.mark.parametrize(
+    "start, stop, stride, saved",
+    [
+        (0, 8, 2, [0, 4, 8]),
+        (4, 12, 2, [8, 12]),  # Step 4 was saved by the run before.
+        (2, 10, 2, [4, 8, 10]),  # In phase with step 0; the end is saved too.
+    ],
+)
+def test_checkpoints(start, stop, stride, saved):
+    checkpoints = Saved()
+    train(saving(checkpoints), start, stop, stride)
+    assert checkpoints.saved == saved
+    assert set(checkpoints.kept) == {(3, 8)}
+
+
+def test_the_chief_writes_and_all_look_at_the_numbers(monkeypatch):
+    checkpoints = Saved()
+    looked = []
+    monkeypatch.setattr(StandIn, "check_finite", lambda self: looked.append(self.step))
+    train(saving(checkpoints, workers=OneOf(is_chief=False)), 0, 8, 2)
+    assert checkpoints.saved == [] and looked == [0, 4, 8]
+
+
+def test_numbers_that_are_not_finite_are_not_saved(monkeypatch):
+    def refuse(self):
+        raise Diverged("no")
+
+    monkeypatch.setattr(StandIn, "check_finite", refuse)
+    checkpoints = Saved()
+    with pytest.raises(Diverged):
+        train(saving(checkpoints), 0, 8)
+    assert checkpoints.saved == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends(number):
+    checkpoints = Saved()
+    save = saving(checkpoints)
+    callback = callbacks.SaveOnSignal(save, OneOf())
+    model = StandIn()
+    for each in (save, callback):
+        each.set_model(model)
+    with callback.listening():
+        callback.on_train_batch_end(0, LOGS)
+        os.kill(os.getpid(), number)
+        # A second one acts at once, whatever TensorFlow does.
+        assert signal.getsignal(number) == signal.SIG_DFL
+        # The step in progress is finished first.
+        model.step = 7
+        with pytest.raises(SystemExit) as caught:
+            callback.on_train_batch_end(1, LOGS)
+    assert caught.value.code == 128 + number
+    assert checkpoints.saved == [7]
+
+
+def test_a_signal_to_another_worker_ends_this_one():
+    checkpoints = Saved()
+    workers = OneOf(others=(0, 1))
+    save = saving(checkpoints, workers=workers)
+    callback = callbacks.SaveOnSignal(save, workers)
+    model = StandIn()
+    model.step = 5
+    for each in (save, callback):
+        each.set_model(model)
+    with pytest.raises(SystemExit) as caught:
+        callback.on_train_batch_end(1, LOGS)
+    assert caught.value.code == 128 + signal.SIGINT and checkpoints.saved == [5]
+
+
+def test_a_signal_at_a_step_that_is_saved_saves_no_second_time():
+    checkpoints = Saved()
+    save = saving(checkpoints)
+    callback = callbacks.SaveOnSignal(save, OneOf())
+    model = StandIn()
+    model.step = 8
+    for each in (save, callback):
+        each.set_model(model)
+    with callback.listening():
+        save.on_train_batch_end(0, LOGS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            callback.end_if_asked()
+    assert checkpoints.saved == [8]
+
+
+def test_step_0_is_saved_once():
+    # A run that goes back to it would else keep what it changed since.
+    checkpoints = Saved()
+    for _ in range(2):
+        train(saving(checkpoints), 0, 2)
+    assert checkpoints.saved == [0, 2, 2]
+
+
+def test_signals_are_given_back_at_the_end():
+    before = signal.getsignal(signal.SIGTERM)
+    callback = callbacks.SaveOnSignal(saving(Saved()), OneOf())
+    with pytest.raises(Diverged):
+        with callback.listening():
+            assert signal.getsignal(signal.SIGTERM) is not before
+            raise Diverged("no")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_progress_on_a_terminal():
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        callback = callbacks.Progress(4, stream=stream)
+        callback.interval = 0.0
+        train(callback, 0, 4)
+    shown = b""
+    # Of a terminal whose other end is closed all is read, and then an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 100_000):
+            shown += part
+    os.close(ours)
+    shown = shown.decode()
+    lines = shown.split("\r\x1b[K")
+    assert [line[:22] for line in lines[1:]] == [
+        f"[{bar:<20}]" for bar in ("#" * 5, "#" * 10, "#" * 15, "#" * 20)
+    ]
+    last = lines[-1]
+    assert last.endswith("\r\n") and "\n" not in "".join(lines[:-1])
+    assert "step 4/4" in last and "ETA 0:00" in last
+    assert re.search(r"[\d.]+ steps/s", last)
+    assert "loss/d 1.500  loss/g 0.250" in last
+    assert "rotation accuracy real 0.75 fake 0.50" in last
+
+
+@pytest.mark.parametrize("stop, stride", [(100, 1), (20, 20)])
+def test_progress_elsewhere_is_quiet_but_for_the_end(monkeypatch, stop, stride):
+    lines = []
+    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+    stream = io.StringIO()
+    logs = {name: value for name, value in LOGS.items() if "rotation" not in name}
+    train(callbacks.Progress(stop, stream=stream), 0, stop, stride, logs)
+    (line,) = lines
+    assert line.startswith(f"step {stop}/{stop}") and "rotation" not in line
+    assert stream.getvalue() == ""
+
+
+def test_progress_counts_the_steps_of_this_process(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    train(callbacks.Progress(100, stream=io.StringIO()), 50, 100, 10)
+    # Ten steps per ten seconds; the first call, which compiles, is left out.
+    assert lines[0].startswith("step 90/100  1 steps/s  ETA 0:10")
+
+
+@pytest.mark.parametrize(
+    "num_classes, rows",
+    [
+        (1, [0, 0, 0, 0, 0, 0, 0, 0]),
+        (3, [0, 1, 2, 0, 1, 2, 0, 1]),
+        (8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (10, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_one_class_per_row(num_classes, rows):
+    labels = callbacks.grid_labels(num_classes)
+    assert labels.dtype == np.int32
+    # The grid is filled row by row.
+    np.testing.assert_array_equal(labels, [row for row in rows for _ in range(8)])
+    assert callbacks.grid_labels(0) is None
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_grid_is_that_of_the_module(num_classes, tmp_path):
+    norm = layers.ConditionalBatchNorm if num_classes else layers.BatchNorm
+    gan = GAN(
+        oracles.tiny_generator(norm, num_classes=num_classes),
+        oracles.tiny_discriminator(num_classes=num_classes),
+        latents=Latents(5),
+        average=oracles.tiny_generator(norm, num_classes=num_classes),
+    )
+    oracles.randomize(gan.average, 7)
+    run = RunDir(tmp_path / "run")
+    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    callback = callbacks.SampleGrid(run, writer, seed=5, interval=2)
+    callback.set_model(gan)
+    callback.act(4, {})
+    grid = tf.io.decode_png((run.samples / "4.png").read_bytes()).numpy()
+
+    writing.export(gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {})
+    module = reading.load(tmp_path / "module")
+    labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8) if num_classes else None
+    expected = pictures.grid(module.sample(64, 5, labels), columns=8)
+    difference = np.abs(grid.astype(int) - expected)
+    # 1e-6 in [0, 1] may cross a rounding boundary of 8 bit.
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
+    assert grid.std() > 1.0
+
+    # Weights that change change the next grid; noise and labels stay.
+    oracles.randomize(gan.average, 8)
+    callback.act(6, {})
+    after = tf.io.decode_png((run.samples / "6.png").read_bytes()).numpy()
+    assert np.abs(after.astype(int) - grid).max() > 10
+
+
+def networks() -> dict[str, keras.Model]:
+    """One with kernels of all kinds, one that has nothing to be found."""
+    discriminator = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            layers.Conv2D(5, 3, spectral_norm="left", name="tall"),
+            keras.layers.Flatten(),
+            layers.Dense(200, name="wide"),
+            layers.BatchNorm(name="norm"),
+        ],
+        name="net",
+    )
+    return {"discriminator": discriminator, "generator": keras.Sequential(name="net")}
+
+
+def test_singular_values_are_those_of_the_stored_kernels():
+    network = networks()["discriminator"]
+    found = callbacks.singular_values(network)
+    assert list(found) == ["tall", "wide"]
+    for name, value in found.items():
+        kernel = np.asarray(network.get_layer(name).kernel, np.float64)
+        matrix = np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
+        expected = np.linalg.svd(matrix, compute_uv=False)[0]
+        assert value == pytest.approx(expected, rel=1e-10)
+        assert value != pytest.approx(np.linalg.norm(matrix), rel=1e-2)
+
+
+def test_singular_values_of_zeros_and_of_what_is_not_finite():
+    network = networks()["discriminator"]
+    network.get_layer("tall").kernel.assign(np.zeros((3, 3, 3, 5)))
+    network.get_layer("wide").kernel.assign(np.full((80, 200), np.inf))
+    found = callbacks.singular_values(network)
+    assert found["tall"] == 0 and np.isnan(found["wide"])
+
+
+def test_singular_values_over_training(tmp_path, monkeypatch):
+    for player, network in networks().items():
+        monkeypatch.setattr(StandIn, player, network, raising=False)
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    train(callbacks.SingularValues(writer, interval=4), 0, 10, stride=2)
+    writer.close()
+    found = events.read(tmp_path)
+    assert list(found) == ["sigma/d/tall", "sigma/d/wide"]
+    values = callbacks.singular_values(StandIn.discriminator)
+    for tag, curve in found.items():
+        np.testing.assert_array_equal(curve.steps, [0, 4, 8])
+        np.testing.assert_allclose(curve.values, values[tag[8:]], rtol=1e-6)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(callbacks.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(callbacks.time, "time", lambda: self.now)
+
+
+def first_steps(monkeypatch, caplog, calls, **kwargs):
+    """What is logged of a run of 100 steps; calls are (step, time since the start)."""
+    clock, model = Clock(monkeypatch), StandIn()
+    callback = callbacks.FirstSteps(StartUp(), 10, 100, **kwargs)
+    callback.set_model(model)
+    caplog.set_level("INFO", "absl")
+    callback.on_train_begin()
+    for step, seconds in calls:
+        model.step, clock.now = step, 1000.0 + seconds
+        callback.on_train_batch_end(0)
+    callback.on_train_end()
+    return caplog.messages
+
+
+def test_the_first_steps_tell_when_it_will_be_done(monkeypatch, caplog):
+    # 50 s of compiling; then 30 steps in 3 s, that is 6 s for the other 60.
+    calls = [(10, 50), (20, 51), (40, 53), (50, 54), (60, 55)]
+    first, forecast, last = first_steps(monkeypatch, caplog, calls)
+    assert first.startswith("first steps after") and "10 step(s)" in first
+    # Python's clock starts in 1970: 1,059 seconds are 17 minutes.
+    assert re.match(r"60 steps left, about 0:06, until Jan 01 \d\d:17; ", forecast)
+    for line in (forecast, last):
+        assert re.search(r"peak memory [\d,]+ MiB of [\d,]+$", line)
+
+
+def test_a_run_that_is_soon_done_has_no_forecast(monkeypatch, caplog):
+    calls = [(10, 50), (90, 51.9), (100, 60)]
+    assert len(first_steps(monkeypatch, caplog, calls)) == 2
+    # A shorter wait, from the second call on.
+    caplog.clear()
+    calls = [(10, 50), (90, 51.9), (100, 60)]
+    found = first_steps(monkeypatch, caplog, calls, after_seconds=1)
+    assert "10 steps left, about 0:00" in found[1] and len(found) == 3
+
+
+def test_a_run_that_goes_back_is_foretold_anew(monkeypatch, caplog):
+    clock, model = Clock(monkeypatch), StandIn()
+    callback = callbacks.FirstSteps(StartUp(), 10, 100)
+    callback.set_model(model)
+    caplog.set_level("INFO", "absl")
+    for calls in ([(10, 50), (20, 51)], [(10, 60), (20, 61), (30, 62)]):
+        callback.on_train_begin()
+        for step, seconds in calls:
+            model.step, clock.now = step, 1000.0 + seconds
+            callback.on_train_batch_end(0)
+    first, forecast = caplog.messages
+    assert first.startswith("first steps after")
+    assert forecast.startswith("70 steps left, about 0:07, until")
+
+
+def test_the_memory_of_gpus_is_said_where_it_is_known(monkeypatch, caplog):
+    def info(name):
+        if name.endswith("1"):
+            raise ValueError("No allocator statistics")
+        return {"peak": 3 * 2**30}
+
+    gpus = [types.SimpleNamespace(name=f"/device:GPU:{i}") for i in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", info)
+    assert re.search(r" of [\d,]+, GPU:0 3,072 MiB$", callbacks._memory())

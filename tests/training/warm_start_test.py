@@ -1,0 +1,466 @@
+"""A training that starts from an exported module: which weights, and which not."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tarfile
+from unittest import mock
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from absl import flags
+from absl.testing import flagsaver
+
+from ssgan_tf import config
+from ssgan_tf.commands import train
+from ssgan_tf.evaluation import module_scorer
+from ssgan_tf.modules import writing
+from ssgan_tf.modules.metadata import METADATA, read_metadata, seal
+from ssgan_tf.training import checkpoint_export, dry_run, loop, warm_start
+from ssgan_tf.training.run_dir import RunDir
+from ssgan_tf.training.schedule import train_and_evaluate
+from ssgan_tf.utils import strategies
+from ssgan_tf.utils.startup import StartUp
+
+SINGLE = "ModularGAN.g_use_ema = False"
+PLAIN = ("options.gan_class = @ModularGAN", "run_config.seed = 7")
+CLASSES = (
+    "ModularGAN.conditional = True",
+    "G.batch_norm_fn = @conditional_batch_norm",
+)
+ROTATION = "score_classify"
+
+
+@dataclasses.dataclass
+class Source:
+    """A module and what its networks held when it was exported."""
+
+    path: pathlib.Path
+    generator: list[np.ndarray]
+    discriminator: list[np.ndarray]
+
+
+def values(network) -> list[np.ndarray]:
+    return [np.array(v) for v in network.variables]
+
+
+def scramble(gan, scale=1.0) -> None:
+    """Gives every number of the networks a value of its own, the moments too."""
+    generator = np.random.default_rng(3)
+    for network in (gan.generator, gan.discriminator, gan.average):
+        for variable in network.variables if network else ():
+            variable.assign(scale * generator.uniform(0.1, 0.6, variable.shape))
+
+
+def export(gan, path) -> Source:
+    scramble(gan)
+    writing.export(gan.sampler, gan.discriminator, gan.latents, path, {"step": 3})
+    return Source(path, values(gan.sampler), values(gan.discriminator))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A module without rotation head, whose G was an average."""
+    path = tmp_path_factory.mktemp("modules") / "plain"
+    gan = tiny.plan(*PLAIN).build_gan()
+    assert gan.average is not None
+    return export(gan, path)
+
+
+@pytest.fixture(scope="module")
+def rotating():
+    """A GAN whose D has the rotation head, and a G without average."""
+    gan = tiny.plan(SINGLE).build_gan()
+    scramble(gan)
+    return gan
+
+
+@pytest.fixture
+def copy(plain, tmp_path):
+    """The same for one test, to be damaged."""
+    path = tmp_path / "copy"
+    shutil.copytree(plain.path, path)
+    return dataclasses.replace(plain, path=path)
+
+
+@pytest.fixture
+def said(caplog):
+    """The fixture `caplog`, from INFO on."""
+    caplog.set_level("INFO", "absl")
+    return caplog
+
+
+def build(module, *bindings, strategy=None):
+    plan = tiny.plan(*bindings, f"run_config.warm_start = '{module}'")
+    strategy = strategy or strategies.get_strategy("one_device")
+    return loop.build(plan, strategy)
+
+
+def held(gan) -> warm_start.ModuleWeights:
+    """What a module of this GAN would hold."""
+
+    def weights(network):
+        paths = [v.path for v in network.variables]
+        return tuple(map(warm_start.Weight, paths, values(network)))
+
+    metadata = {
+        "latents": dataclasses.asdict(gan.latents),
+        "image_shape": [32, 32, 1],
+        "num_classes": gan.num_classes,
+        "weights_sha256": "0" * 64,
+    }
+    networks = weights(gan.sampler), weights(gan.discriminator)
+    return warm_start.ModuleWeights("held", metadata, *networks)
+
+
+def split_heads(gan) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """D's weights but for the rotation head, and those of that head."""
+    trunk, head = [], []
+    for v in gan.discriminator.variables:
+        (head if v.path.split("/")[1] == ROTATION else trunk).append(np.array(v))
+    return trunk, head
+
+
+def assert_equal(ours, theirs) -> None:
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+class TestRead:
+    def test_a_folder(self, plain):
+        weights = warm_start.read(plain.path)
+        for name in ("generator", "discriminator"):
+            found = getattr(weights, name)
+            assert_equal([weight.value for weight in found], getattr(plain, name))
+            paths = weights.metadata["variables"][name]
+            assert [weight.path for weight in found] == paths
+        assert weights.path == str(plain.path)
+
+    def test_an_archive(self, plain, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        with tarfile.open(tmp_path / "module.tar.gz", "w:gz") as file:
+            file.add(plain.path, ".")
+        weights = warm_start.read(tmp_path / "module.tar.gz")
+        assert_equal([w.value for w in weights.generator], plain.generator)
+
+    def test_a_damaged_module(self, copy):
+        (data,) = copy.path.glob("variables/variables.data*")
+        data.write_bytes(data.read_bytes()[:-1] + b"?")
+        with pytest.raises(ValueError, match=r"variables\.data.* was written with"):
+            warm_start.read(copy.path)
+
+    def test_a_module_of_tensorflow_1(self, copy):
+        (copy.path / METADATA).unlink()
+        with pytest.raises(ValueError, match=r"convert_compare_gan\.py --module="):
+            warm_start.read(copy.path)
+
+    def test_a_module_that_names_no_variables(self, copy):
+        file = copy.path / METADATA
+        metadata = json.loads(file.read_text())
+        del metadata["variables"]
+        metadata["sha256"] = seal(metadata)
+        file.write_text(json.dumps(metadata))
+        with pytest.raises(ValueError, match="Export it again"):
+            warm_start.read(copy.path)
+
+    def test_no_module(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="module=.*nothing"):
+            warm_start.read(tmp_path / "nothing")
+        with pytest.raises(ValueError, match=rf"`{METADATA}` in it"):
+            warm_start.read(tmp_path)
+
+
+class TestUnnumbered:
+    def test_ranks(self):
+        paths = [
+            "a_4/d_10/k",
+            "a_4/d_9/k",
+            "a_4/d_9/b",
+            "a_4/d/k",
+            "d_1/k",
+            "a_5/d_11/_3",
+        ]
+        assert warm_start.unnumbered(paths) == [
+            "a#0/d#2/k#0",
+            "a#0/d#1/k#0",
+            "a#0/d#1/b#0",
+            "a#0/d#0/k#0",
+            "d#0/k#0",
+            "a#1/d#0/_3#0",
+        ]
+
+    def test_paths_of_two_variables(self):
+        names = warm_start.unnumbered(["d/k", "d/k", "e/k"])
+        assert len(set(names)) == 3 and names[0] == "d#0/k#0"
+
+    def test_a_network_that_is_built_again(self):
+        def network():
+            layers = [keras.layers.Dense(4) for _ in range(12)]
+            nested = keras.Sequential([keras.layers.Dense(4)])
+            return keras.Sequential([keras.Input((4,)), *layers, nested])
+
+        paths = [[v.path for v in network().variables] for _ in range(2)]
+        assert set(paths[0]) != set(paths[1])
+        names = [warm_start.unnumbered(each) for each in paths]
+        assert names[0] == names[1] and len(set(names[0])) == 26
+
+
+class TestStart:
+    """From a plain GAN to SS-GAN with an average, and back."""
+
+    def test_every_weight_but_the_new_head(self, plain, said, monkeypatch):
+        compared = []
+        monkeypatch.setattr(
+            strategies.Workers, "check_same", lambda _, text: compared.append(text)
+        )
+        cold, gan = tiny.plan().build_gan(), build(plain.path)
+        for network in (gan.generator, gan.average):
+            assert_equal(values(network), plain.generator)
+        (trunk, head), (cold_trunk, cold_head) = split_heads(gan), split_heads(cold)
+        assert_equal(trunk, plain.discriminator)
+        # The start that the seed gives it.
+        assert_equal(head, cold_head)
+        assert not np.array_equal(trunk[0], cold_trunk[0])
+        assert gan.step == 0
+        for optimizer in (gan.g_optimizer, gan.d_optimizer):
+            slots = [v for v in optimizer.variables if v.name != "learning_rate"]
+            assert len(slots) > 10 and not any(np.any(np.array(v)) for v in slots)
+        digest = read_metadata(plain.path)["weights_sha256"]
+        (line,) = [line for line in said.messages if line.startswith("starting from")]
+        assert f"{plain.path}, weights {digest}; " in line
+        assert line.endswith(f"fresh: {ROTATION}; that are left out: none")
+        # What workers compare is what each has read.
+        assert compared == [f"run_config.warm_start = '{plain.path}', weights {digest}"]
+
+    def test_an_old_head_is_left_out(self, rotating, said):
+        gan = tiny.plan(*PLAIN).build_gan()
+        warm_start.start(gan, held(rotating))
+        assert_equal(values(gan.generator), values(rotating.generator))
+        assert_equal(values(gan.discriminator), split_heads(rotating)[0])
+        assert said.messages[-1].endswith(f"fresh: none; that are left out: {ROTATION}")
+
+    def test_a_head_of_another_shape_starts_fresh_as_a_whole(self, rotating, said):
+        # Seven ways: the kernel and the bias are others, the vector u is not.
+        weights = held(rotating)
+        others = [
+            (
+                w._replace(value=np.zeros((*w.value.shape[:-1], 7), np.float32))
+                if ROTATION in w.path and "/u" not in w.path
+                else w
+            )
+            for w in weights.discriminator
+        ]
+        gan = tiny.plan(SINGLE).build_gan()
+        before = split_heads(gan)[1]
+        assert len(before) == 3
+        warm_start.start(gan, dataclasses.replace(weights, discriminator=tuple(others)))
+        assert_equal(split_heads(gan)[1], before)
+        assert_equal(split_heads(gan)[0], split_heads(rotating)[0])
+        assert said.messages[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
+
+    def test_the_heads_are_those_of_our_discriminators(self):
+        """The names of the layers, which only they know."""
+        plan = tiny.plan(
+            "options.gan_class = @S3GAN",
+            "S3GAN.use_predictor = True",
+            "S3GAN.rotated_batch_fraction = 2",
+            *CLASSES,
+            SINGLE,
+        )
+        d = plan.build_gan().discriminator
+        heads = {each.name for each in (d.rotation_head, d.class_head, d.embedding)}
+        assert set(warm_start.HEADS) == heads
+
+    def test_two_replicas(self, plain, two_replicas):
+        gan = build(plain.path, strategy=two_replicas)
+        expected = {
+            "generator": plain.generator,
+            "average": plain.generator,
+            "discriminator": plain.discriminator,
+        }
+        for name, theirs in expected.items():
+            for replica in range(2):
+                ours = [
+                    two_replicas.experimental_local_results(v.value)[replica].numpy()
+                    for v in getattr(gan, name).variables
+                    if ROTATION not in v.path
+                ]
+                assert_equal(ours, theirs)
+
+    def test_training_goes_on_from_there(self, said):
+        """A step's losses are those of the GAN that the weights come from."""
+        normal = "z.distribution_fn = @normal"
+        source, warm = (
+            tiny.plan(SINGLE, normal).build_gan(),
+            tiny.plan(SINGLE).build_gan(),
+        )
+        scramble(source, scale=0.2)
+        cold = values(warm.generator) + values(warm.discriminator)
+        weights = held(source)
+        warm_start.start(warm, weights)
+        assert (
+            said.messages[-1] == "held has distribution of z normal instead of uniform"
+        )
+        assert_equal(values(warm.discriminator), values(source.discriminator))
+        assert "fresh: none; that are left out: none" in said.messages[-2]
+        images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
+
+        def losses(gan):
+            logs = gan.train_step((tf.constant(images), tf.zeros((8,), tf.int32)))
+            return np.array([logs[name] for name in gan.log_names])
+
+        source.latents = warm.latents
+        expected = losses(source)
+        np.testing.assert_allclose(losses(warm), expected, rtol=1e-4, atol=1e-5)
+        for variable, value in zip(
+            warm.generator.variables + warm.discriminator.variables, cold, strict=True
+        ):
+            variable.assign(value)
+        assert np.abs(losses(warm) - expected).max() > 0.1
+
+
+class TestMisfits:
+    def refuse(self, weights, *bindings) -> str:
+        gan = tiny.plan(SINGLE, *bindings).build_gan()
+        before = values(gan.generator) + values(gan.discriminator)
+        with pytest.raises(ValueError) as caught:
+            warm_start.start(gan, weights)
+        assert_equal(values(gan.generator) + values(gan.discriminator), before)
+        message = str(caught.value)
+        assert "options.architecture" in message and "saved_model.json" in message
+        return message
+
+    def test_other_sizes_are_named(self, rotating):
+        weights = held(rotating)
+        weights.metadata["image_shape"] = [64, 64, 3]
+        message = self.refuse(weights, "options.z_dim = 9", "D.width = 8")
+        assert "\n  z_dim 8 instead of 9\n" in message
+        assert "\n  image_shape (64, 64, 3) instead of (32, 32, 1)\n" in message
+        kernel = "generator/fc_noise/kernel (8, 64) instead of (9, 64)"
+        assert f"\n  G, 1 of another shape: {kernel}\n" in message
+        assert "\n  D, " in message and " more\n" in message
+        assert "missing" not in message and "unknown" not in message
+
+    def test_other_classes_are_named(self, rotating):
+        message = self.refuse(held(rotating), *CLASSES)
+        assert "\n  num_classes 0 instead of 10\n" in message
+        # Gains and offsets by class, and the plain ones of the module.
+        assert "missing in the module: generator/B1/bn1/gamma/kernel, " in message
+        assert "unknown to this run: generator/B1/bn1/gamma, " in message
+        # The projection is a head.
+        assert "\n  D, " not in message
+
+    def test_the_true_fake_head_must_be_there(self, rotating):
+        weights = held(rotating)
+        (found,) = {
+            w.path.split("/")[1]
+            for w in weights.discriminator
+            if w.path.split("/")[1][0] != "B" and ROTATION not in w.path
+        }
+        rest = tuple(w for w in weights.discriminator if found not in w.path)
+        message = self.refuse(dataclasses.replace(weights, discriminator=rest))
+        assert f"\n  D, 3 missing in the module: discriminator/{found}/" in message
+        assert "\n  G, " not in message
+
+
+class TestRun:
+    def run(self, plan, path, schedule="train"):
+        train_and_evaluate(
+            plan,
+            RunDir(path),
+            start_up=StartUp(),
+            schedule=schedule,
+            get_strategy=lambda: strategies.get_strategy("one_device"),
+            jit_compile="auto",
+            how=module_scorer.Scoring(num_runs=1),
+            eval_every_steps=0,
+            score_filename="scores.csv",
+            allow_config_change=False,
+        )
+
+    def test_it_goes_on_without_the_module(self, copy, tmp_path, monkeypatch):
+        def save(gan, plan, run, *_):
+            """In the place of training."""
+            begun.append(gan)
+            run.checkpoints.save(gan)
+
+        begun = []
+        monkeypatch.setattr(loop, "_fit", save)
+        monkeypatch.setattr(loop, "_open_data", lambda *_: ("images", "labels"))
+        monkeypatch.setattr(
+            checkpoint_export, "export_checkpoint", lambda *_, **__: None
+        )
+        plan = tiny.plan(f"run_config.warm_start = '{copy.path}'")
+        run = RunDir(tmp_path / "run")
+        self.run(plan, run.path)
+        assert run.checkpoints.steps() == [0]
+        assert_equal(values(begun[0].average), copy.generator)
+        assert_equal(split_heads(begun[0])[0], copy.discriminator)
+
+        shutil.rmtree(copy.path)
+        self.run(plan, run.path)
+        assert_equal(values(begun[1].average), copy.generator)
+        assert_equal(split_heads(begun[1])[1], split_heads(begun[0])[1])
+        # A run of its own does need it; an evaluation beside that does not.
+        with pytest.raises(FileNotFoundError, match="module=.*copy"):
+            self.run(plan, tmp_path / "other")
+        evaluated = []
+        for name in ("evaluate_continuously", "ModuleScorer"):
+            fake = mock.Mock(**{"return_value.extractor": None})
+            monkeypatch.setattr(loop, name, fake)
+            evaluated.append(fake)
+        self.run(plan, tmp_path / "other", "continuous_eval")
+        assert [fake.call_count for fake in evaluated] == [1, 1]
+        assert not (tmp_path / "other").exists()
+        # The record of the run has it, for who goes on or scores from that.
+        config.parse([str(run.latest_config())])
+        assert config.experiment() == plan
+
+    def test_a_misfit_shows_first(self, plain, tmp_path, monkeypatch):
+        def opened(*_, **__):
+            pytest.fail("the data set was opened")
+
+        monkeypatch.setattr(loop.datasets, "open_split", opened)
+        monkeypatch.setattr(loop, "ModuleScorer", opened)
+        plan = tiny.plan("G.width = 8", f"run_config.warm_start = '{plain.path}'")
+        with pytest.raises(ValueError, match=f"Received: warm_start={plain.path}"):
+            self.run(plan, tmp_path / "run", "eval_after_train")
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(ValueError, match=f"Received: warm_start={plain.path}"):
+            dry_run.dry_run(plan, strategies.get_strategy("one_device"))
+
+
+class TestFlag:
+    def test_it_is_a_binding(self, monkeypatch, capsys):
+        monkeypatch.setattr(
+            dry_run, "dry_run", lambda plan, *_: f"from {plan.run.warm_start}"
+        )
+        with flagsaver.flagsaver():
+            flags.FLAGS(["train", *tiny.flags(), "--warm_start=a'b", "--dry_run"])
+            train.main(["train"])
+        assert capsys.readouterr().out == "from a'b\n"
+        for text in (config.bindings(), config.operative_config()):
+            assert '\nrun_config.warm_start = "a\'b"\n' in text
+
+    def test_both(self):
+        line = "run_config.warm_start = 'a'"
+        tiny.plan(line)
+        assert config.experiment("a").run.warm_start == "a"
+        assert config.experiment().run.warm_start == "a"
+        with pytest.raises(config.ConfigError, match="--warm_start=b, .* 'a'|='a'"):
+            config.experiment("b")
+        assert gin.query_parameter("run_config.warm_start") == "a"
+
+    def test_none(self):
+        assert tiny.plan().run.warm_start is None
+
+    @pytest.mark.parametrize("value", ["''", "3", "['a']", "True"])
+    def test_other_values(self, value):
+        with pytest.raises(config.ConfigError, match="`run_config.warm_start` must be"):
+            tiny.plan(f"run_config.warm_start = {value}")

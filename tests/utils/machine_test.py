@@ -1,0 +1,98 @@
+"""Start-up time and peak memory."""
+
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ssgan_tf.utils import machine as machine_module
+from ssgan_tf.utils.startup import StartUp
+
+
+def test_peak_memory_is_that_of_the_process():
+    # In a process of its own: this one may have had its peak already.
+    script = (
+        "import numpy as np\n"
+        "from ssgan_tf.utils.machine import peak_memory\n"
+        "before = peak_memory()\n"
+        "held = np.ones(2**28, np.uint8)\n"
+        "during = peak_memory()\n"
+        "del held\n"
+        "print(during - before, peak_memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    during, after = map(int, done.stdout.split())
+    assert 2**27 < during < 2**29
+    # A peak does not go down; the kernel counts to within some pages.
+    assert after > during - 2**22
+
+
+def test_parts_of_a_start():
+    start_up, begin = StartUp(), time.perf_counter()
+    time.sleep(0.05)
+    start_up.done("imports")
+    time.sleep(0.1)
+    start_up.done("data")
+    assert list(start_up.parts) == ["imports", "data"]
+    assert 0.05 <= start_up.parts["imports"]
+    assert 0.1 <= start_up.parts["data"]
+    total = sum(start_up.parts.values())
+    assert total == pytest.approx(time.perf_counter() - begin, abs=0.05)
+    assert str(start_up).startswith(f"{total:.1f} s: imports ")
+
+
+@pytest.mark.parametrize("command", ["train", "summary"])
+def test_help_comes_at_once_and_without_tensorflow(command):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['ssgan', {command!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('ssgan_tf', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print('tensorflow' in sys.modules)\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    seconds = time.perf_counter() - start
+    assert "--model_dir" in done.stdout and done.stdout.endswith("False\n")
+    assert seconds < 2
+
+
+def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
+    assert machine_module.nvidia_gpus() == ["NVIDIA H100, 81559 MiB, 550.54"]
+    # Hidden by the user.
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert machine_module.nvidia_gpus() == []
+    # Given by a scheduler.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert len(machine_module.nvidia_gpus()) == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
+    assert machine_module.nvidia_gpus() == []
+    nvidia_smi.unlink()
+    assert machine_module.nvidia_gpus() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(machine_module, "_CGROUP_LIMITS", [tmp_path / "none", limit])
+    machine = machine_module.memory_limit()
+    kib = int(
+        re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]
+    )
+    assert machine == pytest.approx(1024 * kib, rel=0.01)
+    for text, expected in (
+        ("max\n", machine),
+        ("1073741824\n", 2**30),
+        ("9223372036854771712\n", machine),
+    ):
+        limit.write_text(text)
+        assert machine_module.memory_limit() == expected

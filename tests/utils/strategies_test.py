@@ -1,0 +1,172 @@
+"""Which strategy it is, and what the processes that share one agree on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssgan_tf.utils import local_cluster, strategies
+
+
+def config(cluster, **task):
+    return json.dumps({"cluster": cluster, "task": {"type": "worker"} | task})
+
+
+ONE = {"worker": ["a:1"]}
+TWO = {"worker": ["a:1", "b:2"]}
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+
+@pytest.mark.parametrize("value", [None, "", config(ONE, index=0)])
+def test_auto_without_gpus_and_other_workers(value, monkeypatch):
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    strategy = strategies.get_strategy("auto")
+    assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    assert "CPU:0" in strategy.extended.worker_devices[0].upper()
+
+
+def test_mirrored_takes_all_devices():
+    strategy = strategies.get_strategy("mirrored")
+    assert isinstance(strategy, tf.distribute.MirroredStrategy)
+    assert strategy.num_replicas_in_sync == 4
+
+
+@pytest.mark.parametrize("name", ["auto", "multi_worker"])
+def test_several_workers(name, monkeypatch):
+    made = []
+    monkeypatch.setenv("TF_CONFIG", config(TWO, index=1))
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append(1)
+    )
+    strategies.get_strategy(name)
+    assert made == [1]
+
+
+def test_a_port_that_is_taken(monkeypatch):
+    def fail():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setenv("TF_CONFIG", config(TWO, index=1))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", fail)
+    with pytest.raises(ConnectionError, match="not start gRPC.*using the port"):
+        strategies.get_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "two hosts",
+        "[]",
+        "{}",
+        config({}, index=0),
+        config({"worker": []}, index=0),
+        config({"worker": "a:1"}, index=0),
+        config({"worker": ["a"]}, index=0),
+        config({"worker": [7]}, index=0),
+        config({"worker": ["a:0"]}, index=0),
+        config({"worker": ["a:99999"]}, index=0),
+        config({"worker": ["a:1", "a:1"]}, index=0),
+        config({"worker": ["a:1"], "ps": ["b:2"]}, index=0),
+        config({"worker": ["a:1"], "chief": ["b:2", "c:3"]}, index=0),
+        config(TWO),
+        config(TWO, index=2),
+        config(TWO, index=-1),
+        config(TWO, index="1"),
+        config(TWO, index=True),
+        config(TWO, type="evaluator", index=0),
+        config(TWO, type=["worker"], index=0),
+    ],
+)
+def test_what_is_no_cluster(value, monkeypatch):
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(ValueError, match="`TF_CONFIG` must be JSON.*Received: TF_CON"):
+        strategies.get_strategy("multi_worker")
+
+
+def test_a_chief_beside_workers(monkeypatch):
+    cluster = {"chief": ["c:3"], "worker": ["a:1"]}
+    monkeypatch.setenv("TF_CONFIG", config(cluster, type="chief", index=0))
+    assert strategies._cluster() == cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "tpu", "words"),
+    [
+        ("many", None, "one of auto, one_device, mirrored, .* --strategy=many"),
+        ("mirrored", "mine", "--tpu` goes with .* --strategy=mirrored, --tpu=mine"),
+    ],
+)
+def test_names(name, tpu, words):
+    with pytest.raises(ValueError, match=words):
+        strategies.get_strategy(name, tpu)
+
+
+@pytest.mark.parametrize(
+    ("name", "tpu", "asked"),
+    [("tpu", None, "local"), ("auto", "mine", "mine"), ("tpu", "mine", "mine")],
+)
+def test_a_tpu_that_is_not_there(name, tpu, asked, monkeypatch):
+    def resolver(tpu):
+        raise OSError(f"no TPU called {tpu}")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", resolver)
+    words = f"--tpu={asked}, .*fails with: OSError: no TPU called {asked}"
+    with pytest.raises(ConnectionError, match=words):
+        strategies.get_strategy(name, tpu)
+
+
+def test_one_process_agrees_with_itself(two_replicas):
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        workers = strategies.Workers(strategy)
+        assert workers.is_chief and workers.count == 1
+        np.testing.assert_array_equal(workers.add([3, 4]), [3, 4])
+        assert workers.from_chief([5, -1]) == [5, -1]
+        workers.check_same("text")
+        workers.wait()
+        # Two replicas of one worker are not two workers.
+        summed = workers._add(tf.constant([3, 4], tf.int64))
+        np.testing.assert_array_equal(summed, [3, 4])
+
+
+GIVE_UP = """
+from ssgan_tf.utils import strategies
+strategies._JOIN_SECONDS = 2.0
+strategies.get_strategy("auto")
+"""
+
+
+@pytest.mark.slow
+def test_who_waits_in_vain_gives_up():
+    first, _ = local_cluster.environments(2)
+    done = subprocess.run(
+        [sys.executable, "-c", GIVE_UP],
+        env={**os.environ, **first},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "Timeout (0:00:02)!" in done.stderr
+    assert "in _multi_worker_strategy" in done.stderr
+
+
+def test_a_gpu_that_is_not_used_is_said(nvidia_smi, caplog):
+    caplog.set_level("INFO", "absl")
+    strategies.get_strategy("auto")
+    (said,) = caplog.messages
+    assert "NVIDIA H100" in said and "ssgan-tf[gpu]" in said
+    nvidia_smi.unlink()
+    strategies.get_strategy("auto")
+    assert len(caplog.messages) == 1
