@@ -37,14 +37,12 @@ test-all: test
 SOURCES := ssgan_tf export tests benchmarks docs
 
 lint: $(INSTALLED)
-	$(BIN)/python -m black --check --quiet $(SOURCES) || \
-	  { echo "error: run 'make format'"; exit 1; }
-	$(BIN)/python -m isort --check-only $(SOURCES)
-	$(BIN)/python -m flake8 $(SOURCES)
+	$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "error: run 'make format'"; exit 1; }
+	$(BIN)/ruff check $(SOURCES)
 
 format: $(INSTALLED)
-	$(BIN)/python -m isort $(SOURCES)
-	$(BIN)/python -m black --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet --select I --fix $(SOURCES)
+	$(BIN)/ruff format --quiet $(SOURCES)
 
 # An sdist and a wheel, the wheel made from the sdist.
 dist: $(INSTALLED)

@@ -48,7 +48,7 @@ def main(argv):
     from ssgan_tf.utils import strategies
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
-    plan = config.experiment()
+    plan = config.plan()
     strategy = strategies.get_strategy("one_device")
     name = _DATASET.value or plan.dataset
     # Prepares the data set where it is not: that is no part of a start of training.

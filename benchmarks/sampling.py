@@ -48,7 +48,7 @@ def main(argv):
     from ssgan_tf.modules import reading, writing
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
-    plan = config.experiment()
+    plan = config.plan()
     # As modules are exported, whatever the precision of the training.
     gan = plan.build_gan(precision="float32")
     with tempfile.TemporaryDirectory() as folder:

@@ -80,7 +80,7 @@ def main(argv):
             [tf.config.LogicalDeviceConfiguration()] * _REPLICAS.value,
         )
     config.parse(_GIN_CONFIG.value, ["options.disc_iters = 1", *_GIN_BINDINGS.value])
-    plan = config.experiment()
+    plan = config.plan()
     strategy = strategies.get_strategy(
         "mirrored" if _REPLICAS.value > 1 else "one_device"
     )

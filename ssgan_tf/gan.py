@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ssgan_tf import optimizers
 from ssgan_tf.augmentation import Augmentation
-from ssgan_tf.latents import Latents, draw_labels, if_any, num_classes_of
+from ssgan_tf.latents import Latents, as_arguments, draw_labels, num_classes_of
 from ssgan_tf.losses import AdversarialLoss
 from ssgan_tf.penalties import Penalty
 from ssgan_tf.randomness import (
@@ -23,7 +23,12 @@ from ssgan_tf.randomness import (
     deal,
     uniform,
 )
-from ssgan_tf.tasks import Seen, Task, ask, show
+from ssgan_tf.tasks import (
+    DiscriminatorOutputs,
+    Task,
+    inputs_for_tasks,
+    run_discriminator,
+)
 
 
 class Fakes(NamedTuple):
@@ -137,7 +142,7 @@ class GAN(keras.Model):
         Builds networks that have waited for data.
         """
         labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
-        inputs = keras.KerasTensor((1, self.latents.dim)), *if_any(labels)
+        inputs = keras.KerasTensor((1, self.latents.dim)), *as_arguments(labels)
         if self.average is not None and not self.average.built:
             self.average(*inputs)
         images = self.generator(*inputs)
@@ -445,12 +450,12 @@ class GAN(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             if watched:
                 tape.watch([v.value for v in self.generator.trainable_variables])
-            images = self.generator(latents, *if_any(labels), training=True)
+            images = self.generator(latents, *as_arguments(labels), training=True)
         return Fakes(images, labels, tape)
 
     def _ask(
         self, players: Sequence[list], d_step: int, share: Share
-    ) -> list[list[Seen]]:
+    ) -> list[list[DiscriminatorOutputs]]:
         """What D says of what the players show, in one pass: one power iteration.
 
         G's update counts as one more update of D, number `d_steps`.
@@ -463,9 +468,9 @@ class GAN(keras.Model):
                 rows = images.shape[0]
                 noise = self._deal(sample, rows, share, AUGMENTATION_STREAM, draw)
                 images = self.augmentation(images, noise)
-            return self.discriminator(images, *if_any(labels), training=True)
+            return self.discriminator(images, *as_arguments(labels), training=True)
 
-        return ask(discriminate, players)
+        return run_discriminator(discriminate, players)
 
     def _d_gradients(
         self, real_images, real_labels, fakes: Fakes, d_step: int, share: Share
@@ -473,11 +478,13 @@ class GAN(keras.Model):
         """A share's part of the gradient of D's loss, and its scalars."""
         fake_images = tf.stop_gradient(fakes.images)
         tasks = [task for task in self.tasks if task.acts_on_d]
-        players = [show(real_images, real_labels, tasks, share.count)]
+        players = [inputs_for_tasks(real_images, real_labels, tasks, share.count)]
         if self._d_sees_fakes:
             # A plain rotation task has no use for turned fakes here.
             asking = [task if task.d_sees_fakes else None for task in tasks]
-            players.append(show(fake_images, fakes.labels, asking, share.count))
+            players.append(
+                inputs_for_tasks(fake_images, fakes.labels, asking, share.count)
+            )
         with tf.GradientTape() as tape:
             real, *others = self._ask(players, d_step, share)
             fake = others[0] if others else [None] * len(real)
@@ -547,7 +554,7 @@ class GAN(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fakes.images)
             tasks = [task for task in self.tasks if task.acts_on_g]
-            shown = show(fakes.images, fakes.labels, tasks, share.count)
+            shown = inputs_for_tasks(fakes.images, fakes.labels, tasks, share.count)
             ((batch, *of_tasks),) = self._ask([shown], self.d_steps, share)
             loss = tf.zeros([])
             if self.adversarial_loss is not None:

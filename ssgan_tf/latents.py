@@ -3,10 +3,8 @@
 import dataclasses
 import math
 
-import numpy as np
 import tensorflow as tf
 
-from ssgan_tf.modules.interpolation import _slerp
 from ssgan_tf.randomness import random_bits, random_uniform
 
 DISTRIBUTIONS = ("uniform", "normal")
@@ -84,71 +82,6 @@ class Latents:
                 "none."
             )
 
-    def interpolate(self, start, end, shares) -> np.ndarray:
-        """Latents on the way from one to another, each as typical as those two.
-
-            uniform   z(s) = (1 - s) a + s b                  inside the cube
-            normal    z(s) = ((1 - s) |a| + s |b|) u(s)       at the usual radius
-
-        where u(s) runs at even speed along the shortest arc of the unit sphere from
-        a / |a| to b / |b|: normal latents all lie near one sphere, and a straight way
-        would leave it. Where they point in opposite directions, there is no such arc,
-        and the way is straight.
-
-        Args:
-            start: float, `(rows, dim)`; a.
-            end: float, the same shape; b.
-            shares: float in [0, 1], `(steps,)`; s.
-
-        Returns:
-            float32, `(rows, steps, dim)`. Row i runs from `start[i]` to `end[i]`.
-
-        Raises:
-            ValueError: `start` and `end` are no such latents.
-
-        Reference:
-            - White, 2016, https://arxiv.org/abs/1609.04468
-        """
-        ends = [np.asarray(each, np.float64) for each in (start, end)]
-        shapes = [each.shape for each in ends]
-        if shapes[0] != shapes[1] or shapes[0][1:] != (self.dim,):
-            raise ValueError(
-                f"Latents to interpolate must be pairs of shape (rows, {self.dim}). "
-                f"Received: start.shape={shapes[0]}, end.shape={shapes[1]}. Take both "
-                "from `sample`, with one number of rows."
-            )
-        start, end = (each[:, None, :] for each in ends)
-        shares = np.asarray(shares, np.float64)[:, None]
-        if self.distribution == "uniform":
-            return ((1.0 - shares) * start + shares * end).astype(np.float32)
-        norms = [np.linalg.norm(each, axis=-1, keepdims=True) for each in (start, end)]
-        # Zero has no direction, and needs none.
-        start, end = (
-            each / np.maximum(norm, np.finfo(norm.dtype).tiny)
-            for each, norm in zip((start, end), norms, strict=True)
-        )
-        directions = _slerp(start, end, shares)
-        radii = (1.0 - shares) * norms[0] + shares * norms[1]
-        return (radii * directions).astype(np.float32)
-
-    def loop(self, latents, steps: int) -> np.ndarray:
-        """Latents on a way through all of these and back to the first.
-
-        Args:
-            latents: float, `(num, dim)`.
-            steps: int. From one to the next.
-
-        Returns:
-            float32, `(num * steps, dim)`. Every `steps`-th is one of `latents`; one
-            step leads from the last to the first.
-
-        Raises:
-            ValueError: as `interpolate`.
-        """
-        following = np.roll(latents, -1, axis=0)
-        way = self.interpolate(latents, following, np.arange(steps) / steps)
-        return way.reshape(-1, self.dim)
-
 
 def _truncate_normal(draws: tf.Tensor, threshold: float) -> tf.Tensor:
     """The values that have the same quantiles among those within the threshold.
@@ -180,6 +113,6 @@ def num_classes_of(network) -> int:
     return getattr(network, "num_classes", 0)
 
 
-def if_any(labels) -> tuple:
+def as_arguments(labels) -> tuple:
     """Labels as arguments of a call: none for networks that know no labels."""
     return () if labels is None else (labels,)

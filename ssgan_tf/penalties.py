@@ -16,7 +16,7 @@ import abc
 
 import tensorflow as tf
 
-from ssgan_tf.latents import if_any
+from ssgan_tf.latents import as_arguments
 from ssgan_tf.layers.batch_norm import cross_replica_moments
 
 # Under the root of the slope: the gradient of sqrt at 0 is infinite. compare_gan's.
@@ -87,7 +87,9 @@ class _GradientPenalty(Penalty):
         points = tf.convert_to_tensor(points)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
-            logits = discriminator(points, *if_any(labels), training=False)["logits"]
+            logits = discriminator(points, *as_arguments(labels), training=False)[
+                "logits"
+            ]
         # The gradient of the sum: no logit depends on another image.
         gradients = tape.gradient(logits, points)
         return self.target(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))

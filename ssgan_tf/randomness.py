@@ -90,7 +90,7 @@ def deal(
     *,
     seed: int | tf.Tensor,
     stream: int | tf.Tensor,
-    draw: tf.Tensor
+    draw: tf.Tensor,
 ) -> tf.Tensor:
     """A share's rows of what `sample(all rows, seed)` draws.
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from ssgan_tf.tasks import Seen, Task
+from ssgan_tf.tasks import DiscriminatorOutputs, Task
 
 NUM_ROTATIONS = 4
 
@@ -252,7 +252,7 @@ class RotationTask(Task):
             axis=0,
         )
 
-    def _turned(self, seen: Seen) -> tuple[tf.Tensor, tf.Tensor]:
+    def _turned(self, seen: DiscriminatorOutputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Rotation logits of the images shown in each orientation, and the turns."""
         extra = seen.extra["rotation_logits"]
         num = extra.shape[0] // (NUM_ROTATIONS - 1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class Seen(NamedTuple):
+class DiscriminatorOutputs(NamedTuple):
     """What D says of one player's images.
 
     Attributes:
@@ -66,7 +66,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def d_loss(
-        self, real: Seen, fake: Seen | None, step: tf.Tensor
+        self,
+        real: DiscriminatorOutputs,
+        fake: DiscriminatorOutputs | None,
+        step: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """D's term, with its weight, and scalars to report; called if `acts_on_d`.
 
@@ -78,12 +81,12 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def g_loss(
-        self, fake: Seen, step: tf.Tensor
+        self, fake: DiscriminatorOutputs, step: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """G's term, with its weight, and scalars to report; called if `acts_on_g`."""
 
 
-def show(
+def inputs_for_tasks(
     images: tf.Tensor,
     labels: tf.Tensor | None,
     tasks: Sequence[Task | None],
@@ -111,15 +114,18 @@ def show(
     return shown
 
 
-def ask(discriminate: Callable, players: Sequence[list]) -> list[list[Seen]]:
+def run_discriminator(
+    discriminate: Callable, players: Sequence[list]
+) -> list[list[DiscriminatorOutputs]]:
     """What D says of what the players show, in one pass.
 
     Args:
         discriminate: `(images, labels)` -> dict of D's outputs.
-        players: what `show` returned, for each player.
+        players: what `inputs_for_tasks` returned, for each player.
 
     Returns:
-        For each player a `Seen` of the batch alone, then one for each task.
+        For each player a `DiscriminatorOutputs` of the batch alone, then one for each
+        task.
     """
     pieces = [piece for shown in players for piece in shown if piece is not None]
     images, labels = zip(*pieces, strict=True)
@@ -138,7 +144,9 @@ def ask(discriminate: Callable, players: Sequence[list]) -> list[list[Seen]]:
     for (_, batch_labels), *extras in players:
         upright = next(said)
         heard = [None, *(None if extra is None else next(said) for extra in extras)]
-        seen.append([Seen(upright, extra, batch_labels) for extra in heard])
+        seen.append(
+            [DiscriminatorOutputs(upright, extra, batch_labels) for extra in heard]
+        )
     return seen
 
 

@@ -19,7 +19,9 @@ FILE = pathlib.Path(doctor_checks.__file__).with_name("recorded_losses.json")
 def main() -> None:
     trial, *_ = doctor_checks.trials(gpus=0, tpu_cores=0)
     with tempfile.TemporaryDirectory() as folder:
-        training = doctor_checks.train(trial, doctor_checks.Place(pathlib.Path(folder)))
+        training = doctor_checks.train(
+            trial, doctor_checks.Sandbox(pathlib.Path(folder))
+        )
     facts = environment.facts()
     record = {
         "command": "python tests/record_losses.py",

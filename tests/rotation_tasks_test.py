@@ -7,7 +7,7 @@ from oracles import finite_differences
 from scipy import special
 
 from ssgan_tf.rotation import LabelAugmentedTask, MinimaxRotationTask, RotationTask
-from ssgan_tf.tasks import Seen
+from ssgan_tf.tasks import DiscriminatorOutputs
 
 BATCH, NUM_ROTATED = 9, 2
 BETA, ALPHA = 0.7, 0.3
@@ -62,7 +62,9 @@ def random_logits(columns, seed):
 
 
 def seen(upright, extra):
-    return Seen({"rotation_logits": upright}, {"rotation_logits": extra}, None)
+    return DiscriminatorOutputs(
+        {"rotation_logits": upright}, {"rotation_logits": extra}, None
+    )
 
 
 def turned(upright, extra, each_in_one):

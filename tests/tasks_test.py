@@ -6,7 +6,7 @@ import tensorflow as tf
 from oracles import finite_differences
 from scipy import special
 
-from ssgan_tf.tasks import ClassTask, Seen
+from ssgan_tf.tasks import ClassTask, DiscriminatorOutputs
 
 BATCH, CLASSES, WEIGHT = 8, 5, 0.6
 STEP = tf.constant(0, tf.int64)
@@ -37,7 +37,7 @@ def run(logits, labels):
     logits = tf.convert_to_tensor(logits)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        seen = Seen({"class_logits": logits}, None, labels)
+        seen = DiscriminatorOutputs({"class_logits": logits}, None, labels)
         loss, logs = ClassTask(CLASSES, WEIGHT).d_loss(seen, None, STEP)
     return loss, tape.gradient(loss, logits), logs
 

@@ -21,10 +21,10 @@ BINDINGS = (
 )
 
 
-def plan(*bindings: str) -> config.Experiment:
+def plan(*bindings: str) -> config.Plan:
     """The experiment under further bindings, which win."""
     config.parse([CONFIG], [*BINDINGS, *bindings])
-    return config.experiment()
+    return config.plan()
 
 
 def flags(*bindings: str) -> list[str]:

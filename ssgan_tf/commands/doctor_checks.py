@@ -117,7 +117,7 @@ class Training(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class StrategyTrial:
     """A way of training that a machine offers.
 
     Attributes:
@@ -136,7 +136,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Diagnosis:
     """All that was found.
 
     Attributes:
@@ -177,7 +177,7 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Sandbox:
     """A folder that other processes run in and write to.
 
     Attributes:
@@ -263,7 +263,7 @@ def _reason(said: str) -> str:
     return textwrap.shorten(" ".join(lines[errors[-1] if errors else -1 :]), 500)
 
 
-def examine(inception_path: str | None = None) -> Found:
+def examine(inception_path: str | None = None) -> Diagnosis:
     """Looks at everything; takes about two minutes, and leaves nothing behind.
 
     Args:
@@ -271,19 +271,21 @@ def examine(inception_path: str | None = None) -> Found:
     """
     trainings: list[Training] = []
     with tempfile.TemporaryDirectory(prefix="ssgan_doctor_") as folder:
-        place = Place(pathlib.Path(folder).resolve())
-        checks = looked("versions", _REINSTALL, check_packages)
+        place = Sandbox(pathlib.Path(folder).resolve())
+        checks = run_check("versions", _REINSTALL, check_packages)
         machine = {"facts": {}, "gpus": 0, "tpu_cores": 0}
 
         def devices() -> Iterator[Check]:
             machine.update(place.ask("machine"))
             yield from check_devices(machine["facts"])
 
-        checks += looked("devices", _REINSTALL, devices)
-        checks += looked("memory", "report it", check_memory)
-        checks += looked("TFGAN", _TFGAN, lambda: check_tfgan(place))
-        checks += looked("TensorBoard", _TENSORBOARD, lambda: check_tensorboard(place))
-        checks += looked(
+        checks += run_check("devices", _REINSTALL, devices)
+        checks += run_check("memory", "report it", check_memory)
+        checks += run_check("TFGAN", _TFGAN, lambda: check_tfgan(place))
+        checks += run_check(
+            "TensorBoard", _TENSORBOARD, lambda: check_tensorboard(place)
+        )
+        checks += run_check(
             "Inception",
             "name the folder of TFGAN's SavedModel",
             lambda: check_inception(place, inception_path),
@@ -295,14 +297,14 @@ def examine(inception_path: str | None = None) -> Found:
                 trainings.append(train(trial, place))
                 yield check_training(trial, trainings[-1])
 
-            checks += looked(f"train {trial.strategy}", _TRAIN, training)
+            checks += run_check(f"train {trial.strategy}", _TRAIN, training)
         module = place.path / "one_device" / "tfhub" / str(STEPS)
-        checks += looked("TF-Hub", _HUB, lambda: check_hub(place, module))
-        checks += looked("ssgan sample", _TRAIN, lambda: check_sample(place, module))
-    return Found(machine["facts"], installed(), checks, trainings)
+        checks += run_check("TF-Hub", _HUB, lambda: check_hub(place, module))
+        checks += run_check("ssgan sample", _TRAIN, lambda: check_sample(place, module))
+    return Diagnosis(machine["facts"], installed(), checks, trainings)
 
 
-def looked(name: str, cure: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+def run_check(name: str, cure: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
     """The checks of a look; if it fails a wrong one, with a name and a cure."""
     try:
         return list(look())
@@ -444,7 +446,7 @@ def check_memory() -> Iterator[Check]:
         yield Check("memory", "ok", said)
 
 
-def check_tfgan(place: Place) -> Iterator[Check]:
+def check_tfgan(place: Sandbox) -> Iterator[Check]:
     """Whether TFGAN's scores can be computed: its Frechet distance against ours."""
     found = place.ask("tfgan")
     said = f"Frechet distance {found['theirs']:.6f}, ours {found['ours']:.6f}"
@@ -453,13 +455,13 @@ def check_tfgan(place: Place) -> Iterator[Check]:
     yield Check("TFGAN", "ok" if good else "wrong", said, "" if good else _TFGAN)
 
 
-def check_tensorboard(place: Place) -> Iterator[Check]:
+def check_tensorboard(place: Sandbox) -> Iterator[Check]:
     """Whether TensorBoard's server starts, for whoever wants to watch."""
     place.run(["-m", "tensorboard.main", "--version"])
     yield Check("TensorBoard", "ok", f"{_version('tensorboard')}")
 
 
-def check_inception(place: Place, path: str | None) -> Iterator[Check]:
+def check_inception(place: Sandbox, path: str | None) -> Iterator[Check]:
     """Whether the network of the FID is there and fits; never fetches it."""
     name = "Inception"
     cure = (
@@ -479,20 +481,22 @@ def check_inception(place: Place, path: str | None) -> Iterator[Check]:
         yield Check(name, "ok", f"{path}, hash {found['hash']}")
 
 
-def trials(gpus: int, tpu_cores: int) -> list[Trial]:
+def trials(gpus: int, tpu_cores: int) -> list[StrategyTrial]:
     """Every way of training that a machine offers; one device comes first."""
-    found = [Trial("one_device", 1, "the first GPU" if gpus else "the CPU")]
+    found = [StrategyTrial("one_device", 1, "the first GPU" if gpus else "the CPU")]
     if gpus > 1:
         # 64 images, and the 64 views of 16, are shared out to powers of two only.
         some = 2 ** (min(gpus, 16).bit_length() - 1)
-        found.append(Trial("mirrored", some, f"{some} of {gpus} GPUs", gpus=some))
+        found.append(
+            StrategyTrial("mirrored", some, f"{some} of {gpus} GPUs", gpus=some)
+        )
     elif not gpus:
         two = ("-c", _TWO_LOGICAL_CPUS)
-        found.append(Trial("mirrored", 2, "two halves of the CPU", two))
+        found.append(StrategyTrial("mirrored", 2, "two halves of the CPU", two))
     two = ("-m", "ssgan_tf", "launch", "--num_workers=2", "--", "train")
-    found.append(Trial("multi_worker", 2, "two processes on the CPU", two))
+    found.append(StrategyTrial("multi_worker", 2, "two processes on the CPU", two))
     if tpu_cores:
-        found.append(Trial("tpu", tpu_cores, "the TPU"))
+        found.append(StrategyTrial("tpu", tpu_cores, "the TPU"))
     return found
 
 
@@ -506,7 +510,7 @@ def recorded_losses() -> dict[str, list[float]]:
     return json.loads(file.read_text())["losses"]
 
 
-def train(trial: Trial, place: Place) -> Training:
+def train(trial: StrategyTrial, place: Sandbox) -> Training:
     """Trains in a folder named like the strategy, as `ssgan train` does it.
 
     Raises:
@@ -537,7 +541,7 @@ def train(trial: Trial, place: Place) -> Training:
     )
 
 
-def check_training(trial: Trial, training: Training) -> Check:
+def check_training(trial: StrategyTrial, training: Training) -> Check:
     """Whether a strategy comes to the recorded losses."""
     tag, far = worst(training.losses, recorded_losses())
     is_right = far <= TOLERANCES[tag]
@@ -568,7 +572,7 @@ def worst(
     return tag, far[tag]
 
 
-def check_hub(place: Place, module: pathlib.Path) -> Iterator[Check]:
+def check_hub(place: Sandbox, module: pathlib.Path) -> Iterator[Check]:
     """Whether an exported module samples, by TF-Hub alone."""
     _check_there(module)
     found = place.ask("hub", str(module))
@@ -578,7 +582,7 @@ def check_hub(place: Place, module: pathlib.Path) -> Iterator[Check]:
     yield Check("TF-Hub", "ok" if good else "wrong", said, "" if good else _HUB)
 
 
-def check_sample(place: Place, module: pathlib.Path) -> Iterator[Check]:
+def check_sample(place: Sandbox, module: pathlib.Path) -> Iterator[Check]:
     """Whether `ssgan sample` draws samples of an exported module."""
     _check_there(module)
     out = place.path / "samples.png"

@@ -84,7 +84,7 @@ def write_folder(path: pathlib.Path, images: Images) -> None:
     facts = dict(images.facts)
     if images.labels is not None:
         facts["labels"] = images.labels.tolist()
-    with files.replacing(path) as partial:
+    with files.atomic_write(path) as partial:
         partial.mkdir()
         each = (image for batch in _tracked(images) for image in batch)
         write_numbered(partial, each, images.shape[0])
@@ -101,7 +101,7 @@ def write_npz(path: pathlib.Path, images: Images) -> None:
     arrays = {_FILE_FACTS: np.array(json.dumps(images.facts))}
     if images.labels is not None:
         arrays["labels"] = images.labels
-    with files.replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with files.atomic_write(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         # Its size is not known to the archive beforehand, and may exceed 4 GiB.
         with archive.open("images.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(file, header)
@@ -209,7 +209,7 @@ def _claimed(path: pathlib.Path) -> Iterator[None]:
         # Whoever has no cache has no other dump either.
         yield
         return
-    with files.claimed(lock) as others:
+    with files.try_lock(lock) as others:
         if others is not None:
             raise OSError(
                 "One process at a time may write a dump. Received: out="

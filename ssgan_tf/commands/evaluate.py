@@ -30,7 +30,7 @@ _OUT = flags.DEFINE_string("out", None, "Table of scores to add a row to, a CSV 
 def main(argv):
     if _OUT.value and not _OUT.value.endswith(".csv"):
         raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}.")
-    how = score_flags.scoring(_SEEDS.value)
+    options = score_flags.scoring(_SEEDS.value)
     startup.import_tensorflow()
     from ssgan_tf.evaluation import module_scorer, score_table
     from ssgan_tf.evaluation.score_table import ScoreTable
@@ -49,7 +49,9 @@ def main(argv):
             f"--module={module.path}, which does not. Add --dataset=NAME."
         )
     module_scorer.check_shape(module, dataset)
-    scorer = module_scorer.ModuleScorer(dataset, how, strategy=strategy)
+    scorer = module_scorer.ModuleScorer(
+        dataset, options, data_dir=score_flags.data_dir(), strategy=strategy
+    )
     scorer.check_labels(module.num_classes)
     found = scorer.score(module)
     protocol = scorer.protocol(module.metadata)

@@ -90,10 +90,12 @@ def _grid(module, num: int, labels) -> _Request:
 
 def _strips(module, num: int, labels) -> _Request:
     """Row i runs from latent i to latent num + i."""
+    from ssgan_tf.modules import interpolation
+
     steps = _INTERPOLATE.value
     ends = module.draw_latents(2 * num, _SEED.value, _TRUNCATION.value)
     shares = np.linspace(0.0, 1.0, steps)
-    latents = module.latents.interpolate(ends[:num], ends[num:], shares)
+    latents = interpolation.interpolate(module.latents, ends[:num], ends[num:], shares)
     labels = _labels_of(module, num, labels)
     if labels is not None:
         labels = np.repeat(labels, steps)
@@ -102,12 +104,14 @@ def _strips(module, num: int, labels) -> _Request:
 
 def _loop(module, num: int, labels) -> _Request:
     """One class all the way: it cannot change bit by bit."""
+    from ssgan_tf.modules import interpolation
+
     steps = _INTERPOLATE.value
     corners = module.draw_latents(num, _SEED.value, _TRUNCATION.value)
     label = _labels_of(module, 1, labels)
     if label is not None:
         label = np.repeat(label, num * steps)
-    return _Request(module.latents.loop(corners, steps), label, steps)
+    return _Request(interpolation.loop(module.latents, corners, steps), label, steps)
 
 
 def _class_rows(module, num: int, labels) -> _Request:

@@ -48,7 +48,7 @@ def given() -> list[str]:
 
 
 def scoring(num_runs: int):
-    """The `Scoring` that the flags describe.
+    """The `ScoringOptions` that the flags describe.
 
     Args:
         num_runs: int. Sets of fakes.
@@ -57,18 +57,22 @@ def scoring(num_runs: int):
         ValueError: they contradict each other, or a metric is unknown.
     """
     startup.import_tensorflow()
-    from ssgan_tf.evaluation.module_scorer import Scoring
+    from ssgan_tf.evaluation.module_scorer import ScoringOptions
 
     # Of the variable another network takes the place, of the flag none does.
     by_flag = flags.FLAGS["inception_path"].present
     is_meant = by_flag or not _CLASSIFIER_PATH.value
-    return Scoring(
+    return ScoringOptions(
         metrics=tuple(_METRICS.value),
         split=_SPLIT.value,
         num_fakes=_NUM_FAKES.value,
         num_runs=num_runs,
-        data_dir=_TFDS_DATA_DIR.value,
         inception_path=inception_flags.path() if is_meant else None,
         classifier_path=_CLASSIFIER_PATH.value,
         extractor_hash=_EXTRACTOR_HASH.value,
     )
+
+
+def data_dir() -> str | None:
+    """The folder of prepared TFDS data sets; None for TFDS's default."""
+    return _TFDS_DATA_DIR.value

@@ -100,7 +100,7 @@ def main(argv):
 
     start_up.done("imports")
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
-    plan = config.experiment(_WARM_START.value, _IMAGE_FOLDER.value)
+    plan = config.plan(_WARM_START.value, _IMAGE_FOLDER.value)
     if _DRY_RUN.value:
         strategy = strategy_flags.get_strategy()
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
@@ -113,7 +113,8 @@ def main(argv):
         schedule=_SCHEDULE.value,
         get_strategy=strategy_flags.get_strategy,
         jit_compile=_JIT_COMPILE.value,
-        how=score_flags.scoring(_NUM_EVAL_AVERAGING_RUNS.value),
+        options=score_flags.scoring(_NUM_EVAL_AVERAGING_RUNS.value),
+        data_dir=score_flags.data_dir(),
         eval_every_steps=_EVAL_EVERY_STEPS.value,
         score_filename=_SCORE_FILENAME.value,
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,

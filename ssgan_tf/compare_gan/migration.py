@@ -20,7 +20,7 @@ from ssgan_tf import datasets, networks
 from ssgan_tf.config import compare_gan_names, parser
 from ssgan_tf.config.checks import ConfigError, shortened
 from ssgan_tf.config.forgetting import forgetting
-from ssgan_tf.config.plan import experiment
+from ssgan_tf.config.plan import plan
 from ssgan_tf.datasets import folders
 
 # --- What has no name here -----------------------------------------------------
@@ -566,8 +566,9 @@ def _blocks(statements: Sequence[_Statement]) -> Iterator[tuple]:
     """First line and members of each block of bindings."""
     for i, header in enumerate(statements):
         if header.is_block:
-            yield header, list(
-                itertools.takewhile(lambda s: s.is_member, statements[i + 1 :])
+            yield (
+                header,
+                list(itertools.takewhile(lambda s: s.is_member, statements[i + 1 :])),
             )
 
 
@@ -770,14 +771,14 @@ def check_runs(text: str, name: str) -> str:
     if re.search(r"^forgetting\.", text, re.MULTILINE):
         task = forgetting()
         return f"forgetting on {task.dataset}, {task.training_steps} steps"
-    plan = experiment()
-    options = plan.options
+    settings = plan()
+    options = settings.options
     parser.parse_texts([(text, name), (_NARROW, "narrow networks")])
-    gan = experiment().build_gan()
+    gan = plan().build_gan()
     tasks = ", ".join(type(task).__name__ for task in gan.tasks) or "no further task"
     return (
-        f"{plan.dataset}, {options.architecture}, {tasks}, batch {options.batch_size}, "
-        f"{options.training_steps} steps"
+        f"{settings.dataset}, {options.architecture}, {tasks}, "
+        f"batch {options.batch_size}, {options.training_steps} steps"
     )
 
 

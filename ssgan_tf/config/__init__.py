@@ -18,22 +18,16 @@ docs/configuration.md is made from the `Args:` of these factories, each of the f
 from ssgan_tf.config.checks import ConfigError
 from ssgan_tf.config.forgetting import Forgetting, forgetting
 from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
-from ssgan_tf.config.plan import (
-    Experiment,
-    RunConfig,
-    bindings,
-    experiment,
-    operative_config,
-)
+from ssgan_tf.config.plan import Plan, RunConfig, bindings, operative_config, plan
 
 __all__ = [
     "ConfigError",
-    "Experiment",
+    "Plan",
     "Forgetting",
     "RunConfig",
     "bindings",
     "config_dir",
-    "experiment",
+    "plan",
     "find_config",
     "forgetting",
     "operative_config",

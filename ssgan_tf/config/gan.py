@@ -186,7 +186,7 @@ def modular_gan(
     """A GAN without self-supervision. What is bound here holds for SSGAN and S3GAN too.
 
     Args:
-        plan: the `Experiment`.
+        plan: the `Plan`.
         objective: tasks of an objective.
         heads: what that asks of D: fields of its spec.
         adversarial: whether there is an adversarial loss.
@@ -331,7 +331,7 @@ def ss_gan(
     """An SS-GAN: a ModularGAN whose D also predicts quarter turns.
 
     Args:
-        plan: the `Experiment`.
+        plan: the `Plan`.
         self_supervision: "rotation_gan", "rotation_only", "minimax_rotation" or
             "label_augmentation". In this order: SS-GAN; the rotation loss alone;
             SS-GAN-MS, whose head has a fifth class for fakes; SSGAN-LA, one head for
@@ -381,7 +381,7 @@ def s3_gan(
     """An S3GAN: a ModularGAN for few labels, with rotation loss or without.
 
     Args:
-        plan: the `Experiment`.
+        plan: the `Plan`.
         self_supervision: "rotation" or "none". Whether D predicts quarter turns.
         rotated_batch_fraction: int >= 1. The rotation loss sees `options.batch_size`
             divided by this many images, upright ones included; a multiple of 4.

@@ -54,7 +54,7 @@ def dataset(
         flip: bool. Whether images are mirrored, each half of the time.
 
     Returns:
-        The first four attributes of `Experiment`.
+        The first four attributes of `Plan`.
     """
     if not isinstance(name, str):
         raise ConfigError(
@@ -98,7 +98,7 @@ class Options:
     """What `options` was given, checked."""
 
     architecture: str
-    gan_class: Callable[["Experiment"], GAN]
+    gan_class: Callable[["Plan"], GAN]
     batch_size: int
     lamba: float
     training_steps: int
@@ -111,7 +111,7 @@ class Options:
 @configurable("options")
 def options(
     architecture: str = gin.REQUIRED,
-    gan_class: Callable[["Experiment"], GAN] = gin.REQUIRED,
+    gan_class: Callable[["Plan"], GAN] = gin.REQUIRED,
     batch_size: int = gin.REQUIRED,
     lamba: float = 1.0,
     training_steps: int = gin.REQUIRED,
@@ -264,7 +264,7 @@ def run_config(
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Plan:
     """All that a config says, checked.
 
     Attributes:
@@ -314,9 +314,7 @@ class Experiment:
             keras.config.set_dtype_policy(before)
 
 
-def experiment(
-    warm_start: str | None = None, image_folder: str | None = None
-) -> Experiment:
+def plan(warm_start: str | None = None, image_folder: str | None = None) -> Plan:
     """Reads the parsed configuration.
 
     Args:
@@ -340,7 +338,7 @@ def experiment(
     _check_divided(
         "options.training_steps", opts.training_steps, run.iterations_per_loop
     )
-    return Experiment(*data, standing_examples, opts, run)
+    return Plan(*data, standing_examples, opts, run)
 
 
 def _bind_warm_start(module: str) -> None:

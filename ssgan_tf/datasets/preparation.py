@@ -188,7 +188,7 @@ def _one_at_a_time(folder: os.PathLike) -> contextlib.AbstractContextManager:
     """Of several workers one prepares, and the others wait."""
     # Buckets have no locks: there the first to be ready wins.
     is_local = "://" not in os.fspath(folder)
-    return files.locked(folder) if is_local else contextlib.nullcontext()
+    return files.lock(folder) if is_local else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A small classifier trained on a data set's labels: the feature network of last resort."""
+"""A small classifier trained on a data set's labels, where Inception is not given."""
 
 import dataclasses
 import hashlib
@@ -90,7 +90,7 @@ def dataset_classifier(
     cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
     # A cache that can only be read does where the file is there.
     if not _load_weights(model, cache_file):
-        with files.locked(cache_file.parent / "locks" / cache_file.stem):
+        with files.lock(cache_file.parent / "locks" / cache_file.stem):
             if not _load_weights(model, cache_file):
                 start_time = time.monotonic()
                 _train_classifier(model, train_images, train_labels, seed)

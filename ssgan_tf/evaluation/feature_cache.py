@@ -49,7 +49,7 @@ def features_of(
     workers = Workers(extractor.strategy)
     if workers.add(found is not None) < workers.count:
         found = _extract(images, extractor, name)
-        with files.locked(folder), files.replacing(path) as partial:
+        with files.lock(folder), files.atomic_write(path) as partial:
             # Told a name, NumPy would append its own ending.
             with partial.open("wb") as stream:
                 np.savez(stream, features=found[0], logits=found[1])

@@ -15,7 +15,7 @@ from ssgan_tf.evaluation import (
     protocols,
     rotation_head,
 )
-from ssgan_tf.evaluation.score_table import Scores
+from ssgan_tf.evaluation.score_table import ModuleScores
 from ssgan_tf.modules.metadata import MOVING_MOMENTS
 from ssgan_tf.modules.module import LoadedModule
 from ssgan_tf.utils import files, pictures
@@ -25,7 +25,7 @@ _BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Scoring:
+class ScoringOptions:
     """How to score.
 
     Attributes:
@@ -33,7 +33,6 @@ class Scoring:
         split: "test" or "train": the real images.
         num_fakes: int. Per set; None: as many as there are real images.
         num_runs: int. Seeds 0 to num_runs - 1, one set of fakes each.
-        data_dir: folder of prepared TFDS data sets, or None.
         inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub handle.
         classifier_path: another classifier: `features.load_classifier`. Without either
             a small one is trained on the data set's labels.
@@ -49,7 +48,6 @@ class Scoring:
     split: str = "test"
     num_fakes: int | None = None
     num_runs: int = 3
-    data_dir: str | None = None
     inception_path: str | None = None
     classifier_path: str | None = None
     extractor_hash: str | None = None
@@ -98,7 +96,8 @@ class ModuleScorer:
 
     Args:
         dataset: str. A key of `datasets.DATASETS`.
-        scoring: `Scoring`.
+        options: `ScoringOptions`.
+        data_dir: folder of prepared TFDS data sets; None for TFDS's default.
         strategy: on whose replicas samples are drawn and features extracted; None:
             the one in scope, one device by default. Of several workers each makes a
             scorer, and calls it, in step with the others; all get all scores.
@@ -113,22 +112,24 @@ class ModuleScorer:
     def __init__(
         self,
         dataset: str,
-        scoring: Scoring | None = None,
+        options: ScoringOptions | None = None,
         *,
+        data_dir: str | None = None,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        self._scoring = scoring = scoring or Scoring()
+        self._options = options = options or ScoringOptions()
+        self._data_dir = data_dir
         self._dataset = dataset
-        self.metrics = scoring.metrics
+        self.metrics = options.metrics
         self.strategy = strategy or tf.distribute.get_strategy()
         num_classes = datasets.get_spec(dataset).num_classes
         keys = [metrics.METRICS[key] for key in self.metrics]
         needed = any(key.needs_extractor for key in keys)
         self.extractor = self._extractor_first(num_classes) if needed else None
-        images, labels = self._load(scoring.split)
+        images, labels = self._load(options.split)
         train_images = None
         if any(key.needs_training_images for key in keys):
-            if scoring.split == "train":
+            if options.split == "train":
                 raise ValueError(
                     "`memorisation` compares training images with others. Received: "
                     "--split=train. Take --split=test, or leave it out."
@@ -143,9 +144,9 @@ class ModuleScorer:
                 str(files.cache_dir()),
                 strategy=self.strategy,
             )
-            features.check_hash(self.extractor.fingerprint, scoring.extractor_hash)
+            features.check_hash(self.extractor.fingerprint, options.extractor_hash)
         self._images = images
-        self._num_fakes = scoring.num_fakes or len(images)
+        self._num_fakes = options.num_fakes or len(images)
         self._scorer = image_scorer.ImageScorer(
             images,
             self.extractor,
@@ -153,19 +154,19 @@ class ModuleScorer:
             num_fakes=self._num_fakes,
             real_labels=labels if num_classes else None,
             train_images=train_images,
-            name=f"{datasets.short_name(dataset)}-{scoring.split}",
+            name=f"{datasets.short_name(dataset)}-{options.split}",
             cache_dir=files.cache_dir() / "references",
         )
 
     def _extractor_first(self, num_classes: int):
         """A feature network that is named, before anything else is read."""
-        scoring = self._scoring
+        options = self._options
         for path, load in (
-            (scoring.inception_path, features.load_inception),
-            (scoring.classifier_path, features.load_classifier),
+            (options.inception_path, features.load_inception),
+            (options.classifier_path, features.load_classifier),
         ):
             if path:
-                return load(path, self.strategy, scoring.extractor_hash)
+                return load(path, self.strategy, options.extractor_hash)
         if not num_classes:
             raise ValueError(
                 "Scores of a data set without labels need --inception_path: there is "
@@ -176,7 +177,7 @@ class ModuleScorer:
         return None
 
     def _load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        return datasets.load_split(self._dataset, split, self._scoring.data_dir)
+        return datasets.load_split(self._dataset, split, self._data_dir)
 
     def check_labels(self, num_classes: int) -> None:
         """Refuses metrics that a GAN of so many classes cannot have.
@@ -192,19 +193,19 @@ class ModuleScorer:
         return str(
             protocols.Protocol(
                 data=self._dataset,
-                split=self._scoring.split,
+                split=self._options.split,
                 weights=metadata["weights"],
                 # Modules of earlier versions know nothing else.
                 batch_norm=metadata.get("batch_norm", MOVING_MOMENTS),
                 tags="+".join(sorted(metadata["tags"])) if "tags" in metadata else None,
                 z=metadata["latents"]["distribution"] + assumed,
                 labels="uniform" if metadata.get("num_classes", 0) else None,
-                fake_seeds=f"0-{self._scoring.num_runs - 1}",
+                fake_seeds=f"0-{self._options.num_runs - 1}",
                 **self._scorer.protocol(),
             )
         )
 
-    def score(self, module: LoadedModule) -> Scores:
+    def score(self, module: LoadedModule) -> ModuleScores:
         """Every metric of a module.
 
         The rotation accuracy is that of D on all four orientations (chance 0.25), where
@@ -216,15 +217,15 @@ class ModuleScorer:
         Raises:
             ValueError: the images are not in [0, 1] or of another shape than the reals.
         """
-        counted = f"_{protocols.count_name(self._num_fakes)}_{self._scoring.split}"
+        counted = f"_{protocols.count_name(self._num_fakes)}_{self._options.split}"
         values: dict[str, list[float]] = {}
         confusions = {}
-        for seed in range(self._scoring.num_runs):
+        for seed in range(self._options.num_runs):
             logging.info(
                 "scoring %s: fakes of seed %d of %s, %d against %d real images; %s",
                 module.path,
                 seed,
-                [*range(self._scoring.num_runs)],
+                [*range(self._options.num_runs)],
                 self._num_fakes,
                 len(self._images),
                 memory(),
@@ -241,7 +242,7 @@ class ModuleScorer:
                     accuracy, confusion = self._rotations(module, images)
                     values[f"rotation_accuracy_{side}"] = [accuracy]
                     confusions[side] = confusion.tolist()
-        return Scores(values, confusions)
+        return ModuleScores(values, confusions)
 
     def _observe(self, module: LoadedModule, seed: int) -> metrics.Observed:
         labels = module.draw_labels(self._num_fakes, seed)

@@ -29,7 +29,7 @@ _NEEDED_COLUMNS = (
 _LAST_COLUMNS = ("metrics", "versions", "protocol", "config")
 
 
-class Scores(NamedTuple):
+class ModuleScores(NamedTuple):
     """What scoring a module gives.
 
     Attributes:
@@ -91,7 +91,7 @@ class ScoreTable:
         self,
         step: int,
         checkpoint: str,
-        found: Scores,
+        found: ModuleScores,
         protocol: str,
         operative_config: str,
         weights: str,
@@ -106,7 +106,7 @@ class ScoreTable:
         Args:
             step: int.
             checkpoint: str. Prefix of the checkpoint.
-            found: `Scores`.
+            found: `ModuleScores`.
             protocol: str. What moves the scores besides the weights.
             operative_config: str. The configuration, as gin text.
             weights: str. Hash of the module's weights.
@@ -125,7 +125,7 @@ class ScoreTable:
             "protocol": protocol,
             "config": operative_config,
         }
-        with files.locked(self.path.parent):
+        with files.lock(self.path.parent):
             others = []
             for former in self.rows():
                 if any(former[name] != row[name] for name in ("step", "protocol")):
@@ -257,7 +257,7 @@ def _aligned(columns: list[list[str]]) -> list[str]:
     ]
 
 
-def report(found: Scores, protocol: str) -> str:
+def report(found: ModuleScores, protocol: str) -> str:
     """Scores as text: every number, the confusions, and what they depend on."""
     width = max(map(len, found.values))
     lines = []

@@ -10,14 +10,14 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, ScalarFor
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import results
-from ssgan_tf.experiments.results import Number
+from ssgan_tf.experiments.results import Measurement
 from ssgan_tf.utils import plots
 
 _PANEL = (4.8, 3.4)
 _THIN = {"linewidth": 0.8, "alpha": 0.45}
 
 
-def draw(numbers: Sequence[Number]) -> Figure | None:
+def draw(numbers: Sequence[Measurement]) -> Figure | None:
     """The plot of an experiment; None where there is none of its numbers yet.
 
     Args:
@@ -31,13 +31,13 @@ def draw(numbers: Sequence[Number]) -> Figure | None:
 # --- Parts ---------------------------------------------------------------------
 
 
-def _colors(numbers: Sequence[Number]) -> dict[str, str]:
+def _colors(numbers: Sequence[Measurement]) -> dict[str, str]:
     """A colour for each arm, the same in all panels of an experiment."""
     arms = results.arms_of(numbers)
     return dict(zip(arms, plots.colors(len(arms)), strict=True))
 
 
-def _values(numbers: Iterable[Number], **fields) -> list[Number]:
+def _values(numbers: Iterable[Measurement], **fields) -> list[Measurement]:
     return [
         each
         for each in numbers
@@ -46,7 +46,7 @@ def _values(numbers: Iterable[Number], **fields) -> list[Number]:
     ]
 
 
-def _by_seed(numbers: Sequence[Number], x: str) -> dict[int, dict[int, float]]:
+def _by_seed(numbers: Sequence[Measurement], x: str) -> dict[int, dict[int, float]]:
     curves: dict[int, dict[int, float]] = {}
     for each in numbers:
         curves.setdefault(each.seed, {})[getattr(each, x)] = each.value
@@ -59,7 +59,9 @@ def _shared(curves: Sequence[dict[int, float]]) -> tuple[list[int], list[list[fl
     return places, [[curve[place] for curve in curves] for place in places]
 
 
-def _curves(axes, numbers: Sequence[Number], color: str, label: str, x: str = "step"):
+def _curves(
+    axes, numbers: Sequence[Measurement], color: str, label: str, x: str = "step"
+):
     """A thin line for each seed, and their mean, where all have a value, on top."""
     curves = list(_by_seed(numbers, x).values())
     if not curves:
@@ -79,7 +81,7 @@ def _mean_of(paper: str) -> float:
     return statistics.fmean(numbers)
 
 
-def _headlines(numbers: Iterable[Number]) -> list[str]:
+def _headlines(numbers: Iterable[Measurement]) -> list[str]:
     found = dict.fromkeys(each.metric for each in numbers if each.value is not None)
     return [metric for metric in found if protocols.is_distance(metric)]
 
@@ -110,7 +112,7 @@ def _in_words(metric: str) -> str:
 # --- One for each experiment ---------------------------------------------------
 
 
-def _over_steps(numbers: Sequence[Number]) -> Figure | None:
+def _over_steps(numbers: Sequence[Measurement]) -> Figure | None:
     """A line of panels for each row: Frechet distance and spread of D's logits."""
     ours = [each for each in numbers if each.run and each.value is not None]
     places = [
@@ -142,7 +144,7 @@ def _over_steps(numbers: Sequence[Number]) -> Figure | None:
     return figure
 
 
-def _sweep(numbers: Sequence[Number]) -> Figure | None:
+def _sweep(numbers: Sequence[Measurement]) -> Figure | None:
     """As `_over_steps`, with all combinations in one line of panels."""
     merged = []
     for each in numbers:
@@ -151,7 +153,7 @@ def _sweep(numbers: Sequence[Number]) -> Figure | None:
     return _over_steps(merged)
 
 
-def _best(numbers: Sequence[Number]) -> Figure | None:
+def _best(numbers: Sequence[Measurement]) -> Figure | None:
     """A line of panels for each data set: every seed of ours, and the paper's best."""
     ours = results.finals(each for each in numbers if each.run)
     places = [
@@ -191,7 +193,7 @@ def _best(numbers: Sequence[Number]) -> Figure | None:
     return figure
 
 
-def _blocks(numbers: Sequence[Number]) -> Figure:
+def _blocks(numbers: Sequence[Measurement]) -> Figure:
     """Accuracy over blocks: ours, and the paper's beside it."""
     ours = results.finals(each for each in numbers if each.run)
     figure, ((left, right),) = _grid(1, 2)
@@ -215,7 +217,7 @@ def _blocks(numbers: Sequence[Number]) -> Figure:
     return figure
 
 
-def _last_block(numbers: Sequence[Number]) -> Figure:
+def _last_block(numbers: Sequence[Measurement]) -> Figure:
     """Accuracy over training, and how far the paper's fell from where."""
     figure, ((left, right),) = _grid(1, 2, widths=(3, 1))
     colors = _colors(numbers)
@@ -241,7 +243,7 @@ def _last_block(numbers: Sequence[Number]) -> Figure:
     return figure
 
 
-def _forgetting(numbers: Sequence[Number]) -> Figure:
+def _forgetting(numbers: Sequence[Measurement]) -> Figure:
     """Accuracy on the class of the moment, which changes at the vertical lines."""
     figure = Figure(figsize=(10.0, 4.2))
     axes = figure.subplots()
@@ -293,7 +295,7 @@ def _forgetting(numbers: Sequence[Number]) -> Figure:
     return figure
 
 
-def _fid_over_steps(numbers: Sequence[Number]) -> Figure | None:
+def _fid_over_steps(numbers: Sequence[Measurement]) -> Figure | None:
     """Frechet distance over steps: ours, and the paper's beside it."""
     metrics = _headlines(numbers)
     if not metrics:

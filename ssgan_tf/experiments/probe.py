@@ -51,7 +51,7 @@ _COLUMNS = [field.name for field in dataclasses.fields(BlockScore)]
 
 
 def probe_checkpoint(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     step: int,
     *,
@@ -256,7 +256,7 @@ class ProbeTable:
             for score in scores
         ]
         replaced = {(row["step"], row["protocol"]) for row in added}
-        with files.locked(self.path.parent):
+        with files.lock(self.path.parent):
             others = [
                 row
                 for row in self.rows()

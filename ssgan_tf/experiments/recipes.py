@@ -27,7 +27,7 @@ from ssgan_tf.experiments.paper import (
     UNCOND,
     WITH_ROTATION,
 )
-from ssgan_tf.experiments.results import Experiment, Number
+from ssgan_tf.experiments.results import Measurement, Study
 
 _FILES = {
     UNCOND: "uncond",
@@ -258,7 +258,7 @@ class _Runs:
 
 def experiment(
     name: str, scale: str, seeds: Sequence[int], inception_path: str | None = None
-) -> Experiment:
+) -> Study:
     """One of the paper's experiments.
 
     Args:
@@ -277,7 +277,7 @@ def experiment(
         for each in parts["paper"]
     )
     parts["jobs"] = tuple(parts["jobs"])
-    return Experiment(
+    return Study(
         name=name,
         scale=scale,
         command=shlex.join(["ssgan", "reproduce", name, *flags]),
@@ -285,8 +285,8 @@ def experiment(
     )
 
 
-def _paper(**fields) -> Number:
-    return Number(experiment="", scale="", **fields)
+def _paper(**fields) -> Measurement:
+    return Measurement(experiment="", scale="", **fields)
 
 
 def _table1(runs: _Runs, seeds) -> dict:

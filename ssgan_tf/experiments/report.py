@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import results
-from ssgan_tf.experiments.results import Experiment, Number
+from ssgan_tf.experiments.results import Measurement, Study
 from ssgan_tf.utils import tables
 from ssgan_tf.utils.progress import clock
 
@@ -40,7 +40,7 @@ class _Table:
             return protocols.is_distance(metric)
         return metric in self.metrics
 
-    def place(self, number: Number) -> tuple:
+    def place(self, number: Measurement) -> tuple:
         """The line of a number."""
         return tuple(getattr(number, name) for name in self.places)
 
@@ -73,7 +73,7 @@ _TABLES = {
 }
 
 
-def table(numbers: Sequence[Number]) -> list[list[str]]:
+def table(numbers: Sequence[Measurement]) -> list[list[str]]:
     """Ours beside the paper's: a header and one list of cells for each line.
 
     Args:
@@ -156,7 +156,7 @@ def _average(values: list[float], decimals: int, best: bool) -> str:
 
 
 def report(
-    experiment: Experiment, numbers: Sequence[Number], picture: str | None
+    experiment: Study, numbers: Sequence[Measurement], picture: str | None
 ) -> str:
     """What was done and what came out, as Markdown.
 
@@ -200,17 +200,16 @@ def _by_seeds(names: Sequence[str]) -> list[str]:
     return [f"- {run}, seed {', '.join(each)}" for run, each in seeds.items()]
 
 
-def _spread_in_words(experiment: Experiment, how: _Table) -> str:
+def _spread_in_words(experiment: Study, how: _Table) -> str:
     if how.best:
         return "The best of n training seeds."
     of_paper = "; by what the paper divides is not given" if experiment.paper else ""
     return (
-        "Mean +- standard deviation over n training seeds, divided by n - 1"
-        f"{of_paper}."
+        f"Mean +- standard deviation over n training seeds, divided by n - 1{of_paper}."
     )
 
 
-def _protocol_in_words(experiment: Experiment, how: _Table, numbers) -> list[str]:
+def _protocol_in_words(experiment: Study, how: _Table, numbers) -> list[str]:
     lines = [_SOURCES[experiment.source]]
     used = [each for each in numbers if each.value is not None]
     used = [each for each in used if how.wants(each.metric)]
@@ -220,8 +219,8 @@ def _protocol_in_words(experiment: Experiment, how: _Table, numbers) -> list[str
             " On the features of a small classifier trained on the data set's labels "
             f"that is no FID{of_paper}."
         )
-    kinds: dict[tuple, list[Number]] = {}
-    of_protocols: dict[str, list[Number]] = {}
+    kinds: dict[tuple, list[Measurement]] = {}
+    of_protocols: dict[str, list[Measurement]] = {}
     for each in used:
         kinds.setdefault((each.dataset, each.metric), []).append(each)
         of_protocols.setdefault(each.protocol, []).append(each)
@@ -241,7 +240,7 @@ def _protocol_in_words(experiment: Experiment, how: _Table, numbers) -> list[str
     return [part for line in lines for part in (line, "")][:-1]
 
 
-def _differences(numbers: Sequence[Number]) -> dict[str, list[str]]:
+def _differences(numbers: Sequence[Measurement]) -> dict[str, list[str]]:
     """What differs in the protocols of one score, with all values of it.
 
     Whether fakes have labels is up to the method: `labels` may differ among methods.
@@ -257,7 +256,7 @@ def _differences(numbers: Sequence[Number]) -> dict[str, list[str]]:
     return {key: list(dict.fromkeys(values)) for key, values in found.items()}
 
 
-def _method(number: Number) -> str:
+def _method(number: Measurement) -> str:
     """What is compared: the arm; in a sweep, which has none, the combination."""
     return number.arm or number.row
 
@@ -281,9 +280,9 @@ _SOURCES = {
 }
 
 
-def _runs(numbers: Sequence[Number]) -> list[str]:
+def _runs(numbers: Sequence[Measurement]) -> list[str]:
     """Which run was trained on what, how long, by which configuration."""
-    last: dict[str, Number] = {}
+    last: dict[str, Measurement] = {}
     for each in numbers:
         if each.value is not None and each.run:
             last[each.run] = max(last.get(each.run, each), each, key=lambda n: n.step)

@@ -21,7 +21,7 @@ FORGETTING = "accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
-class Number:
+class Measurement:
     """One row of the table.
 
     Attributes:
@@ -63,13 +63,13 @@ class Number:
     machine: str = ""
 
 
-_COLUMNS = [field.name for field in dataclasses.fields(Number)]
+_COLUMNS = [field.name for field in dataclasses.fields(Measurement)]
 _NUMERIC = {"seed": int, "step": int, "block": int, "value": float, "seconds": float}
 _AGAIN = "Make it again with the command of its report."
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Study:
     """Runs whose numbers belong into one report.
 
     Attributes:
@@ -88,11 +88,11 @@ class Experiment:
     command: str
     jobs: tuple[Job, ...]
     source: str
-    paper: tuple[Number, ...] = ()
+    paper: tuple[Measurement, ...] = ()
     differences: tuple[str, ...] = ()
 
 
-def write(path: str | os.PathLike, numbers: Iterable[Number]) -> None:
+def write(path: str | os.PathLike, numbers: Iterable[Measurement]) -> None:
     """Writes the table, whole or not at all."""
     tables.write_csv(
         path,
@@ -107,7 +107,7 @@ def write(path: str | os.PathLike, numbers: Iterable[Number]) -> None:
     )
 
 
-def read(path: str | os.PathLike) -> list[Number]:
+def read(path: str | os.PathLike) -> list[Measurement]:
     """The numbers of a table that `write` wrote.
 
     Raises:
@@ -123,7 +123,7 @@ def read(path: str | os.PathLike) -> list[Number]:
     return [_number(path, place, row) for place, row in enumerate(rows, start=1)]
 
 
-def _number(path, place: int, row: dict[str, str]) -> Number:
+def _number(path, place: int, row: dict[str, str]) -> Measurement:
     if None in row or None in row.values():
         raise ValueError(
             f"Each row of a table of results must have {len(_COLUMNS)} cells. "
@@ -139,13 +139,13 @@ def _number(path, place: int, row: dict[str, str]) -> Number:
                 f"empty, in the column {name}. Received: {path}, row {place}, "
                 f"{name}={row[name]}. {_AGAIN}"
             ) from error
-    return Number(**fields)
+    return Measurement(**fields)
 
 
 # --- From the runs to the table ------------------------------------------------
 
 
-def collect(experiment: Experiment, campaign: Campaign) -> list[Number]:
+def collect(experiment: Study, campaign: Campaign) -> list[Measurement]:
     """All numbers of an experiment: the paper's, and those that its runs have so far.
 
     Args:
@@ -173,7 +173,7 @@ def collect(experiment: Experiment, campaign: Campaign) -> list[Number]:
         if not any(each["step"] == job.steps for each in found):
             found.append({"step": job.steps})
         numbers += [
-            _beside(Number(**common | each), experiment.paper, job.steps)
+            _beside(Measurement(**common | each), experiment.paper, job.steps)
             for each in found
         ]
     return numbers
@@ -335,7 +335,9 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
     return found
 
 
-def _beside(number: Number, paper: Sequence[Number], last_step: int) -> Number:
+def _beside(
+    number: Measurement, paper: Sequence[Measurement], last_step: int
+) -> Measurement:
     """A number with the paper's beside it, where that has one."""
     if number.value is None:
         return number
@@ -349,13 +351,13 @@ def _beside(number: Number, paper: Sequence[Number], last_step: int) -> Number:
     return number
 
 
-def arms_of(numbers: Sequence[Number]) -> list[str]:
+def arms_of(numbers: Sequence[Measurement]) -> list[str]:
     """The arms of an experiment, in the order of its runs."""
     runs = [each for each in numbers if each.run]
     return list(dict.fromkeys(each.arm for each in [*runs, *numbers]))
 
 
-def finals(numbers: Iterable[Number]) -> list[Number]:
+def finals(numbers: Iterable[Measurement]) -> list[Measurement]:
     """The numbers at the last step of their runs."""
     numbers = list(numbers)
     last: dict[str, int] = {}

@@ -8,7 +8,7 @@ from absl import flags
 from ssgan_tf.experiments import report, results
 from ssgan_tf.experiments.jobs import Campaign, selected
 from ssgan_tf.experiments.plots import draw
-from ssgan_tf.experiments.results import Experiment
+from ssgan_tf.experiments.results import Study
 from ssgan_tf.utils import files, plots, startup
 
 _ONLY = flags.DEFINE_string(
@@ -20,7 +20,7 @@ _PRINT_COMMANDS = flags.DEFINE_bool(
 
 
 def run(
-    experiment: Experiment,
+    experiment: Study,
     *,
     output_dir: str,
     report_dir: str,
@@ -65,7 +65,7 @@ def run(
 
 
 def write_report(
-    experiment: Experiment, campaign: Campaign, folder: str | os.PathLike
+    experiment: Study, campaign: Campaign, folder: str | os.PathLike
 ) -> None:
     """Writes results.csv, the plot and report.md of what there is so far.
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 
 from ssgan_tf.experiments.jobs import Job, command
-from ssgan_tf.experiments.results import Experiment
+from ssgan_tf.experiments.results import Study
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _LONGEST_NAME = 120
@@ -83,7 +83,7 @@ def sweep(
     grid: Sequence[str],
     seeds: Sequence[int],
     score: Sequence[str],
-) -> Experiment:
+) -> Study:
     """All combinations of the values of a grid, each with every seed.
 
     Each combination is parsed and its networks are built, so that what cannot be used
@@ -150,7 +150,7 @@ def sweep(
     shown += [f"--gin_bindings={line}" for line in bindings]
     shown += [f"--grid={text}" for text in grid]
     shown += [f"--seeds={len(seeds)}", *score]
-    return Experiment(
+    return Study(
         name="sweep",
         scale="",
         title=" x ".join(axes),
@@ -165,7 +165,7 @@ def _checked(files, bindings, combination):
 
     try:
         config.parse(files, [*bindings, *combination])
-        plan = config.experiment()
+        plan = config.plan()
         pieces = plan.options.accumulate
         for task in plan.build_gan().tasks:
             task.check(plan.options.batch_size // pieces, pieces)

@@ -56,7 +56,7 @@ def pack(folder: str | os.PathLike, archive: str | os.PathLike) -> None:
     folder = pathlib.Path(folder)
     # Listed first: the archive may come to lie among them.
     paths = sorted(folder.rglob("*"))
-    with files.replacing(archive) as partial:
+    with files.atomic_write(archive) as partial:
         with (
             partial.open("wb") as file,
             # Without the file's name and date.
@@ -101,9 +101,9 @@ def _unpacked(archive: pathlib.Path) -> pathlib.Path:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # Named after the content: a newer archive of the same name is another folder.
     folder = files.cache_dir() / "modules" / digest[:32]
-    with files.locked(folder.parent):
+    with files.lock(folder.parent):
         if not folder.is_dir():
-            with files.replacing(folder) as partial:
+            with files.atomic_write(folder) as partial:
                 _unpack(archive, partial)
     return folder
 

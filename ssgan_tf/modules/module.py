@@ -14,7 +14,7 @@ from ssgan_tf.utils.replicas import on_all_replicas
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class SavedFunction:
     """A network of a module.
 
     Attributes:
@@ -50,8 +50,8 @@ class LoadedModule:
     image_shape: tuple[int, int, int]
     num_classes: int
     metadata: dict
-    _generator: Network = dataclasses.field(repr=False)
-    _discriminator: Network | None = dataclasses.field(repr=False)
+    _generator: SavedFunction = dataclasses.field(repr=False)
+    _discriminator: SavedFunction | None = dataclasses.field(repr=False)
     _strategy: tf.distribute.Strategy = dataclasses.field(repr=False)
 
     @functools.cached_property

@@ -34,7 +34,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from ssgan_tf.latents import Latents
-from ssgan_tf.modules.module import LoadedModule, Network
+from ssgan_tf.modules.module import LoadedModule, SavedFunction
 
 _UNKNOWN = "unknown"
 DEFAULT_DISTRIBUTION = "uniform"
@@ -162,8 +162,8 @@ def choose_latents(
     return Latents(latent_dim, z_distribution or DEFAULT_DISTRIBUTION)
 
 
-def _network(graph: _Graph, load: Callable) -> Network:
-    return Network(
+def _network(graph: _Graph, load: Callable) -> SavedFunction:
+    return SavedFunction(
         load, frozenset(graph.inputs), frozenset(graph.outputs), graph.batch_size
     )
 

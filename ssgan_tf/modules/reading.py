@@ -9,7 +9,7 @@ import tensorflow as tf
 from ssgan_tf.latents import Latents
 from ssgan_tf.modules import hub, published
 from ssgan_tf.modules.metadata import METADATA, check_files, damaged
-from ssgan_tf.modules.module import LoadedModule, Network
+from ssgan_tf.modules.module import LoadedModule, SavedFunction
 
 
 def load(
@@ -76,9 +76,9 @@ def load(
     )
 
 
-def _network(module, name: str) -> Network:
+def _network(module, name: str) -> SavedFunction:
     signature = module.signatures[name]
-    return Network(
+    return SavedFunction(
         # The variables live as long as the module.
         load=lambda: module.signatures[name],
         inputs=frozenset(signature.structured_input_signature[1]),

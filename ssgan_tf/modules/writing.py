@@ -40,7 +40,7 @@ import keras
 import tensorflow as tf
 
 from ssgan_tf import __version__
-from ssgan_tf.latents import Latents, draw_labels, if_any, num_classes_of
+from ssgan_tf.latents import Latents, as_arguments, draw_labels, num_classes_of
 from ssgan_tf.layers import standing_statistics
 from ssgan_tf.modules.card import render_card
 from ssgan_tf.modules.metadata import (
@@ -83,17 +83,17 @@ def _module(
     )
 
     def run_discriminator(images, labels, training):
-        outputs = discriminator(images, *if_any(labels), training=training)
+        outputs = discriminator(images, *as_arguments(labels), training=training)
         return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
 
     # An argument that the signature leaves out keeps its default.
     @tf.function(input_signature=z_specs)
     def call(z, labels=None):
-        return generator(z, *if_any(labels), training=False)
+        return generator(z, *as_arguments(labels), training=False)
 
     @tf.function(input_signature=z_specs)
     def generate(z, labels=None):
-        return {"generated": call(z, *if_any(labels))}
+        return {"generated": call(z, *as_arguments(labels))}
 
     @tf.function(input_signature=images_specs)
     def discriminate(images, labels=None):
@@ -102,7 +102,7 @@ def _module(
     # These two have no signature: that would take `training` for a tensor.
     @tf.function
     def call_or_train(z, labels=None, training=False):
-        return generator(z, *if_any(labels), training=training)
+        return generator(z, *as_arguments(labels), training=training)
 
     @tf.function
     def discriminate_or_train(images, labels=None, training=False):
@@ -186,7 +186,7 @@ def export(
             "keras": keras.__version__,
         },
     }
-    with files.replacing(path) as partial, _os_errors():
+    with files.atomic_write(path) as partial, _os_errors():
         tf.saved_model.save(module, str(partial), signatures=signatures)
         picture = _write_samples(partial, generator, latents, image_shape)
         written = sorted(file for file in partial.rglob("*") if file.is_file())
@@ -221,7 +221,7 @@ def _write_samples(
         labels = draw_labels(num, num_classes, [0, SAMPLING_LABELS_STREAM])
     z = latents.sample(num, [0, SAMPLING_STREAM])
     # Not the saved function: calling it would take another trace.
-    samples = generator(z, *if_any(labels), training=False).numpy()
+    samples = generator(z, *as_arguments(labels), training=False).numpy()
     write_png(folder / "samples.png", grid(samples, columns=_GRID_SIZE))
     return "samples.png"
 
@@ -276,7 +276,7 @@ def _check_networks(
 
 def _output_of(network: keras.Model, rule: str, inputs, labels):
     try:
-        return network.compute_output_spec(inputs, *if_any(labels))
+        return network.compute_output_spec(inputs, *as_arguments(labels))
     # What a network raises is up to its author and Keras.
     except Exception as error:
         raise ValueError(
@@ -325,7 +325,7 @@ def use_standing_moments(
         if num_classes:
             labels = draw_labels(STANDING_BATCH_SIZE, num_classes, labels_seed)
         noise = latents.sample(STANDING_BATCH_SIZE, noise_seed)
-        generator(noise, *if_any(labels), training=True)
+        generator(noise, *as_arguments(labels), training=True)
 
     standing_statistics(
         generator, lambda i: call(tf.constant(i, tf.int64)), num_batches

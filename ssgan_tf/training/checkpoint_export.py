@@ -12,7 +12,7 @@ from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import files
 
 
-def load_run(model_dir: str) -> tuple[config.Experiment, RunDir]:
+def load_run(model_dir: str) -> tuple[config.Plan, RunDir]:
     """A run directory and the experiment that its latest operative config describes.
 
     Raises:
@@ -20,11 +20,11 @@ def load_run(model_dir: str) -> tuple[config.Experiment, RunDir]:
     """
     run = RunDir(model_dir)
     config.parse([str(run.latest_config())])
-    return config.experiment(), run
+    return config.plan(), run
 
 
 def export_checkpoint(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     step: int,
     path: str | os.PathLike | None = None,
@@ -68,7 +68,7 @@ def export_checkpoint(
             f"and {run.module(step)}, which is scored. Name an --output_dir."
         )
     # A training and its evaluation may want the same module at the same time.
-    with files.locked(run.path):
+    with files.lock(run.path):
         if not run.has_module(step):
             _export(experiment, run, step, run.module(step), **how)
     return run.module(step)

@@ -62,7 +62,7 @@ def _params(variables) -> int:
     return sum(int(np.prod(v.shape)) for v in variables)
 
 
-def step_flops(plan: config.Experiment) -> int:
+def step_flops(plan: config.Plan) -> int:
     """Floating-point operations of one train step on the global batch.
 
     Args:
@@ -77,7 +77,7 @@ def step_flops(plan: config.Experiment) -> int:
 
 
 def dry_run(
-    plan: config.Experiment, strategy: tf.distribute.Strategy, jit_compile: str = "auto"
+    plan: config.Plan, strategy: tf.distribute.Strategy, jit_compile: str = "auto"
 ) -> str:
     """Builds the run, takes two steps on fake data, writes nothing.
 

@@ -18,7 +18,7 @@ _MAX_ROLLBACKS = 3
 
 
 def build(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     strategy: tf.distribute.Strategy,
     jit_compile: str = "auto",
     *,
@@ -78,7 +78,7 @@ def build(
 
 def train(
     gan: GAN,
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     *,
     start_up: StartUp,
@@ -131,7 +131,7 @@ def train(
         workers.wait()
 
 
-def _open_data(experiment: config.Experiment, data_dir: str | None):
+def _open_data(experiment: config.Plan, data_dir: str | None):
     """Images and labels of the training split, as `datasets.open_split` gives them."""
     images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
     if experiment.label_file:
@@ -163,7 +163,7 @@ def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
     return step
 
 
-def _check_step(step: int, experiment: config.Experiment) -> None:
+def _check_step(step: int, experiment: config.Plan) -> None:
     """Refuses to continue from a step that the configuration cannot reach."""
     loop = experiment.run.iterations_per_loop
     last = experiment.options.training_steps

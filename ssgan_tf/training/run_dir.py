@@ -101,7 +101,7 @@ class RunDir:
         Raises:
             OSError: another process trains here, or the folder cannot be written.
         """
-        with files.claimed(self.path / ".training") as others:
+        with files.try_lock(self.path / ".training") as others:
             if others is not None:
                 raise OSError(
                     "One process at a time may train in a `--model_dir`. Received: "

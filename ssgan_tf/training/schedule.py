@@ -14,8 +14,8 @@ import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import config
-from ssgan_tf.evaluation.module_scorer import ModuleScorer, Scoring
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.evaluation.module_scorer import ModuleScorer, ScoringOptions
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.modules import reading
 from ssgan_tf.modules.metadata import read_metadata
 from ssgan_tf.training.checkpoint_export import export_checkpoint
@@ -26,7 +26,7 @@ from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 
 
-def show_scores(folder: str | os.PathLike, step: int, found: Scores) -> None:
+def show_scores(folder: str | os.PathLike, step: int, found: ModuleScores) -> None:
     """Writes scores to TensorBoard: means over the seeds, and confusions as pictures.
 
     In a picture of a confusion the row is the true orientation, the column the
@@ -35,7 +35,7 @@ def show_scores(folder: str | os.PathLike, step: int, found: Scores) -> None:
     Args:
         folder: of the summaries; another one than that of a training that goes on.
         step: int. Of what was scored.
-        found: `scoring.Scores`.
+        found: `ModuleScores`.
     """
     writer = tf.summary.create_file_writer(str(folder))
     with contextlib.closing(writer), writer.as_default(step):
@@ -59,7 +59,7 @@ _LOST = (
 
 
 def evaluate(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     scorer: ModuleScorer,
     table: ScoreTable,
@@ -166,7 +166,7 @@ def _warn_once(message: str) -> None:
 
 
 def evaluate_continuously(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     scorer: ModuleScorer,
     table: ScoreTable,
@@ -199,14 +199,15 @@ def evaluate_continuously(
 
 
 def train_and_evaluate(
-    experiment: config.Experiment,
+    experiment: config.Plan,
     run: RunDir,
     *,
     start_up: StartUp,
     schedule: str,
     get_strategy: Callable[[], tf.distribute.Strategy],
     jit_compile: str,
-    how: Scoring,
+    options: ScoringOptions,
+    data_dir: str | None,
     eval_every_steps: int,
     score_filename: str,
     allow_config_change: bool,
@@ -222,7 +223,8 @@ def train_and_evaluate(
             process runs, until it is done.
         get_strategy: makes the strategy, once the rest has been looked at.
         jit_compile: as `strategies.jit_compiles` takes it.
-        how: `Scoring`. How to score, and where the data sets are.
+        options: `ScoringOptions`.
+        data_dir: folder of prepared TFDS data sets; None for TFDS's default.
         eval_every_steps: int. See `evaluate`.
         score_filename: name of the table in the run directory.
         allow_config_change: continue a run that was started with another
@@ -253,9 +255,10 @@ def train_and_evaluate(
         # Before they wait for one another in what only some of them do.
         workers.check_same(
             f"--schedule={schedule} --jit_compile={jit_compile} "
-            f"--eval_every_steps={eval_every_steps} --metrics={','.join(how.metrics)} "
-            f"--split={how.split} --num_fakes={how.num_fakes} "
-            f"--num_eval_averaging_runs={how.num_runs}, under TensorFlow "
+            f"--eval_every_steps={eval_every_steps} "
+            f"--metrics={','.join(options.metrics)} "
+            f"--split={options.split} --num_fakes={options.num_fakes} "
+            f"--num_eval_averaging_runs={options.num_runs}, under TensorFlow "
             f"{tf.__version__} and Keras {keras.__version__}\n{config.bindings()}"
         )
         # What is known of a run that goes on is in its checkpoints.
@@ -266,7 +269,9 @@ def train_and_evaluate(
             run.check_config(config.operative_config(), config.bindings())
         scorer = None
         if schedule != "train":
-            scorer = ModuleScorer(experiment.dataset, how, strategy=strategy)
+            scorer = ModuleScorer(
+                experiment.dataset, options, data_dir=data_dir, strategy=strategy
+            )
             scorer.check_labels(gan.num_classes)
             if scorer.extractor is not None:
                 # Each extracts the features of its part of the images.
@@ -281,7 +286,7 @@ def train_and_evaluate(
                 allow_config_change=allow_config_change,
             )
             return True
-        train(gan, experiment, run, start_up=start_up, data_dir=how.data_dir)
+        train(gan, experiment, run, start_up=start_up, data_dir=data_dir)
         if scorer is not None:
             _refuse(
                 evaluate(experiment, run, scorer, table, every_steps=eval_every_steps)

@@ -22,7 +22,7 @@ def cache_dir() -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path to write to, which takes the place of `path` at the end.
 
     Parent folders are made. A block that fails leaves `path` as it was. A file
@@ -89,12 +89,12 @@ def _not_writable(path: pathlib.Path, error: OSError) -> OSError:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all, making its folder."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text)
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
+def lock(folder: str | os.PathLike) -> Iterator[None]:
     """Keeps other processes that ask for the same lock waiting, for a block.
 
     The folder is made. The lock ends with the process, however that ends.
@@ -115,7 +115,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def claimed(path: str | os.PathLike) -> Iterator[str | None]:
+def try_lock(path: str | os.PathLike) -> Iterator[str | None]:
     """Claims a file for a block, if no other process has.
 
     The file stays, but the claim ends with the process, however that ends.

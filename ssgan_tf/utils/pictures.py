@@ -45,7 +45,7 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with files.replacing(path) as partial:
+    with files.atomic_write(path) as partial:
         _pillow(image).save(partial, "PNG")
 
 
@@ -59,7 +59,7 @@ def write_pngs(folder: str | os.PathLike, images: np.ndarray) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with files.replacing(folder) as partial:
+    with files.atomic_write(folder) as partial:
         partial.mkdir()
         write_numbered(partial, images, len(images))
 
@@ -101,7 +101,7 @@ def write_gif(path: str | os.PathLike, images: Iterable[np.ndarray]) -> None:
         each.quantize(256, kmeans=1) if each.mode == "RGB" else each
         for each in map(_pillow, images)
     )
-    with files.replacing(path) as partial:
+    with files.atomic_write(path) as partial:
         # Pillow's optimized files show other greys where an image has fewer of them.
         next(frames).save(
             partial,

@@ -84,7 +84,7 @@ def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
     """
     path = pathlib.Path(path)
     png, vector = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
-    with style(), files.replacing(png) as partial:
+    with style(), files.atomic_write(png) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
     files.write_text(vector, _svg(figure))
     return [png, vector]

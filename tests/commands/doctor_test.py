@@ -17,7 +17,7 @@ import tiny
 from paths import ROOT, TESTS
 
 from ssgan_tf.commands import doctor_checks
-from ssgan_tf.commands.doctor_checks import TOLERANCES, Check, Place, Trial
+from ssgan_tf.commands.doctor_checks import TOLERANCES, Check, Sandbox, StrategyTrial
 from ssgan_tf.modules import writing
 
 
@@ -33,7 +33,7 @@ def test_the_table_names_what_is_wrong_and_its_cure(monkeypatch):
     assert lines[1] == "wrong   TFGAN      does not import"
     assert lines[2].strip() == "cure: pip install tensorflow-gan"
     assert lines[-1] == "wrong: TFGAN"
-    found = doctor_checks.Found({}, {}, checks, [])
+    found = doctor_checks.Diagnosis({}, {}, checks, [])
     assert not found.is_well
     assert json.loads(json.dumps(found.as_dict()))["checks"][1]["status"] == "wrong"
     # Wrapped under themselves, for terminals and bug reports.
@@ -41,7 +41,7 @@ def test_the_table_names_what_is_wrong_and_its_cure(monkeypatch):
     table = doctor_checks.table(long, io.StringIO()).splitlines()
     assert max(map(len, table)) <= 80 and table[1].startswith(" " * 19 + "word")
     # What only some commands need may be absent.
-    well = doctor_checks.Found({}, {}, [checks[0], checks[2]], [])
+    well = doctor_checks.Diagnosis({}, {}, [checks[0], checks[2]], [])
     assert well.is_well
     assert doctor_checks.table(well.checks, io.StringIO()).endswith("All is well.")
 
@@ -104,7 +104,7 @@ def test_memory(monkeypatch, memory, free, status, words):
     assert bool(check.cure) == (status == "wrong")
 
 
-class Answers(Place):
+class Answers(Sandbox):
     """A place whose other processes answer what a test wants."""
 
     def __init__(self, path, **answers):
@@ -124,7 +124,7 @@ def test_tfgan(tmp_path, theirs, status):
 
 
 def test_inception(tmp_path):
-    place = Place(tmp_path)
+    place = Sandbox(tmp_path)
     (check,) = doctor_checks.check_inception(place, None)
     assert check.status == "absent" and "--inception_path" in check.cure
     (check,) = doctor_checks.check_inception(place, "https://tfhub.dev/tensorflow/x")
@@ -139,7 +139,7 @@ def test_inception(tmp_path):
 @pytest.mark.slow
 def test_a_folder_without_inception(tmp_path):
     with pytest.raises(doctor_checks.Failed, match="saved_model.pb"):
-        list(doctor_checks.check_inception(Place(tmp_path), str(tmp_path)))
+        list(doctor_checks.check_inception(Sandbox(tmp_path), str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -185,19 +185,19 @@ def test_what_fails_is_a_finding():
     def failed():
         raise doctor_checks.Failed("exit code 1")
 
-    (check,) = doctor_checks.looked("devices", "a cure", broken)
+    (check,) = doctor_checks.run_check("devices", "a cure", broken)
     assert check == Check("devices", "wrong", "AttributeError: no such thing", "a cure")
-    (check,) = doctor_checks.looked("devices", "a cure", failed)
+    (check,) = doctor_checks.run_check("devices", "a cure", failed)
     assert check == Check("devices", "wrong", "exit code 1", "a cure")
 
 
 def test_one_that_dies_is_a_finding(tmp_path):
     with pytest.raises(doctor_checks.Failed, match="exit code -6"):
-        Place(tmp_path).run(["-c", "import os; os.abort()"])
+        Sandbox(tmp_path).run(["-c", "import os; os.abort()"])
 
 
 def test_what_an_import_prints_is_no_answer(tmp_path):
-    place = Place(tmp_path)
+    place = Sandbox(tmp_path)
     place.__dict__["run"] = lambda arguments: f"hello\n{arguments[-1]}\n\n[1]\n"
     assert place.ask("machine") == [1]
 
@@ -208,7 +208,7 @@ def test_why_a_process_failed(tmp_path, stream, kind):
     said = f"Nov 22 begins\\n{kind}: two lines:\\n  batch_size = x\\n"
     script = f"import sys; sys.{stream}.write('{said}'); sys.exit(3)"
     with pytest.raises(doctor_checks.Failed) as caught:
-        Place(tmp_path).run(["-c", script])
+        Sandbox(tmp_path).run(["-c", script])
     assert str(caught.value) == f"exit code 3: {kind}: two lines: batch_size = x"
 
 
@@ -224,12 +224,12 @@ def test_other_processes_see_none_of_the_users_files(tmp_path, monkeypatch):
         "import json, os; print(json.dumps([os.getcwd(), 'TF_CONFIG' in os.environ, "
         "os.environ['KERAS_HOME']]))"
     )
-    found = json.loads(Place(place).run(["-c", script]))
+    found = json.loads(Sandbox(place).run(["-c", script]))
     assert found == [str(place), False, str(place)]
     # What the user has set for Keras counts.
     (home / ".keras").mkdir()
     monkeypatch.setenv("KERAS_HOME", "theirs")
-    assert json.loads(Place(place).run(["-c", script]))[2] == "theirs"
+    assert json.loads(Sandbox(place).run(["-c", script]))[2] == "theirs"
 
 
 # Starts another one, which it ends when it is asked to end.
@@ -253,13 +253,14 @@ def is_running(pid: int) -> bool:
 def test_a_process_that_is_too_slow_ends_with_all_it_started(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor_checks, "_SECONDS", 2)
     with pytest.raises(doctor_checks.Failed, match="not done after 2 seconds"):
-        Place(tmp_path).run(["-c", PARENT, str(tmp_path / "pid")])
+        Sandbox(tmp_path).run(["-c", PARENT, str(tmp_path / "pid")])
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
 def test_who_is_asked_to_end_ends_what_it_started(tmp_path):
     script = (
-        "import pathlib, signal, sys\nfrom ssgan_tf.commands import doctor_checks as checkup\n"
+        "import pathlib, signal, sys\n"
+        "from ssgan_tf.commands import doctor_checks as checkup\n"
         "def end(*_):\n    raise SystemExit(143)\n"
         "signal.signal(signal.SIGTERM, end)\n"
         "place = checkup.Place(pathlib.Path.cwd())\n"
@@ -287,18 +288,20 @@ def test_the_verdict_on_a_training(tag, off, status):
     losses = {tag: [*values] for tag, values in doctor_checks.recorded_losses().items()}
     losses[tag][7] += off
     training = doctor_checks.Training("one_device", 1, 0.125, losses)
-    check = doctor_checks.check_training(Trial("one_device", 1, "here"), training)
+    check = doctor_checks.check_training(
+        StrategyTrial("one_device", 1, "here"), training
+    )
     assert check.status == status and "here: 0.125 s per step, " + tag in check.said
     assert bool(check.cure) == (status == "wrong")
     # JSON has no NaN.
-    found = doctor_checks.Found({}, {}, [check], [training]).as_dict()
+    found = doctor_checks.Diagnosis({}, {}, [check], [training]).as_dict()
     assert json.loads(json.dumps(found, allow_nan=False))["checks"][0]["said"]
 
 
 def test_losses_are_the_recorded_ones(tmp_path):
     """If they are meant to change: python tests/record_losses.py"""
     trial, *_ = doctor_checks.trials(0, 0)
-    training = doctor_checks.train(trial, Place(tmp_path))
+    training = doctor_checks.train(trial, Sandbox(tmp_path))
     recorded = doctor_checks.recorded_losses()
     for tag, tolerance in TOLERANCES.items():
         assert len(recorded[tag]) == doctor_checks.STEPS
@@ -327,7 +330,7 @@ def test_the_verdict_on_samples(tmp_path, found, status):
 @pytest.mark.slow
 def test_a_module_that_is_whole_and_one_that_is_not(tmp_path):
     gan = tiny.plan("options.z_dim = 128").build_gan()
-    place, path = Place(tmp_path), tmp_path / "module"
+    place, path = Sandbox(tmp_path), tmp_path / "module"
     writing.export(gan.sampler, gan.discriminator, gan.latents, path, {})
     for look in (doctor_checks.check_hub, doctor_checks.check_sample):
         (check,) = look(place, path)

@@ -353,7 +353,8 @@ def test_tensorflow_is_quiet_unless_asked(verbosity, tmp_path):
     # Of another program's users.
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "backend": "torch"}')
     script = (
-        "import sys\nfrom ssgan_tf.commands import main as cli\nfrom ssgan_tf.utils import startup\n"
+        "import sys\nfrom ssgan_tf.commands import main as cli\n"
+        "from ssgan_tf.utils import startup\n"
         "def main(argv):\n    startup.import_tensorflow()\n"
         "    import tensorflow as tf\n    import keras\n"
         "    print(float(tf.reduce_sum(tf.ones(3))), keras.config.backend(), "

@@ -15,7 +15,7 @@ from scipy import stats
 
 from ssgan_tf import layers
 from ssgan_tf.latents import Latents, draw_labels
-from ssgan_tf.modules import reading, writing
+from ssgan_tf.modules import interpolation, reading, writing
 from ssgan_tf.modules.module import LoadedModule
 from ssgan_tf.randomness import SAMPLING_LABELS_STREAM, SAMPLING_STREAM
 from ssgan_tf.utils.pictures import grid
@@ -142,7 +142,6 @@ def drawn(num, seed=0) -> np.ndarray:
 
 
 class TestTruncation:
-
     def test_reaches_the_generator(self, module):
         z = Latents(LATENT_DIM, "normal").sample(70, [3, SAMPLING_STREAM])
         z = z.numpy().astype(np.float64)
@@ -209,7 +208,6 @@ class TestTruncation:
 
 
 class TestGivenLatents:
-
     def test_row_by_row(self, conditional):
         z = np.random.default_rng(0).normal(size=(7, LATENT_DIM))
         labels = [0, 2, 1, 1, 0, 2, 2]
@@ -336,7 +334,6 @@ def assert_equal_pictures(found, samples, columns) -> None:
 
 
 class TestCommand:
-
     @pytest.fixture
     def picture(self, said, folder):
         """Reads what a call wrote: uint8, `(height, width, channels)`."""
@@ -384,7 +381,9 @@ class TestCommand:
         ends = latents_of(module, 6, truncation=2.0)
         shares = np.arange(4) / 3
         rows = [
-            module.latents.interpolate(ends[[i]], ends[[3 + i]], shares)[0]
+            interpolation.interpolate(module.latents, ends[[i]], ends[[3 + i]], shares)[
+                0
+            ]
             for i in range(3)
         ]
         samples = module.generate(np.concatenate(rows))
@@ -412,7 +411,9 @@ class TestCommand:
     def test_loop(self, folder, said, picture):
         assert said["loop"][0] == 0, said["loop"][1]
         grey = load(folder, "grey")
-        samples = grey.generate(grey.latents.loop(latents_of(grey, 3), 4))
+        samples = grey.generate(
+            interpolation.loop(grey.latents, latents_of(grey, 3), 4)
+        )
         frames = self.frames(folder / "loop.gif")[..., :1]
         assert_equal_pictures(grid(frames, 4), samples, 4)
         for i in range(12):
@@ -421,7 +422,9 @@ class TestCommand:
 
     def test_loop_of_one_class(self, folder, said, conditional):
         assert said["colours"][0] == 0, said["colours"][1]
-        z = conditional.latents.loop(latents_of(conditional, 2, seed=1), 3)
+        z = interpolation.loop(
+            conditional.latents, latents_of(conditional, 2, seed=1), 3
+        )
         samples = conditional.generate(z, int(drawn(1, 1)[0]))
         # Each has 64 colours at most.
         found = grid(self.frames(folder / "colours.gif"), 3)

@@ -52,7 +52,7 @@ def test_a_scope_that_nobody_uses_is_refused():
 
 def parsed(files, bindings, combination=()):
     config.parse(files, [*bindings, *combination])
-    return config.experiment()
+    return config.plan()
 
 
 def test_every_combination_with_every_seed(monkeypatch):

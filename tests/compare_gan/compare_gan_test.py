@@ -1000,7 +1000,7 @@ def test_the_config_makes_such_networks(net, flags, tmp_path):
     file = tmp_path / "networks.gin"
     file.write_text(found.facts["config"])
     config.parse([str(file)], BASE)
-    plan = config.experiment()
+    plan = config.plan()
     gan = plan.build_gan()
     assert gan.latents == found.latents
     for ours, theirs in zip((gan.generator, gan.discriminator), nets, strict=True):

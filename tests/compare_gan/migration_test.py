@@ -16,9 +16,8 @@ from paths import ROOT
 from ssgan_tf import config, datasets, layers, losses, networks, penalties
 from ssgan_tf.commands import migrate
 from ssgan_tf.compare_gan import migration
-from ssgan_tf.config import compare_gan_names
+from ssgan_tf.config import compare_gan_names, parser
 from ssgan_tf.config import networks as network_config
-from ssgan_tf.config import parser
 
 PAGE = (ROOT / "docs/migrating.md").read_text()
 
@@ -167,7 +166,7 @@ def differing(result):
 
 def plan_of(text, *bindings):
     parser.parse_texts([(text, "text"), *((line, "line") for line in bindings)])
-    return config.experiment()
+    return config.plan()
 
 
 # -------------------------------------------------------------------- whole files
@@ -234,8 +233,9 @@ def test_the_gan_of_an_example(name, tmp_path):
     assert gan.num_classes == 1000 * facts.get("ModularGAN.conditional", False)
     assert (gan.average is not None) == facts.get("ModularGAN.g_use_ema", False)
     d_variables = {v.path for v in gan.discriminator.variables}
-    assert any("spectral_norm" in path for path in d_variables) == (
-        facts["D.spectral_norm"]
+    assert (
+        any("spectral_norm" in path for path in d_variables)
+        == (facts["D.spectral_norm"])
     )
     norms = [
         layer

@@ -118,7 +118,7 @@ def test_later_sources_win_and_bindings_may_hold_several_lines(tmp_path):
     file = tmp_path / "mine.gin"
     file.write_text('include "quickstart.gin"\noptions.z_dim = 3\n')
     config.parse([str(file)], ["options.batch_size = 4\noptions.disc_iters = 5"])
-    options = config.experiment().options
+    options = config.plan().options
     assert (options.z_dim, options.batch_size, options.disc_iters) == (3, 4, 5)
 
 
@@ -145,7 +145,7 @@ def test_names_of_compare_gan(tmp_path):
         "run_config.tf_random_seed = 7\n"
     )
     config.parse([str(file)])
-    plan = config.experiment()
+    plan = config.plan()
     assert plan.options.architecture == "resnet_cifar"
     assert plan.run.seed == 7
     gan = plan.build_gan()
@@ -262,7 +262,7 @@ NARROW = (
 
 def test_compare_gans_biggan_example():
     config.parse([], BIGGAN + NARROW)
-    plan = config.experiment()
+    plan = config.plan()
     assert plan.dataset == "imagenet128" and plan.standing_examples == 204_800
     gan = plan.build_gan()
     assert gan.num_classes == 1000 and gan.penalty is None
@@ -361,7 +361,7 @@ class TestSweepFiles:
     def test_a_row_is_a_config(self, tmp_path):
         path = self.write(tmp_path)
         config.parse([tiny.CONFIG, f"{path}#one"])
-        assert config.experiment().options.z_dim == 3
+        assert config.plan().options.z_dim == 3
         assert list(config.sweep_rows(str(path))) == ["one", "two.5"]
 
     def test_errors_name_the_line_of_the_file(self, tmp_path):
@@ -483,7 +483,7 @@ def test_intervals_fit_the_loop_where_they_are_not_set(loop):
             "options.training_steps = 1500",
         ],
     )
-    run = config.experiment().run
+    run = config.plan().run
     for steps, least in (
         (run.save_checkpoints_steps, 5000),
         (run.save_summary_steps, 100),
@@ -587,7 +587,7 @@ def test_required_parameters(tmp_path):
     file.write_text('dataset.name = "digits32"\noptions.gan_class = @SSGAN\n')
     config.parse([str(file)])
     with pytest.raises(config.ConfigError) as caught:
-        config.experiment()
+        config.plan()
     for name in ("architecture", "batch_size", "training_steps"):
         assert f"options.{name}" in str(caught.value)
     assert '--gin_bindings="options.architecture = ..."' in str(caught.value)
@@ -601,7 +601,7 @@ def test_required_parameters(tmp_path):
     file.write_text(text.replace("SSGAN.rotated_batch_size = 64\n", ""))
     config.parse([str(file)])
     with pytest.raises(config.ConfigError, match="SSGAN.rotated_batch_size"):
-        config.experiment().build_gan()
+        config.plan().build_gan()
 
 
 def test_intervals_that_do_not_fit_the_loop():
@@ -648,7 +648,7 @@ def test_operative_config_says_all_and_parses_to_the_same(tmp_path):
     file = tmp_path / "operative.gin"
     file.write_text(text)
     config.parse([str(file)])
-    again = config.experiment()
+    again = config.plan()
     assert again == plan
     for ours, theirs in zip(again.build_gan().get_weights(), weights, strict=True):
         assert (ours == theirs).all()

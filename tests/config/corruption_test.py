@@ -205,10 +205,10 @@ MUTATIONS = (
 )
 
 
-def read(file) -> tuple[config.Experiment, str]:
+def read(file) -> tuple[config.Plan, str]:
     """What a gin file says, by the factories that cost nothing, and all it binds."""
     config.parse([str(file)])
-    plan = config.experiment()
+    plan = config.plan()
     with checks.config_errors():
         for factory in (
             networks.weights,
@@ -317,7 +317,7 @@ def test_a_disk_that_fails(monkeypatch):
 def test_values_that_cannot_be_made(bindings, words):
     config.parse(["quickstart.gin"], bindings)
     with pytest.raises(config.ConfigError) as caught:
-        plan = config.experiment()
+        plan = config.plan()
         plan.build_gan()
     assert words in str(caught.value) and "Received: " in str(caught.value)
     assert len(str(caught.value)) < 2000

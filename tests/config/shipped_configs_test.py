@@ -155,7 +155,7 @@ def test_header(name):
 def test_says_what_its_name_says(name):
     facts = CONFIGS[name]
     config.parse([name])
-    plan = config.experiment()
+    plan = config.plan()
     assert plan.options.architecture == facts.architecture
     assert plan.options.batch_size == facts.batch_size
     assert plan.options.training_steps == facts.steps
@@ -184,7 +184,7 @@ LARGE = ("s3gan_imagenet128.gin", "ssgan_biggan_imagenet128.gin")
 def test_builds_and_steps(name):
     facts = CONFIGS[name]
     config.parse([name], reduced(facts))
-    plan = config.experiment()
+    plan = config.plan()
     gan = plan.build_gan()
     assert isinstance(gan, GAN) and gan.d_steps == facts.d_steps
     assert tuple(type(task).__name__ for task in gan.tasks) == facts.tasks
@@ -203,7 +203,7 @@ def test_builds_and_steps(name):
 def test_table_2(base, row):
     weight, betas, d_steps = ROWS[row]
     config.parse([base, f"{SWEEP}#{row}"], reduced(CONFIGS[base]))
-    plan = config.experiment()
+    plan = config.plan()
     gan = plan.build_gan()
     assert gan.d_steps == d_steps
     for optimizer in (gan.g_optimizer, gan.d_optimizer):
@@ -220,7 +220,7 @@ def test_table_2(base, row):
 @pytest.mark.parametrize("name", ["quickstart.gin", "cond_cifar10.gin"])
 def test_kernels_start_independent_and_normal(name):
     config.parse([name])
-    gan = config.experiment().build_gan()
+    gan = config.plan().build_gan()
     kernels = [
         (variable.path, variable.numpy().ravel())
         for net in (gan.generator, gan.discriminator)
@@ -241,7 +241,7 @@ def test_kernels_start_independent_and_normal(name):
 
 def test_only_modulations_by_labels_start_at_zero():
     config.parse(["cond_cifar10.gin"], reduced(CONFIGS["cond_cifar10.gin"]))
-    gan = config.experiment().build_gan()
+    gan = config.plan().build_gan()
     zeros = [
         variable.path
         for net in (gan.generator, gan.discriminator)

@@ -680,7 +680,7 @@ def test_short_names_are_file_names():
 
 def _plan(*bindings, config_file="ssgan_cifar10.gin", image_folder=None):
     config.parse([config_file], list(bindings))
-    return config.experiment(image_folder=image_folder)
+    return config.plan(image_folder=image_folder)
 
 
 @pytest.fixture
@@ -861,7 +861,9 @@ def test_training_on_a_folder_with_one_flag(animals, monkeypatch, capfd):
 def test_scores_against_a_folder(animals, monkeypatch):
     monkeypatch.setattr(dataset_classifier, "_train_classifier", lambda *args: None)
     name = datasets.folder_name(animals, 12, 3)
-    scorer = module_scorer.ModuleScorer(name, module_scorer.Scoring(metrics=("fid",)))
+    scorer = module_scorer.ModuleScorer(
+        name, module_scorer.ScoringOptions(metrics=("fid",))
+    )
     assert scorer.extractor.name == "animals_12x12x3_cnn"
     cache = pathlib.Path(os.environ["XDG_CACHE_HOME"], "ssgan_tf")
     assert list(cache.glob("animals_12x12x3_cnn-*.npz"))

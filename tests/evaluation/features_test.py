@@ -462,7 +462,7 @@ class TestCache:
 
     def test_two_machines_write_at_once(self, tmp_path, monkeypatch, caplog):
         # Of a shared folder whose file system has no locks.
-        monkeypatch.setattr(files, "locked", lambda _: contextlib.nullcontext())
+        monkeypatch.setattr(files, "lock", lambda _: contextlib.nullcontext())
         monkeypatch.setattr(dataset_classifier, "_train_classifier", lambda *args: None)
         savez = np.savez
 

@@ -13,7 +13,7 @@ from ssgan_tf.evaluation import (
     protocols,
     sliced_wasserstein,
 )
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.latents import Latents
 from ssgan_tf.modules import reading, writing
 from ssgan_tf.modules.module import LoadedModule
@@ -25,7 +25,7 @@ VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_real": [0.5]}
 
 
 def add(table, step, values, protocol):
-    table.add(step, "c", Scores(values, {}), protocol, "", "w", ("fid",))
+    table.add(step, "c", ModuleScores(values, {}), protocol, "", "w", ("fid",))
 
 
 def test_a_set_without_labels_needs_inception_and_says_so_at_once():
@@ -101,7 +101,7 @@ def accuracy_of(module, images, labels=None) -> float:
 
 def test_scores_are_those_of_the_module(module):
     keys = ("fid", "is", "precision_recall", "ms_ssim")
-    how = module_scorer.Scoring(metrics=keys, num_runs=2, num_fakes=100)
+    how = module_scorer.ScoringOptions(metrics=keys, num_runs=2, num_fakes=100)
     scorer = module_scorer.ModuleScorer("digits32", how)
     values, confusions = scorer.score(module)
     test_images, _ = datasets.load_split("digits32", "test")
@@ -154,7 +154,7 @@ def test_replicas_move_no_score(module, tmp_path, monkeypatch, two_replicas):
     )
     found = []
     for strategy in (None, two_replicas):
-        how = module_scorer.Scoring(num_runs=1)
+        how = module_scorer.ScoringOptions(num_runs=1)
         scorer = module_scorer.ModuleScorer("digits32", how, strategy=strategy)
         replicas = scorer.extractor.strategy.num_replicas_in_sync
         assert replicas == (1 if strategy is None else 2)
@@ -172,7 +172,7 @@ def test_conditional_module(tmp_path):
     module = export(
         tmp_path / "m", num_classes=10, batch_norm="standing moments of 64 samples"
     )
-    how = module_scorer.Scoring(metrics=("intra_fid", "ms_ssim"), num_runs=1)
+    how = module_scorer.ScoringOptions(metrics=("intra_fid", "ms_ssim"), num_runs=1)
     scorer = module_scorer.ModuleScorer("digits32", how)
     values, _ = scorer.score(module)
     test_images, test_labels = datasets.load_split("digits32", "test")
@@ -212,7 +212,7 @@ def test_conditional_module(tmp_path):
 )
 def test_what_cannot_be_asked_for(options, words):
     with pytest.raises(ValueError, match=words):
-        module_scorer.Scoring(**options)
+        module_scorer.ScoringOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_what_cannot_be_asked_for(options, words):
 )
 def test_what_shows_before_anything_is_scored(options, words):
     with pytest.raises((ValueError, OSError), match=words):
-        module_scorer.ModuleScorer("digits32", module_scorer.Scoring(**options))
+        module_scorer.ModuleScorer("digits32", module_scorer.ScoringOptions(**options))
 
 
 def test_patches_need_no_network(module):
     scorer = module_scorer.ModuleScorer(
-        "digits32", module_scorer.Scoring(metrics=("ms_ssim",))
+        "digits32", module_scorer.ScoringOptions(metrics=("ms_ssim",))
     )
     assert scorer.extractor is None
     facts = protocols.facts_of(scorer.protocol(module.metadata))
@@ -240,7 +240,7 @@ def test_patches_need_no_network(module):
 
 
 def test_no_classes_no_intra_fid(module):
-    how = module_scorer.Scoring(metrics=("intra_fid",), num_runs=1)
+    how = module_scorer.ScoringOptions(metrics=("intra_fid",), num_runs=1)
     scorer = module_scorer.ModuleScorer("digits32", how)
     for refuse in (lambda: scorer.check_labels(0), lambda: scorer.score(module)):
         with pytest.raises(
@@ -258,14 +258,14 @@ def test_images_of_another_range_are_refused(module, monkeypatch):
         lambda *args: (2 * batch - 1 for batch in batches(*args)),
     )
     scorer = module_scorer.ModuleScorer(
-        "digits32", module_scorer.Scoring(metrics=("swd",))
+        "digits32", module_scorer.ScoringOptions(metrics=("swd",))
     )
     with pytest.raises(ValueError, match=r"must be finite and in \[0, 1\]"):
         scorer.score(module)
 
 
 def test_copies_are_noticed(module):
-    how = module_scorer.Scoring(metrics=("memorisation",), num_runs=1)
+    how = module_scorer.ScoringOptions(metrics=("memorisation",), num_runs=1)
     scorer = module_scorer.ModuleScorer("digits32", how)
     (found,) = scorer.score(module).values["memorisation_digits32_cnn_397_test"]
     # Noise is far from everything.

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ssgan_tf.evaluation import protocols
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable, comparison
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable, comparison
 
 VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_real": [0.5]}
 CONFUSION = [[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
@@ -15,7 +15,7 @@ CONFUSION = [[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
 def test_table_keeps_mean_deviation_and_list(tmp_path):
     table = ScoreTable(tmp_path / "new" / "scores.csv")
     assert table.rows() == [] and not table.has(5, "p", "w", ("fid",))
-    found = Scores(VALUES, {"real": CONFUSION})
+    found = ModuleScores(VALUES, {"real": CONFUSION})
     protocol, config = "p, with; 'signs'", "a = 1\nb = '2'\n"
     table.add(5, "run/ckpt-5", found, protocol, config, "w", ("fid", "is"))
     assert table.rows() == [
@@ -39,7 +39,7 @@ def test_table_keeps_mean_deviation_and_list(tmp_path):
 
 
 def add(table, step, values, protocol, weights="w", keys=("fid",), checkpoint="c"):
-    table.add(step, checkpoint, Scores(values, {}), protocol, "", weights, keys)
+    table.add(step, checkpoint, ModuleScores(values, {}), protocol, "", weights, keys)
 
 
 def test_one_row_per_step_and_protocol(tmp_path):

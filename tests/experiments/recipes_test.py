@@ -165,7 +165,7 @@ def parsed(job, *more: str):
     assert len(files) + len(lines) == len(flags)
     assert list(job.commands[0][2 : 2 + len(flags)]) == flags
     config.parse(files, [*lines, *more])
-    return config.forgetting() if files[0].startswith("forg") else config.experiment()
+    return config.forgetting() if files[0].startswith("forg") else config.plan()
 
 
 @pytest.mark.parametrize("name, scale", EVERY)

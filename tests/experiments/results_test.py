@@ -11,7 +11,7 @@ import pytest
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import plots, recipes, report, results, runner
 from ssgan_tf.experiments.jobs import Campaign
-from ssgan_tf.experiments.results import Number
+from ssgan_tf.experiments.results import Measurement
 from ssgan_tf.training import events
 from ssgan_tf.utils import tables
 
@@ -81,8 +81,9 @@ def make_runs(experiment, campaign, left_out=(), last=None) -> None:
         if any(word in job.name for word in left_out):
             continue
         if experiment.source == "scores":
-            name, rows = "scores.csv", score_rows(
-                job, experiment.scale, last or job.steps
+            name, rows = (
+                "scores.csv",
+                score_rows(job, experiment.scale, last or job.steps),
             )
         elif experiment.source == "forgetting":
             name, rows = "forgetting.csv", forgetting_rows(job)
@@ -112,8 +113,10 @@ def cells(numbers) -> dict[tuple[str, str], str]:
 
 def test_what_is_written_is_read(tmp_path):
     numbers = [
-        Number("table1", "full", "cifar10", arm="SS-GAN", metric="fid", paper="17.11"),
-        Number(
+        Measurement(
+            "table1", "full", "cifar10", arm="SS-GAN", metric="fid", paper="17.11"
+        ),
+        Measurement(
             "table1",
             "full",
             "cifar10",

@@ -54,9 +54,9 @@ def transposed_convolution(images, kernel, strides, lacking=0):
         (batch, strides * height + size, strides * width + size, kernel.shape[2])
     )
     for i, j in itertools.product(range(height), range(width)):
-        wide[
-            :, i * strides : i * strides + size, j * strides : j * strides + size
-        ] += np.einsum("bi,hwoi->bhwo", images[:, i, j], kernel)
+        wide[:, i * strides : i * strides + size, j * strides : j * strides + size] += (
+            np.einsum("bi,hwoi->bhwo", images[:, i, j], kernel)
+        )
     height, width = strides * height - lacking, strides * width - lacking
     return wide[:, before : before + height, before : before + width]
 

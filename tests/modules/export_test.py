@@ -624,7 +624,6 @@ def damaged(content: bytes, rng: np.random.Generator) -> list[bytes]:
 
 
 class TestDamage:
-
     @pytest.fixture
     def copy(self, module, tmp_path):
         return pathlib.Path(shutil.copytree(module.path, tmp_path / "module"))
@@ -743,7 +742,6 @@ class UsersGenerator(keras.Model):
 
 
 class TestUsersNetworks:
-
     def test_functional(self, tmp_path):
         gan = GAN(*functional_pair(), latents=Latents(LATENT_DIM))
         module = export(gan, tmp_path / "m")
@@ -831,7 +829,6 @@ def moments_of(network) -> list[np.ndarray]:
 
 
 class TestStandingMoments:
-
     @pytest.mark.parametrize("num_classes", [0, CLASSES])
     @pytest.mark.parametrize("examples, batches", [(1, 1), (129, 3)])
     def test_all_moments(self, num_classes, examples, batches):
@@ -961,7 +958,7 @@ class TestCheckpoint:
             (5, 3.5, "a=3", "other"),
             (4, 4.5, "a=1", weights),
         ):
-            found = score_table.Scores({"fid": [value, 7.0]}, {})
+            found = score_table.ModuleScores({"fid": [value, 7.0]}, {})
             table.add(step, "ckpt", found, protocol, "", digest, ("fid",))
         path = tmp_path / "m"
         options = {"weights": "ema", "fine_tunable": True, "table": table}
@@ -986,7 +983,7 @@ class TestCheckpoint:
         assert checkpoint_export.export_checkpoint(plan, run, 5, table=table) == module
         facts = read_metadata(module)
         # Scores that come later are not a reason to write it again.
-        found = score_table.Scores({"fid": [1.0]}, {})
+        found = score_table.ModuleScores({"fid": [1.0]}, {})
         digest = facts["weights_sha256"]
         table.add(5, "ckpt", found, "a=1", "", digest, ("fid",))
         monkeypatch.setattr(writing, "export", pytest.fail)

@@ -60,7 +60,6 @@ def test_a_folder_is_its_own_path(tmp_path):
 
 
 class TestArchive:
-
     @pytest.mark.parametrize("name", ["m.tar.gz", "m.tgz"])
     @pytest.mark.parametrize("prefix", ["", "./"])
     def test_is_unpacked(self, tmp_path, cache, name, prefix):
@@ -148,7 +147,6 @@ class TestArchive:
 
 
 class TestPack:
-
     @pytest.fixture
     def folder(self, tmp_path):
         folder = tmp_path / "module"

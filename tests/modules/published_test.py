@@ -99,7 +99,6 @@ def latents_of(num, seed=0, distribution="uniform"):
 
 
 class TestChoice:
-
     @pytest.mark.parametrize(
         "name, tags, chosen, batches",
         [
@@ -163,7 +162,6 @@ class TestChoice:
 
 
 class TestLatents:
-
     def test_a_function_of_the_seed(self, folder):
         module = reading.load(folder / "fixed")
         images = module.sample(7, seed=5)
@@ -198,7 +196,6 @@ class TestLatents:
 
 
 class TestLabels:
-
     @pytest.mark.parametrize("tags", [None, ["gen", "bs4"]])
     def test_equals_numpy(self, folder, weights, tags):
         module = reading.load(folder / "conditional", tags=tags)
@@ -242,7 +239,6 @@ class TestLabels:
 
 
 class TestDiscriminator:
-
     @pytest.fixture
     def images(self):
         return np.random.default_rng(1).uniform(size=(9, *IMAGE_SHAPE))
@@ -291,7 +287,6 @@ class TestDiscriminator:
 
 
 class TestReplicas:
-
     @pytest.mark.parametrize(
         "name, tags", [("conditional", None), ("conditional", ["gen", "bs4"])]
     )
@@ -350,7 +345,6 @@ def test_empty_accumulators(folder):
 
 
 class TestDamage:
-
     @pytest.fixture
     def copy(self, folder, tmp_path):
         return pathlib.Path(shutil.copytree(folder / "fixed", tmp_path / "module"))

@@ -210,7 +210,7 @@ def test_the_config_of_the_page_does_what_the_page_says(tmp_path, monkeypatch):
     (binding,) = re.findall(r'--gin_bindings="(.*?)"', page())
     # The later lines hold: of the macro too.
     config.parse([str(file), row], [binding, "channels = 4"])
-    plan = config.experiment()
+    plan = config.plan()
     assert plan.options.batch_size == 32 and plan.options.lamba == 10
     gan = plan.build_gan()
     assert (gan.g_optimizer.beta_1, gan.g_optimizer.beta_2) == (0.0, 0.9)

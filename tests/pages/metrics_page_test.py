@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing import event_file_loader
 
 from ssgan_tf import losses, penalties
 from ssgan_tf.evaluation import linear_probe, metrics, module_scorer, protocols
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.experiments import forgetting, probe, results
 from ssgan_tf.training import schedule
 from ssgan_tf.training.run_dir import RunDir
@@ -99,7 +99,8 @@ def test_tags_of_training(tmp_path):
         schedule="train",
         get_strategy=lambda: strategies.get_strategy("one_device"),
         jit_compile="false",
-        how=module_scorer.Scoring(),
+        data_dir=None,
+        options=module_scorer.ScoringOptions(),
         eval_every_steps=0,
         score_filename="scores.csv",
         allow_config_change=False,
@@ -164,7 +165,7 @@ def test_scores_are_those_of_the_page_of_scores():
 
 
 def test_tags_and_columns_of_scores(tmp_path):
-    found = Scores({"fid": [1.0, 2.0]}, CONFUSIONS)
+    found = ModuleScores({"fid": [1.0, 2.0]}, CONFUSIONS)
     schedule.show_scores(tmp_path, 1, found)
     (tags,) = GLOSSARY["TensorBoard: scores"]
     assert {tag.replace("<score>", "fid") for tag in tags} == written(tmp_path)
@@ -200,7 +201,7 @@ def test_columns_and_tags_of_forgetting(tmp_path):
 
 def test_columns_and_metrics_of_results():
     columns, named = GLOSSARY["results.csv"]
-    assert columns == names_of(results.Number)
+    assert columns == names_of(results.Measurement)
     # Two cycles of three tasks, of three tests each.
     points = [(step, step // 3 % 3, 0.5) for step in range(18)]
     assert named == {

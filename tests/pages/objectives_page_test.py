@@ -16,7 +16,7 @@ from ssgan_tf.rotation import (
     RotationTask,
     rotation_loss,
 )
-from ssgan_tf.tasks import Seen
+from ssgan_tf.tasks import DiscriminatorOutputs
 
 TEXT = pages.read("docs/objectives.md")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S))
@@ -28,12 +28,12 @@ BLOCKS = [
 SMALL = ["G.width = 4", "D.width = 4", "options.z_dim = 8"]
 
 
-def plan(block: str, folder) -> config.Experiment:
+def plan(block: str, folder) -> config.Plan:
     """The quick start with the block over it, its networks made small."""
     path = folder / "mine.gin"
     path.write_text(block)
     config.parse(["quickstart.gin", str(path)], SMALL)
-    return config.experiment()
+    return config.plan()
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -128,7 +128,7 @@ def test_rotation_equations(heading, make_task, classes):
         upright, extra = (
             {"rotation_logits": tf.constant(part)} for part in np.split(values, [num])
         )
-        return Seen(upright, extra, None)
+        return DiscriminatorOutputs(upright, extra, None)
 
     def log_q(values, named):
         turns = np.repeat(np.arange(4), num)

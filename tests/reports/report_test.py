@@ -18,7 +18,7 @@ import tiny
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.experiments.probe import BlockScore, ProbeTable
 from ssgan_tf.reports import figures, report
 from ssgan_tf.reports.page import picture_series
@@ -91,7 +91,13 @@ class Page(html.parser.HTMLParser):
 def add_scores(run: RunDir, step, numbers, protocol=PROTOCOL):
     values = {"frechet_x_397_test": numbers, "rotation_accuracy_real": [0.75]}
     ScoreTable(run.path / "scores.csv").add(
-        step, f"ckpt-{step}", Scores(values, {"real": COUNTS}), protocol, "", "w", ()
+        step,
+        f"ckpt-{step}",
+        ModuleScores(values, {"real": COUNTS}),
+        protocol,
+        "",
+        "w",
+        (),
     )
 
 

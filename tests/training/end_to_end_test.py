@@ -19,7 +19,7 @@ from tensorflow.python.framework import config as tf_config
 
 from ssgan_tf import config
 from ssgan_tf.evaluation import module_scorer
-from ssgan_tf.evaluation.score_table import Scores, ScoreTable
+from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.modules import reading
 from ssgan_tf.modules.metadata import read_metadata
 from ssgan_tf.training import callbacks, checkpoint_export, loop
@@ -258,9 +258,9 @@ def test_scores_of_the_evaluation_beside(runs):
     assert shown == dict.fromkeys(metrics | pictures, [0, LAST])
 
 
-def reopen(run: RunDir, *bindings: str) -> config.Experiment:
+def reopen(run: RunDir, *bindings: str) -> config.Plan:
     config.parse([str(run.latest_config())], bindings)
-    return config.experiment()
+    return config.plan()
 
 
 @pytest.fixture
@@ -275,7 +275,8 @@ def start_again(plan, run, **changes):
         "schedule": "eval_after_train",
         "get_strategy": lambda: strategies.get_strategy("one_device"),
         "jit_compile": "auto",
-        "how": module_scorer.Scoring(num_runs=2),
+        "data_dir": None,
+        "options": module_scorer.ScoringOptions(num_runs=2),
         "eval_every_steps": LAST,
         "score_filename": "scores.csv",
         "allow_config_change": False,
@@ -474,7 +475,7 @@ class FakeScorer:
 
     def score(self, module):
         self.scored.append(module.metadata["step"])
-        return Scores({"m": [1.0]}, {})
+        return ModuleScores({"m": [1.0]}, {})
 
 
 @pytest.mark.slow

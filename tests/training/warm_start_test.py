@@ -378,7 +378,8 @@ class TestRun:
             schedule=schedule,
             get_strategy=lambda: strategies.get_strategy("one_device"),
             jit_compile="auto",
-            how=module_scorer.Scoring(num_runs=1),
+            data_dir=None,
+            options=module_scorer.ScoringOptions(num_runs=1),
             eval_every_steps=0,
             score_filename="scores.csv",
             allow_config_change=False,
@@ -420,7 +421,7 @@ class TestRun:
         assert not (tmp_path / "other").exists()
         # The record of the run has it, for who goes on or scores from that.
         config.parse([str(run.latest_config())])
-        assert config.experiment() == plan
+        assert config.plan() == plan
 
     def test_a_misfit_shows_first(self, plain, tmp_path, monkeypatch):
         def opened(*_, **__):
@@ -451,10 +452,10 @@ class TestFlag:
     def test_both(self):
         line = "run_config.warm_start = 'a'"
         tiny.plan(line)
-        assert config.experiment("a").run.warm_start == "a"
-        assert config.experiment().run.warm_start == "a"
+        assert config.plan("a").run.warm_start == "a"
+        assert config.plan().run.warm_start == "a"
         with pytest.raises(config.ConfigError, match="--warm_start=b, .* 'a'|='a'"):
-            config.experiment("b")
+            config.plan("b")
         assert gin.query_parameter("run_config.warm_start") == "a"
 
     def test_none(self):

@@ -11,7 +11,7 @@ import pytest
 from ssgan_tf.utils import files
 
 
-@pytest.mark.parametrize("take", [files.locked, files.claimed])
+@pytest.mark.parametrize("take", [files.lock, files.try_lock])
 def test_no_lock_below_a_file(take, tmp_path):
     (tmp_path / "file").touch()
     words = (
@@ -24,11 +24,11 @@ def test_no_lock_below_a_file(take, tmp_path):
 
 def test_no_claim_on_a_full_disk():
     with pytest.raises(OSError, match="must be writable. Received: path=/dev/full, "):
-        with files.claimed("/dev/full"):
+        with files.try_lock("/dev/full"):
             pytest.fail("claimed")
 
 
-@pytest.mark.parametrize("take", [files.locked, files.claimed])
+@pytest.mark.parametrize("take", [files.lock, files.try_lock])
 def test_what_fails_under_a_lock_is_shown_as_it_is(take, tmp_path):
     with pytest.raises(OSError, match="^mine$"):
         with take(tmp_path / "lock"):
@@ -41,10 +41,10 @@ def test_who_waits_says_so(tmp_path, caplog):
     caplog.handler.addFilter(lambda record: waiting.set() or True)
 
     def take():
-        with files.locked(tmp_path):
+        with files.lock(tmp_path):
             pass
 
-    with files.locked(tmp_path):
+    with files.lock(tmp_path):
         assert not caplog.text
         second = threading.Thread(target=take)
         second.start()
@@ -103,7 +103,7 @@ def test_what_a_killed_one_has_left_is_removed(tmp_path):
 def test_the_folder_that_one_is_in(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with files.replacing(".") as partial:
+    with files.atomic_write(".") as partial:
         partial.mkdir()
         (partial / "a").touch()
     assert os.listdir(tmp_path / "here") == ["a"]

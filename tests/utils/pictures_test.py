@@ -75,7 +75,6 @@ def frames_of(path) -> tuple[np.ndarray, dict]:
 
 
 class TestGif:
-
     def test_grey_is_exact(self, tmp_path):
         rng = np.random.default_rng(0)
         noise = rng.integers(0, 256, (5, 16, 32, 1), np.uint8)
