@@ -1,4 +1,4 @@
-"""The README's code, and what other pages say of runs and clusters."""
+"""The Python blocks of the README, and facts that several pages share."""
 
 import json
 import re
@@ -7,14 +7,15 @@ import sys
 
 import pages
 import pytest
+import tensorflow as tf
 import tiny
 from pages import ROOT
 
 from ssgan_tf.modules import writing
-from ssgan_tf.utils import strategies
 
 
-def test_training_in_python():
+def test_training_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (snippet,) = (
         code
         for code in pages.blocks(pages.read("README.md"), "python")
@@ -23,6 +24,8 @@ def test_training_in_python():
     scope = {}
     exec(snippet, scope)
     assert scope["gan"].step == 2
+    assert scope["samples"].shape == (64, 32, 32, 3)
+    assert (tmp_path / "module" / "saved_model.pb").exists()
 
 
 @pytest.mark.parametrize(
@@ -30,9 +33,17 @@ def test_training_in_python():
 )
 def test_loading_a_module(page, tmp_path):
     gan = tiny.plan("options.z_dim = 128").build_gan()
-    writing.export(gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {})
+    writing.export(
+        gan.sampler,
+        gan.discriminator,
+        gan.latents,
+        path=tmp_path / "module",
+        metadata={},
+    )
     loading = [
-        code for code in pages.blocks(pages.read(page), "python") if ".load(" in code
+        code
+        for code in pages.blocks(pages.read(page), "python")
+        if ".load(" in code and "gan.fit" not in code
     ]
     snippet, count = re.subn(
         r'"runs/quickstart/tfhub/\d+"',
@@ -40,7 +51,7 @@ def test_loading_a_module(page, tmp_path):
         "\n".join(loading),
     )
     assert count == len(loading) > 0
-    # In a process of its own: tensorflow_hub brings another Keras along.
+    # In a process of its own: tensorflow_hub imports Keras 2.
     done = subprocess.run(
         [sys.executable, "-c", snippet + "\nprint(images.shape)"],
         capture_output=True,
@@ -50,17 +61,20 @@ def test_loading_a_module(page, tmp_path):
     assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
 
 
-def test_the_clusters_of_the_page_are_clusters(monkeypatch):
+def test_the_clusters_of_the_page_are_valid(monkeypatch):
     page = (ROOT / "docs/distributed.md").read_text()
     indices = []
     for value in re.findall(r"TF_CONFIG='(.*)'", page):
         monkeypatch.setenv("TF_CONFIG", value)
-        assert strategies._cluster() == {"worker": ["host0:12345", "host1:12345"]}
+        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        assert cluster.cluster_spec().as_dict() == {
+            "worker": ["host0:12345", "host1:12345"]
+        }
         indices.append(json.loads(value)["task"]["index"])
     assert indices == [0, 1]
 
 
-def test_the_quick_start_is_that_of_the_makefile():
+def test_pages_and_makefile_name_the_steps_of_the_quick_start():
     steps = re.search(
         r"training_steps = (\d+)", (ROOT / "gin_configs/quickstart.gin").read_text()
     )[1]
