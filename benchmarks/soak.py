@@ -28,7 +28,8 @@ import time
 from absl import flags
 
 from ssgan_tf.commands.main import run
-from ssgan_tf.utils import local_cluster, startup
+from ssgan_tf.utils import startup
+from ssgan_tf.utils.processes import cluster_environments
 
 _ROUNDS = flags.DEFINE_integer("rounds", 50, "How often to kill.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -59,12 +60,13 @@ def start(model_dir: pathlib.Path) -> list[subprocess.Popen]:
     """Starts all workers; their output is added to a file each."""
     environments = [os.environ]
     if _NUM_WORKERS.value > 1:
-        environments = local_cluster.environments(_NUM_WORKERS.value)
+        environments = cluster_environments(_NUM_WORKERS.value)
     bindings = (*_BINDINGS, f"options.training_steps = {_STEPS.value}")
     command = [
         sys.executable,
         "-m",
-        "ssgan_tf.commands.train",
+        "ssgan_tf",
+        "train",
         "--gin_config=quickstart.gin",
     ]
     command += [f"--gin_bindings={binding}" for binding in bindings]

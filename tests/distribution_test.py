@@ -31,7 +31,7 @@ from paths import TESTS
 from ssgan_tf import datasets
 from ssgan_tf.randomness import Share
 from ssgan_tf.rotation import RotationTask
-from ssgan_tf.utils import local_cluster
+from ssgan_tf.utils.processes import cluster_environments
 
 
 def assert_same_changes(ours, expected):
@@ -156,7 +156,7 @@ def workers(tmp_path_factory):
     """What two processes with half a batch each have seen of one step."""
     folder = tmp_path_factory.mktemp("workers")
     script = TESTS / "worker.py"
-    environments = local_cluster.environments(2)
+    environments = cluster_environments(2)
     with contextlib.ExitStack() as stack:
         processes = []
         for index, environment in enumerate(environments):

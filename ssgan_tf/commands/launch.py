@@ -1,12 +1,11 @@
-"""Starts several workers on this machine, to try what several hosts would do.
+"""Starts several workers on this machine, to try distributed training.
 
     ssgan launch --num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run
 
-Everything behind `--` is the command that each of them runs, with its own `TF_CONFIG`,
-on the CPU. SIGTERM and SIGINT go to all of them, and SIGHUP as SIGTERM. The exit code
-is that of the first worker that failed, 0 if none did. The others end by themselves
-when one does, but for those that are still waiting for it to join: they are killed
-after a minute.
+Every worker runs the command after `--`, with its own `TF_CONFIG`, on the CPU. SIGTERM
+and SIGINT are forwarded to all workers, and SIGHUP as SIGTERM. The exit code is that of
+the first worker that failed, or 0. After a failure the other workers end by themselves,
+except those that still wait for the failed one to join: they are killed after a minute.
 """
 
 import signal
@@ -18,77 +17,61 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from ssgan_tf.commands.main import COMMANDS, run
-from ssgan_tf.utils import local_cluster
+from ssgan_tf.utils.processes import Processes, cluster_environments, exit_code
 
 _USAGE = (
-    "The command of the workers stands behind --, for example `ssgan launch "
+    "The command of the workers follows --, for example `ssgan launch "
     "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run`."
 )
-_PATIENCE = 60.0
-_TOLD = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+_KILL_AFTER_SECONDS = 60.0
+_SIGNALLED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 2, "How many processes.", lower_bound=1
+    "num_workers", 2, "Number of processes.", lower_bound=1
 )
 
 
 def launch(command: Sequence[str], num_workers: int) -> int:
-    """Runs a command in `num_workers` processes; their output gets "[index] " before.
+    """Runs a command in several processes and prints their output as "[index] line".
+
+    Args:
+        command: program and arguments.
+        num_workers: int >= 1.
 
     Returns:
-        The exit code: that of the first worker that failed, 128 + the signal of one
-        that was killed; 0 if none failed.
+        The exit code of the first worker that failed, 128 + the signal if it was
+        killed; 0 if none failed.
     """
-    workers = [
-        subprocess.Popen(
-            command,
-            # A file of the user's called random.py is no module of Python's.
-            env=environment | {"PYTHONSAFEPATH": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # A terminal's Ctrl-C comes to them through this process, once.
-            start_new_session=True,
-        )
-        for environment in local_cluster.environments(num_workers)
-    ]
-
-    def forward(number, frame):
-        # A terminal that is closed ends them too, after a checkpoint.
-        asked = signal.SIGTERM if number == signal.SIGHUP else number
-        for worker in workers:
-            worker.send_signal(asked)
-
     codes: list[int] = []
     failed = threading.Event()
 
     def follow(index, worker):
         for line in worker.stdout:
             print(f"[{index}] {line}", end="", flush=True)
-        code = worker.wait()
-        codes.append(code if code >= 0 else 128 - code)
-        # Who was told to end has its time to save.
-        if code not in (0, *_TOLD) and not failed.is_set():
+        code = exit_code(worker)
+        codes.append(code)
+        # After a signal, the workers need time to save a checkpoint.
+        if code not in (0, *_SIGNALLED) and not failed.is_set():
             failed.set()
-            impatient.start()
+            kill_timer.start()
 
-    def kill():
-        for worker in workers:
-            worker.kill()
-
-    impatient = threading.Timer(_PATIENCE, kill)
-    impatient.daemon = True
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
-    threads = [
-        threading.Thread(target=follow, args=numbered)
-        for numbered in enumerate(workers)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with Processes() as workers:
+        kill_timer = threading.Timer(_KILL_AFTER_SECONDS, workers.kill)
+        kill_timer.daemon = True
+        threads = []
+        for index, environment in enumerate(cluster_environments(num_workers)):
+            worker = workers.start(
+                command,
+                environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            threads.append(threading.Thread(target=follow, args=(index, worker)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     return next((code for code in codes if code), 0)
 
 

@@ -1,10 +1,10 @@
-"""Many runs: one after another as processes of their own, what is done left out.
+"""Runs many jobs one after another, each as processes, and skips finished commands.
 
-Of a job called `name` an output folder holds
+Files in the output folder for a job called `name`:
 
     runs/<name>/         the run directory
-    logs/<name>.txt      what its commands printed
-    jobs/<name>.json     its commands that are done
+    logs/<name>.txt      the output of its commands
+    jobs/<name>.json     its finished commands
 """
 
 import dataclasses
@@ -13,36 +13,30 @@ import json
 import os
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from ssgan_tf.utils import files
+from ssgan_tf.utils.processes import Processes, exit_code
 from ssgan_tf.utils.progress import clock
 
-_SHOWN_LINES = 12
-# What this process is asked to end by -> what its command is. Nothing saves on SIGHUP.
-_HANDED_ON = {
-    signal.SIGTERM: signal.SIGTERM,
-    signal.SIGINT: signal.SIGINT,
-    signal.SIGHUP: signal.SIGTERM,
-}
+_LOG_LINES = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run: the commands that make it, and what its numbers are filed under.
+    """One run: its commands, and the keys of its results.
 
     Attributes:
-        name: str. A relative path; of the run, and of the record of what is done.
-        commands: arguments of Python, one tuple for each command, in order; without
-            those that move no number: where the run and the data sets lie.
-        dataset, row, arm: str. What is trained, on what.
+        name: str. A relative path: the name of the run, the log and the record.
+        commands: arguments of Python, one tuple per command, in order. Flags that do
+            not change results, such as folders, are left out.
+        dataset, row, arm: str. The data set, and the row and column of the table.
         seed: int.
-        steps: int. At the end of training.
-        config: str. Files and bindings, as flags.
+        steps: int. Length of the run.
+        config: str. Config files and bindings, as flags.
     """
 
     name: str
@@ -56,58 +50,68 @@ class Job:
 
 
 def command(name: str, *flags: str) -> tuple[str, ...]:
-    """Arguments of Python for a command of `ssgan`."""
+    """Returns the arguments of Python that run a command of `ssgan`."""
     return ("-m", "ssgan_tf", name, *flags)
 
 
-def selected(jobs: Iterable[Job], pattern: str | None) -> list[Job]:
-    """The jobs whose names match a pattern of the shell; None matches all.
+def select(jobs: Iterable[Job], pattern: str | None) -> list[Job]:
+    """Returns the jobs whose names match a shell pattern; None matches all.
 
     Raises:
-        ValueError: none does; the message shows a name.
+        ValueError: no job matches. The message shows a name.
     """
     jobs = list(jobs)
-    chosen = [
+    selected = [
         job for job in jobs if pattern is None or fnmatch.fnmatch(job.name, pattern)
     ]
-    if not chosen:
+    if not selected:
         raise ValueError(
             "`--only` must match the name of a job. Received: "
             f"--only={pattern}. A name: {jobs[0].name}. --print_commands shows all."
         )
-    return chosen
+    return selected
 
 
 class Campaign:
-    """Jobs in an output folder.
+    """Runs jobs in an output folder.
 
     Args:
-        output_dir: the folder; made when something is written.
-        places: flags of all commands that move no number.
+        output_dir: the folder. It is created when the first file is written.
+        path_flags: flags for all commands that do not change results, such as
+            `--tfds_data_dir`.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, places: Sequence[str] = ()):
+    def __init__(self, output_dir: str | os.PathLike, path_flags: Sequence[str] = ()):
         self.path = pathlib.Path(output_dir)
-        self._places = tuple(places)
+        self._path_flags = tuple(path_flags)
 
     def run_dir(self, job: Job) -> pathlib.Path:
-        """Where the run of a job lies."""
+        """The run directory of a job."""
         return self.path / "runs" / job.name
 
     def log(self, job: Job) -> pathlib.Path:
-        """What the commands of a job have printed."""
+        """The file with the output of a job's commands."""
         return self.path / "logs" / f"{job.name}.txt"
 
-    def line(self, job: Job) -> str:
-        """A job as one line for a shell, with all its commands."""
-        return " && ".join(shlex.join(self._argv(job, each)) for each in job.commands)
+    def shell_line(self, job: Job) -> str:
+        """Returns all commands of a job as one line for a shell."""
+        lines = [shlex.join(self._argv(job, command)) for command in job.commands]
+        return " && ".join(lines)
 
     def is_done(self, job: Job) -> bool:
-        """Whether all commands of a job are on record."""
-        return not self._missing(job)
+        """Whether all commands of a job are recorded as finished."""
+        return not self._remaining_commands(job)
 
-    def plan(self, jobs: Sequence[Job]) -> str:
-        """What is done and what is left of some jobs, in words.
+    def seconds(self, job: Job) -> float:
+        """Total duration of a job's finished commands."""
+        return sum(
+            entry["seconds"]
+            for entry in self._record(job)
+            if tuple(entry["arguments"]) in job.commands
+        )
+
+    def status(self, jobs: Sequence[Job]) -> str:
+        """Describes in one line how many jobs are done and how many are left.
 
         Raises:
             ValueError: a record cannot be read.
@@ -116,34 +120,24 @@ class Campaign:
         line = f"{len(jobs)} jobs, {len(jobs) - len(left)} done, {len(left)} to run"
         if left:
             line += f" ({sum(job.steps for job in left):,} steps)"
-        return f"{line}{self._left(jobs)}"
-
-    def _left(self, jobs: Sequence[Job]) -> str:
-        """The time that is left, in words, as far as the steps that are done tell."""
-        done = [job for job in jobs if self.is_done(job)]
-        steps_done = sum(job.steps for job in done)
-        steps_left = sum(job.steps for job in jobs) - steps_done
-        if not (steps_done and steps_left):
-            return ""
-        seconds = sum(map(self.seconds, done)) * steps_left / steps_done
-        return f"; about {clock(seconds)} left"
+        return f"{line}{self._time_left(jobs)}"
 
     def run(self, jobs: Sequence[Job], after_each: Callable[[], None]) -> list[Job]:
-        """Runs what is not done, one job after another.
+        """Runs the jobs that are not done, one after another.
 
-        A job that fails is reported with the end of its log, and the others go on.
-        SIGTERM and SIGINT are handed to the command that runs, and SIGHUP as SIGTERM.
+        If a job fails, the end of its log is printed and the next job runs. SIGTERM and
+        SIGINT are forwarded to the running command, and SIGHUP as SIGTERM.
 
         Args:
             jobs: in order.
-            after_each: called after each job that ran.
+            after_each: called after every job that ran.
 
         Returns:
             The jobs that failed.
 
         Raises:
-            SystemExit: with 128 + the signal that it was asked to end by, once the
-                command has ended.
+            SystemExit: with 128 + the signal, after a signal and the end of the
+                command.
             ValueError: a record cannot be read.
             OSError: the output folder cannot be written.
         """
@@ -154,23 +148,33 @@ class Campaign:
             print(f"[{number}/{len(jobs)}] {job.name} ... ", end="", flush=True)
             start = time.monotonic()
             code = self._run_job(job)
-            took = clock(time.monotonic() - start)
+            duration = clock(time.monotonic() - start)
             if code:
-                print(f"failed with exit code {code} after {took}: {self.log(job)}")
+                print(f"failed with exit code {code} after {duration}: {self.log(job)}")
                 print(_last_lines(self.log(job)), flush=True)
                 failed.append(job)
             else:
-                print(f"{took}{self._left(jobs)}", flush=True)
+                print(f"{duration}{self._time_left(jobs)}", flush=True)
             after_each()
         return failed
 
+    def _time_left(self, jobs: Sequence[Job]) -> str:
+        """Estimates the remaining time from the seconds per finished step."""
+        done = [job for job in jobs if self.is_done(job)]
+        steps_done = sum(job.steps for job in done)
+        steps_left = sum(job.steps for job in jobs) - steps_done
+        if not (steps_done and steps_left):
+            return ""
+        seconds = sum(map(self.seconds, done)) * steps_left / steps_done
+        return f"; about {clock(seconds)} left"
+
     def _argv(self, job: Job, arguments: tuple[str, ...]) -> list[str]:
-        place = f"--model_dir={self.run_dir(job)}"
-        return [sys.executable, *arguments, place, *self._places]
+        model_dir = f"--model_dir={self.run_dir(job)}"
+        return [sys.executable, *arguments, model_dir, *self._path_flags]
 
     def _run_job(self, job: Job) -> int:
         record = self._record(job)
-        for arguments in self._missing(job):
+        for arguments in self._remaining_commands(job):
             start = time.monotonic()
             if code := _run(self._argv(job, arguments), self.log(job)):
                 return code
@@ -184,86 +188,67 @@ class Campaign:
             files.write_text(self._record_path(job), text + "\n")
         return 0
 
-    def _missing(self, job: Job) -> list[tuple[str, ...]]:
+    def _remaining_commands(self, job: Job) -> list[tuple[str, ...]]:
         done = [tuple(entry["arguments"]) for entry in self._record(job)]
         return [arguments for arguments in job.commands if arguments not in done]
-
-    def seconds(self, job: Job) -> float:
-        """What the commands of a job took that are on record."""
-        return sum(
-            entry["seconds"]
-            for entry in self._record(job)
-            if tuple(entry["arguments"]) in job.commands
-        )
 
     def _record_path(self, job: Job) -> pathlib.Path:
         return self.path / "jobs" / f"{job.name}.json"
 
     def _record(self, job: Job) -> list[dict]:
         path = self._record_path(job)
-        # Of a run that was deleted nothing is done.
+        # If the run directory was deleted, its commands must run again.
         if not path.exists() or not self.run_dir(job).exists():
             return []
         try:
             return [
-                {"arguments": [*each["arguments"]], "seconds": float(each["seconds"])}
-                for each in json.loads(path.read_text())
+                {
+                    "arguments": _current_form(entry["arguments"]),
+                    "seconds": float(entry["seconds"]),
+                }
+                for entry in json.loads(path.read_text())
             ]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                "A record of what is done must be a list of commands with their "
-                f"seconds, as JSON. Received: {path}, which fails with: {error}. "
-                "Remove it: a command that is done has little to do again."
+                "A job record must be a JSON list of commands with their seconds. "
+                f"Received: {path}, which fails with: {error}. Remove it: repeating a "
+                "finished command takes little time."
             ) from error
 
 
+def _current_form(arguments: Iterable[str]) -> list[str]:
+    """Returns recorded arguments as `command` writes them.
+
+    Earlier records have `-m ssgan_tf.train` for `-m ssgan_tf train`.
+    """
+    first, *others = arguments
+    if first == "-m" and others and others[0].startswith("ssgan_tf."):
+        module, *others = others
+        others = ["ssgan_tf", module.removeprefix("ssgan_tf."), *others]
+    return [first, *others]
+
+
 def _run(argv: Sequence[str], log: pathlib.Path) -> int:
-    """Runs a command; what it prints is added to a log.
+    """Runs a command and appends its output to a log.
 
     Returns:
-        Its exit code; 128 + the signal of one that was killed.
+        The exit code; 128 + the signal if the command was killed.
 
     Raises:
-        SystemExit: this process was asked to end. The command was too, and has.
+        SystemExit: this process received a signal, and the command has ended.
     """
-    asked: list[int] = []
-    child = None
-
-    def hand_on(number, frame):
-        asked.append(number)
-        if child is not None:
-            child.send_signal(_HANDED_ON[number])
-
-    numbers = tuple(_HANDED_ON)
-    before = {number: signal.signal(number, hand_on) for number in numbers}
-    try:
+    with Processes() as processes:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
             file.write(f"$ {shlex.join(argv)}\n")
             file.flush()
-            child = subprocess.Popen(
-                argv,
-                # A file of the user's called random.py is no module of Python's.
-                env=os.environ | {"PYTHONSAFEPATH": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                # A terminal's Ctrl-C comes to it through this process, once.
-                start_new_session=True,
-            )
-        if asked:
-            child.send_signal(_HANDED_ON[asked[0]])
-        code = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if asked:
-        print(f"ended by {signal.Signals(asked[0]).name}", flush=True)
-        raise SystemExit(128 + asked[0])
-    return code if code >= 0 else 128 - code
+            child = processes.start(argv, stdout=file, stderr=subprocess.STDOUT)
+        code = exit_code(child)
+        processes.exit_if_signalled()
+    return code
 
 
 def _last_lines(log: pathlib.Path) -> str:
-    """The end of what the last command has printed, behind its own line."""
+    """Returns the last lines that the last command printed."""
     lines = log.read_text(errors="replace").rpartition("\n$ ")[2].splitlines()
-    return "\n".join(f"    {line}" for line in lines[-_SHOWN_LINES:])
+    return "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])

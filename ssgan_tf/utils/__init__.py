@@ -1,1 +1,1 @@
-"""What any TensorFlow project could use: files, tables, pictures, devices."""
+"""Helpers that any TensorFlow project could use: files, processes, plots, devices."""

@@ -268,7 +268,7 @@ def one_line(*arguments: str) -> str:
         ("sample run/tfhub/7", "Did you mean --module=run/tfhub/7?"),
         ("summary run", "Did you mean --model_dir=run?"),
         ("report --model_dir=run", "for example `ssgan report runs/uncond runs/ssgan`"),
-        ("launch train --model_dir=run", "The command of the workers stands behind --"),
+        ("launch train --model_dir=run", "The command of the workers"),
         ("evaluate --module=a run", "Only flags are taken. Received: run."),
         ("evaluate --module=a --out=scores.txt", "--out=scores.txt"),
         ("sample", "--module"),

@@ -13,7 +13,7 @@ from ssgan_tf import layers
 from ssgan_tf.evaluation import dataset_classifier
 from ssgan_tf.latents import Latents
 from ssgan_tf.modules import reading, writing
-from ssgan_tf.utils import local_cluster
+from ssgan_tf.utils.processes import cluster_environments
 from ssgan_tf.utils.replicas import on_all_replicas
 
 CLASSES = 3
@@ -202,7 +202,7 @@ def test_two_workers_both_get_everything(path, tmp_path, monkeypatch):
     workers = []
     try:
         for folder, environment in zip(
-            folders, local_cluster.environments(2), strict=True
+            folders, cluster_environments(2), strict=True
         ):
             folder.mkdir()
             with (folder / "log").open("w") as log:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssgan_tf.utils import local_cluster, strategies
+from ssgan_tf.utils import processes, strategies
 
 
 def config(cluster, **task):
@@ -149,7 +149,7 @@ strategies.get_strategy("auto")
 
 @pytest.mark.slow
 def test_who_waits_in_vain_gives_up():
-    first, _ = local_cluster.environments(2)
+    first, _ = processes.cluster_environments(2)
     done = subprocess.run(
         [sys.executable, "-c", GIVE_UP],
         env={**os.environ, **first},

@@ -1,0 +1,154 @@
+"""Child processes that receive this process's signals, and clusters of one machine."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+
+# Received signal -> forwarded signal. No command saves a checkpoint on SIGHUP.
+_FORWARDED = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGTERM,
+}
+_GRACE_SECONDS = 20.0
+
+
+class Processes:
+    """A group of child processes, for a `with` block.
+
+    While the block runs, the children receive this process's SIGTERM and SIGINT, and
+    its SIGHUP as SIGTERM. Children that still run at the end of the block, for example
+    after an exception, are terminated, and killed 20 seconds later.
+
+    Example:
+
+        with Processes() as processes:
+            child = processes.start([sys.executable, "-m", "ssgan_tf", "train"])
+            code = exit_code(child)
+            processes.exit_if_signalled()
+
+    Attributes:
+        children: list of `subprocess.Popen`, in the order of their start.
+    """
+
+    def __init__(self):
+        self.children: list[subprocess.Popen] = []
+        self._received: list[signal.Signals] = []
+
+    def __enter__(self):
+        self._handlers = {
+            number: signal.signal(number, self._forward) for number in _FORWARDED
+        }
+        return self
+
+    def __exit__(self, *exception):
+        try:
+            self._end()
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        **options,
+    ) -> subprocess.Popen:
+        """Starts a command in a session of its own, without standard input.
+
+        Args:
+            command: program and arguments.
+            environment: environment variables; None for those of this process.
+            options: arguments of `subprocess.Popen`, such as `stdout`.
+        """
+        environment = os.environ if environment is None else environment
+        child = subprocess.Popen(
+            command,
+            # A user's file called random.py must not hide Python's module.
+            env={**environment, "PYTHONSAFEPATH": "1"},
+            stdin=subprocess.DEVNULL,
+            # The terminal's Ctrl-C reaches the child once, through this process.
+            start_new_session=True,
+            **options,
+        )
+        self.children.append(child)
+        # A signal may have arrived before the child was in the list.
+        for number in self._received:
+            child.send_signal(_FORWARDED[number])
+        return child
+
+    def kill(self) -> None:
+        """Kills the children that still run, and the processes that they started."""
+        for child in self.children:
+            if child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
+    def exit_if_signalled(self) -> None:
+        """Ends this process if it received a signal.
+
+        Raises:
+            SystemExit: with 128 + the first signal.
+        """
+        if self._received:
+            print(f"ended by {self._received[0].name}", flush=True)
+            raise SystemExit(128 + self._received[0])
+
+    def _forward(self, number, frame):
+        self._received.append(signal.Signals(number))
+        for child in self.children:
+            child.send_signal(_FORWARDED[number])
+
+    def _end(self) -> None:
+        running = [child for child in self.children if child.poll() is None]
+        for child in running:
+            child.terminate()
+        try:
+            for child in running:
+                child.wait(timeout=_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            for child in running:
+                child.wait()
+
+
+def exit_code(child: subprocess.Popen) -> int:
+    """Waits for a child; returns its exit code, or 128 + the signal that killed it."""
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def free_ports(num: int) -> list[int]:
+    """Returns ports of this host on which no process listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
+        for unbound in sockets:
+            unbound.bind(("127.0.0.1", 0))
+        return [bound.getsockname()[1] for bound in sockets]
+
+
+def cluster_environments(num_workers: int) -> list[dict[str, str]]:
+    """Returns one environment per worker of a cluster on this machine's CPU.
+
+    Args:
+        num_workers: int >= 1.
+
+    Returns:
+        This process's environment, with a `TF_CONFIG` that differs in the index, and
+        without GPUs.
+    """
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(num_workers)]}
+    return [
+        {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "",
+            "TF_CONFIG": json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            ),
+        }
+        for index in range(num_workers)
+    ]
