@@ -9,22 +9,16 @@ side by side: what differs is said instead. `--anyway` marks them.
 
 from absl import app, flags
 
-from ssgan_tf.commands.main import run
-
 _ANYWAY = flags.DEFINE_bool(
     "anyway", False, "Show numbers of different protocols too, marked by *."
 )
 
-_USAGE = "Name runs to compare, for example `ssgan compare runs/uncond runs/ssgan`."
+USAGE = "Name runs to compare, for example `ssgan compare runs/uncond runs/ssgan`."
 
 
 def main(argv):
     if len(argv) < 2:
-        raise app.UsageError(_USAGE)
+        raise app.UsageError(USAGE)
     from ssgan_tf.evaluation import score_table
 
     print(score_table.comparison(argv[1:], _ANYWAY.value))
-
-
-if __name__ == "__main__":
-    run(main, usage=_USAGE)

@@ -13,12 +13,10 @@ import os
 
 from absl import app, flags
 
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import define_data_flag
 from ssgan_tf.utils import startup
 
-_TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
-)
+_TFDS_DATA_DIR = define_data_flag()
 _RESOLUTION = flags.DEFINE_integer(
     "resolution", None, "Of a folder: height and width that its images are brought to."
 )
@@ -59,12 +57,12 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
-_USAGE = "Either `ssgan data prepare NAME` or `ssgan data inspect NAME`."
+USAGE = "Either `ssgan data prepare NAME` or `ssgan data inspect NAME`."
 
 
 def main(argv):
     if len(argv) != 3 or argv[1] not in ("prepare", "inspect"):
-        raise app.UsageError(_USAGE)
+        raise app.UsageError(USAGE)
     _, command, given = argv
     if _OUT.value and not _OUT.value.endswith(".png"):
         raise app.UsageError(f"--out must end in .png. Received: --out={_OUT.value}.")
@@ -103,7 +101,3 @@ def main(argv):
         what = "batch"
     pictures.write_png(out, picture)
     print(f"\n{what:<14}{out}")
-
-
-if __name__ == "__main__":
-    run(main, usage=_USAGE)

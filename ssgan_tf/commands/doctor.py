@@ -14,24 +14,19 @@ import sys
 
 from absl import flags
 
-from ssgan_tf.commands import doctor_checks, inception_flags
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands import doctor_checks
+from ssgan_tf.commands.flags import define_inception_flag, inception_path
 
-# Shown by --help.
-flags.adopt_module_key_flags(inception_flags)
+define_inception_flag()
 _JSON = flags.DEFINE_bool(
     "json", False, "Print one JSON object; the table goes to the standard error."
 )
 
 
 def main(argv):
-    found = doctor_checks.examine(inception_flags.path())
+    found = doctor_checks.examine(inception_path())
     table = sys.stderr if _JSON.value else sys.stdout
     print(doctor_checks.table(found.checks, table), file=table)
     if _JSON.value:
         print(json.dumps(found.as_dict(), indent=2, allow_nan=False))
     return int(not found.is_well)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -25,21 +25,21 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 
-from ssgan_tf.commands import module_flags
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import (
+    define_data_flag,
+    define_module_flags,
+    load_module,
+)
 from ssgan_tf.utils import files, startup
 from ssgan_tf.utils.progress import track
 
-# Shown by --help.
-flags.adopt_module_key_flags(module_flags)
+_MODULE = define_module_flags()
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples: equal seeds, equal images.")
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set to take the images of, in place of a module."
 )
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set.")
-_TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
-)
+_TFDS_DATA_DIR = define_data_flag()
 _NUM = flags.DEFINE_integer(
     "num",
     None,
@@ -225,7 +225,7 @@ def _nearest(path: pathlib.Path) -> pathlib.Path:
 def _check_flags() -> None:
     """Every flag that is given must mean something."""
     for flag, source in (
-        (_SEED, module_flags.MODULE),
+        (_SEED, _MODULE),
         (_SPLIT, _DATASET),
         (_TFDS_DATA_DIR, _DATASET),
     ):
@@ -235,10 +235,10 @@ def _check_flags() -> None:
                 f"--{flag.name}={flag.value} without --{source.name}. Add the one, or "
                 "leave out the other."
             )
-    if module_flags.MODULE.value is not None and _NUM.value is None:
+    if _MODULE.value is not None and _NUM.value is None:
         raise app.UsageError(
             "--module needs --num, the number of images. Received: --module="
-            f"{module_flags.MODULE.value} without --num. Add --num=10000, for example."
+            f"{_MODULE.value} without --num. Add --num=10000, for example."
         )
 
 
@@ -247,9 +247,9 @@ def main(argv):
     out = pathlib.Path(_OUT.value).resolve()
     check_target(out)
     startup.import_tensorflow()
-    if module_flags.MODULE.value is not None:
-        images = fakes(module_flags.load(), _NUM.value, _SEED.value)
-        source = f"{module_flags.MODULE.value}, seed {_SEED.value}"
+    if _MODULE.value is not None:
+        images = fakes(load_module(), _NUM.value, _SEED.value)
+        source = f"{_MODULE.value}, seed {_SEED.value}"
     else:
         images = reals(_DATASET.value, _SPLIT.value, _NUM.value, _TFDS_DATA_DIR.value)
         source = f"{_DATASET.value}, {_SPLIT.value} split"
@@ -257,7 +257,3 @@ def main(argv):
     with _claimed(out):
         write(out, images)
     print(f"{images.shape[0]} images of {source}: {_OUT.value}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -4,33 +4,42 @@ r"""Scores a module: ours, or a published one in TensorFlow 1's format.
     ssgan evaluate --module=published.tar.gz --dataset=cifar10 --metrics=fid,kid \
         --num_fakes=5000 --inception_path=inception --out=scores.csv
 
-Prints every score with its protocol. `--out` adds them to a table, which `ssgan
-compare` reads.
+Prints every score with its protocol. `--out` adds them to a table that `ssgan compare`
+reads.
 """
 
 from absl import app, flags
 
-from ssgan_tf.commands import module_flags, score_flags, strategy_flags
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import (
+    define_data_flag,
+    define_module_flags,
+    define_scoring_flags,
+    define_strategy_flags,
+    get_strategy,
+    load_module,
+    scoring_options,
+)
 from ssgan_tf.utils import startup
 
-flags.mark_flag_as_required("module")
-for _module in (module_flags, score_flags, strategy_flags):
-    # Shown by --help.
-    flags.adopt_module_key_flags(_module)
+define_module_flags(required=True)
+define_scoring_flags()
+define_strategy_flags()
+_TFDS_DATA_DIR = define_data_flag()
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set of the real images; default: what it was trained on."
+    "dataset",
+    None,
+    "Data set of the real images. Default: the one that the module was trained on.",
 )
 _SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Sets of fakes, of the seeds 0, 1, ...", lower_bound=1
+    "seeds", 3, "Number of sets of fakes, drawn with seeds 0, 1, ...", lower_bound=1
 )
-_OUT = flags.DEFINE_string("out", None, "Table of scores to add a row to, a CSV file.")
+_OUT = flags.DEFINE_string("out", None, "CSV table of scores to add a row to.")
 
 
 def main(argv):
     if _OUT.value and not _OUT.value.endswith(".csv"):
         raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}.")
-    options = score_flags.scoring(_SEEDS.value)
+    options = scoring_options(_SEEDS.value)
     startup.import_tensorflow()
     from ssgan_tf.evaluation import module_scorer, score_table
     from ssgan_tf.evaluation.score_table import ScoreTable
@@ -38,19 +47,19 @@ def main(argv):
 
     table = ScoreTable(_OUT.value) if _OUT.value else None
     if table:
-        # A file that is no table must show before the scores are computed.
+        # Fail before the scores are computed if the file is no table.
         table.rows()
-    strategy = strategy_flags.get_strategy()
-    module = module_flags.load(strategy)
+    strategy = get_strategy()
+    module = load_module(strategy)
     dataset = _DATASET.value or module.metadata.get("dataset")
     if not dataset:
         raise app.UsageError(
-            "A module must say what it was trained on, or --dataset must. Received: "
-            f"--module={module.path}, which does not. Add --dataset=NAME."
+            "--dataset must name a data set for a module that records none. Received: "
+            f"--module={module.path}. Add --dataset=NAME."
         )
     module_scorer.check_shape(module, dataset)
     scorer = module_scorer.ModuleScorer(
-        dataset, options, data_dir=score_flags.data_dir(), strategy=strategy
+        dataset, options, data_dir=_TFDS_DATA_DIR.value, strategy=strategy
     )
     scorer.check_labels(module.num_classes)
     found = scorer.score(module)
@@ -69,7 +78,3 @@ def main(argv):
             scorer.metrics,
         )
         print(f"added to {table.path}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,35 +1,25 @@
-r"""Trains a classifier whose task changes: does it forget what it learned?
+r"""Trains a classifier on a sequence of tasks: does it forget the earlier ones?
 
     ssgan forget --gin_config=forgetting_cifar10.gin --model_dir=run
     ssgan forget --gin_config=forgetting_cifar10.gin --model_dir=plain \
         --gin_bindings="forgetting.weight_rotation_loss = 0"
 
-Figure 3 of the paper; docs/forgetting.md has the recipe. Writes forgetting.csv into the
-run directory; `ssgan reproduce figure3` trains both and draws them.
+This is Figure 3 of the paper; docs/forgetting.md has the recipe. Writes forgetting.csv
+into the run directory. `ssgan reproduce figure3` trains both and plots them.
 """
 
-from absl import flags
-
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import (
+    define_config_change_flag,
+    define_data_flag,
+    define_gin_flags,
+    define_model_dir_flag,
+)
 from ssgan_tf.utils import startup
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.", required=True)
-_GIN_CONFIG = flags.DEFINE_multi_string(
-    "gin_config",
-    ["forgetting_cifar10.gin"],
-    "Path of a gin file, or name of a shipped one; later lines win",
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "A gin binding, such as D.width=32, which wins over the files"
-)
-_TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
-)
-_ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
-    "allow_config_change",
-    False,
-    "Continue a run that was started with another configuration.",
-)
+_MODEL_DIR = define_model_dir_flag()
+_GIN_CONFIG, _GIN_BINDINGS = define_gin_flags(default=("forgetting_cifar10.gin",))
+_TFDS_DATA_DIR = define_data_flag()
+_ALLOW_CONFIG_CHANGE = define_config_change_flag()
 
 
 def main(argv):
@@ -52,7 +42,3 @@ def main(argv):
         f"lowest accuracy {worst.accuracy:.4f}, of class {worst.task} at {worst.step}"
     )
     print(run.path / forgetting.FILENAME)
-
-
-if __name__ == "__main__":
-    run(main)

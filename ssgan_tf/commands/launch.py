@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from ssgan_tf.commands.main import COMMANDS, run
+from ssgan_tf.commands.main import COMMANDS
 from ssgan_tf.utils.processes import Processes, cluster_environments, exit_code
 
-_USAGE = (
+USAGE = (
     "The command of the workers follows --, for example `ssgan launch "
     "--num_workers=2 -- train --gin_config=quickstart.gin --model_dir=run`."
 )
@@ -78,9 +78,5 @@ def launch(command: Sequence[str], num_workers: int) -> int:
 def main(argv):
     command = argv[1] if len(argv) > 1 else None
     if command not in COMMANDS or command == "launch":
-        raise app.UsageError(_USAGE)
+        raise app.UsageError(USAGE)
     return launch([sys.executable, "-m", "ssgan_tf", *argv[1:]], _NUM_WORKERS.value)
-
-
-if __name__ == "__main__":
-    run(main, usage=_USAGE)

@@ -1,15 +1,17 @@
-"""The `ssgan` command, and how every binary starts and fails."""
+"""The `ssgan` command, and how every command starts and fails."""
 
+import contextlib
 import difflib
 import functools
+import importlib
+import inspect
 import logging as standard_logging
 import os
 import pathlib
-import re
-import runpy
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
@@ -18,20 +20,22 @@ from ssgan_tf.utils import progress
 
 COMMANDS = {
     "doctor": "check this installation and this machine",
-    "data": "prepare a data set, or look at it",
+    "data": "prepare or inspect a data set",
     "migrate": "rewrite a gin file of compare_gan",
     "train": "train, export and score",
     "launch": "start several workers on this machine",
-    "sample": "draw pictures from a module",
+    "export": "write a checkpoint as a module",
+    "convert": "convert a module or checkpoint of compare_gan",
+    "sample": "draw images from a module",
     "evaluate": "score a module",
     "summary": "print the scores of a run and what to look at",
     "compare": "print the scores of several runs side by side",
-    "report": "write a page on one run or several",
+    "report": "write an HTML page about one or several runs",
     "probe": "fit a linear classifier to every block of D",
-    "forget": "train a classifier whose task changes",
+    "forget": "train a classifier on a sequence of tasks",
     "dump": "write images as files that other programs score",
     "reproduce": "run an experiment of the paper",
-    "sweep": "train and score every combination of some values",
+    "sweep": "train and score every combination of parameter values",
 }
 _COMMONEST = (
     "ssgan doctor",
@@ -40,141 +44,116 @@ _COMMONEST = (
     "ssgan evaluate --module=run/tfhub/1600",
     "ssgan report run --out=report.html",
 )
+_HELP = {"-h", "--help", "--helpshort"}
+_Main = Callable[[list[str]], int | None]
 
 
-def run(main, usage: str | None = None) -> None:
-    """Runs an absl main: quiet libraries, one message for a mistake of the user.
+def run(main: _Main, usage: str | None = None) -> None:
+    """Runs the main function of a command and exits.
 
-    A wrong flag, a UsageError, a ValueError, an OSError, a MemoryError or an
-    ImportError ends the program with exit code 1 and its message, SIGTERM with 143,
-    SIGINT with 130, SIGHUP with 129, after what is half-written is removed. Of
-    TensorFlow and the other libraries only errors are logged. `--verbosity=1` adds the
-    traceback, and `--verbosity` of any value their messages.
+    A mistake of the user is one line without a traceback. Exit codes: 2 for wrong flags
+    and arguments (`app.UsageError`); 1 for a ValueError, OSError, MemoryError or
+    ImportError; 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP, after partly written
+    files are removed. TensorFlow and other libraries log errors only, unless
+    `--verbosity` is given; `--verbosity=1` adds tracebacks.
 
     Args:
-        main: takes `sys.argv` without the flags; returns the exit code, or None for 0.
-        usage: how it is given arguments that are no flags; None if it takes none.
+        main: takes `sys.argv` without the flags. The docstring of its module is the
+            text of `--help`.
+        usage: describes the arguments of the command beside its flags; None if it
+            takes none.
     """
-    # What C++ logs as an error comes as an exception too, or is none: such as that
-    # there is no NVIDIA driver, or that a graph was not optimized.
+    # Python raises TensorFlow's errors; those that C++ logs besides are harmless, such
+    # as a missing NVIDIA driver.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The only one that this package computes with, whatever other programs take.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    with _pipe_may_close():
+        app.run(
+            functools.partial(_run, main, usage),
+            flags_parser=functools.partial(_parse_flags, main),
+        )
+
+
+@contextlib.contextmanager
+def _pipe_may_close() -> Iterator[None]:
+    """Ends quietly if the program that reads the output has ended, such as `head`."""
+    try:
+        try:
+            yield
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        # Python flushes the standard output again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _parse_flags(main: _Main, argv: list[str]) -> list[str]:
+    """Parses flags as absl does, with our `--help` and exit codes."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    if _HELP & set(own):
+        print(_command_help(main))
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except SystemExit:
+        # absl ends --helpfull with 1.
+        sys.exit(0)
+    except flags.Error as error:
+        sys.exit(_usage_error(main, " ".join(str(error).split())))
+
+
+def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:
+    """Runs a main function with parsed flags and returns the exit code."""
+    _handle_signals()
+    _configure_logging()
+    try:
+        if len(argv) > 1 and usage is None:
+            raise app.UsageError(_unexpected(argv[1]))
+        return main(argv)
+    except KeyboardInterrupt:
+        return 130
+    except app.UsageError as error:
+        return _usage_error(main, str(error))
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, MemoryError, ImportError) as error:
+        if logging.get_verbosity() >= logging.DEBUG:
+            traceback.print_exc()
+        if isinstance(error, ImportError):
+            return _fail(
+                f"A required package is missing or incompatible: {error}. "
+                "`ssgan doctor` says what to install."
+            )
+        return _fail(error)
+
+
+def _handle_signals() -> None:
+    """Turns signals into SystemExit, so that partly written files are removed."""
 
     def terminate(number, frame):
         raise SystemExit(128 + number)
 
-    def guarded(argv):
-        signal.signal(signal.SIGTERM, terminate)
-        # A terminal that is closed; under nohup it is ignored.
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, terminate)
-        logging.use_absl_handler()
-        if not flags.FLAGS["verbosity"].present:
-            # Python's half of TensorFlow has a handler of its own.
-            standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
-            handler = logging.get_absl_handler().python_handler
-            handler.addFilter(_is_ours_or_error)
-            handler.setFormatter(_Plain())
-        try:
-            if len(argv) > 1 and usage is None:
-                raise app.UsageError(_unexpected(argv[1]))
-            return main(argv)
-        except KeyboardInterrupt:
-            return 130
-        except app.UsageError as error:
-            return _fail(_with_help(str(error)))
-        except (ValueError, OSError, MemoryError, ImportError) as error:
-            if logging.get_verbosity() >= logging.DEBUG:
-                traceback.print_exc()
-            if isinstance(error, ImportError):
-                return _fail(
-                    "The packages that this one requires must be there, and fit. "
-                    f"Received: {error}. `ssgan doctor` says what to install."
-                )
-            return _fail(error)
-
-    app.run(guarded, flags_parser=functools.partial(_parse_flags, usage))
+    signal.signal(signal.SIGTERM, terminate)
+    # nohup ignores the end of the terminal, and so do we.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, terminate)
 
 
-def _parse_flags(usage: str | None, argv: list[str]) -> list[str]:
-    """As absl does it, but for the exit with one line."""
-    try:
-        return flags.FLAGS(argv)
-    except SystemExit:
-        # Of --help, which absl ends with 1.
-        sys.exit(0)
-    except flags.UnrecognizedFlagError as error:
-        hint = f" {usage}" if usage else _nearest_flag(error.flagname)
-        message = f"There is no flag --{error.flagname}.{hint}"
-    except flags.Error as error:
-        message = _in_one_line(str(error))
-        words = [word for word in argv[1:] if not word.startswith("-")]
-        missing = re.match(r"--(\w+) must be given\.", message)
-        if missing and words and usage is None:
-            message += f" Did you mean --{missing[1]}={words[0]}?"
-    sys.exit(_fail(_with_help(message)))
-
-
-def _nearest_flag(name: str) -> str:
-    """The flag of the running program that may have been meant; not one of absl's."""
-    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
-    close = difflib.get_close_matches(name, own, n=1)
-    return f" Did you mean --{close[0]}?" if close else ""
-
-
-def _in_one_line(message: str) -> str:
-    """What absl says of wrong flags, of missing ones more plainly."""
-    message = re.sub(
-        r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
-        r"--\1 must be given.",
-        message,
-    )
-    message = re.sub(
-        r"flags .*: Exactly one of \((\w+), (\w+)\) must have a value other than "
-        r"None\.",
-        r"Exactly one of --\1 and --\2 must be given.",
-        message,
-    )
-    return " ".join(message.split())
-
-
-def _with_help(message: str) -> str:
-    end = "" if message.endswith((".", "?")) else "."
-    return f"{message}{end} See `{_name()} --help`."
-
-
-def _unexpected(argument: str) -> str:
-    """Says that an argument is none, and which flag may have been meant."""
-    name = argument.lstrip("-").partition("=")[0]
-    if argument.endswith((".gin", ".sweep")) and "gin_config" in flags.FLAGS:
-        hint = f"--gin_config={argument}"
-    elif name in flags.FLAGS:
-        hint = f"--{argument.lstrip('-')}"
-    elif argument == "=" and "gin_bindings" in flags.FLAGS:
-        hint = '--gin_bindings="options.batch_size = 32", in quotes'
-    else:
-        hint = ""
-    said = f"Only flags are taken. Received: {argument}."
-    return f"{said} Did you mean {hint}?" if hint else said
-
-
-def _fail(message: object) -> int:
-    print(progress.colored("error:", "red", sys.stderr), message, file=sys.stderr)
-    return 1
-
-
-def _name() -> str:
-    """How the running program was called."""
-    spec = sys.modules["__main__"].__spec__
-    for command in COMMANDS:
-        if spec is not None and spec.name == f"ssgan_tf.commands.{command}":
-            return f"ssgan {command}"
-    return f"python {sys.argv[0]}"
+def _configure_logging() -> None:
+    """Logs our messages and the errors of other libraries, unless asked for more."""
+    logging.use_absl_handler()
+    if flags.FLAGS["verbosity"].present:
+        return
+    # TensorFlow's Python code has a handler of its own.
+    standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
+    handler = logging.get_absl_handler().python_handler
+    handler.addFilter(_is_ours_or_error)
+    handler.setFormatter(_Plain())
 
 
 class _Plain(standard_logging.Formatter):
-    """Time and message; the level where it is more than information."""
+    """Time and message, with the level of warnings and errors."""
 
     def __init__(self):
         super().__init__(datefmt="%b %d %H:%M:%S")
@@ -188,21 +167,61 @@ class _Plain(standard_logging.Formatter):
         return f"{time} {level} {record.message}"
 
 
-def _is_ours_or_error(record) -> bool:
+def _is_ours_or_error(record: standard_logging.LogRecord) -> bool:
     package = pathlib.Path(__file__).parents[1]
     is_ours = package in pathlib.Path(record.pathname).parents
     return is_ours or record.levelno >= standard_logging.ERROR
 
 
-def _help(all_commands: bool) -> str:
-    if not all_commands:
-        example = "\n  ".join(_COMMONEST)
-        return (
-            f"Self-supervised GANs on Keras and TensorFlow.\n\n  {example}\n\n"
-            "`ssgan help` lists all commands, `ssgan COMMAND --help` the flags of one."
-        )
+def _usage_error(main: _Main, message: str) -> int:
+    end = "" if message.endswith((".", "?")) else "."
+    return _fail(f"{message}{end} See `{_program(main)} --help`.", code=2)
+
+
+def _fail(message: object, code: int = 1) -> int:
+    print(progress.colored("error:", "red", sys.stderr), message, file=sys.stderr)
+    return code
+
+
+def _unexpected(argument: str) -> str:
+    """The error for an argument of a command that takes flags only."""
+    message = f"Only flags are taken. Received: {argument}."
+    if argument.endswith((".gin", ".sweep")) and "gin_config" in flags.FLAGS:
+        return f"{message} Did you mean --gin_config={argument}?"
+    if argument.partition("=")[0] in flags.FLAGS:
+        return f"{message} Did you mean --{argument}?"
+    return message
+
+
+def _program(main: _Main) -> str:
+    """The words that call a main function."""
+    package, _, command = main.__module__.rpartition(".")
+    is_command = package == "ssgan_tf.commands"
+    return f"ssgan {command}" if is_command else f"python {sys.argv[0]}"
+
+
+def _command_help(main: _Main) -> str:
+    """The docstring of a command and its flags."""
+    text = inspect.getdoc(sys.modules[main.__module__])
+    # absl's first two lines name the module.
+    own_flags = flags.FLAGS.module_help(main.__module__).split("\n", 2)[-1]
+    return (
+        f"{text}\n\nflags:\n{own_flags}\n\n"
+        "`--helpfull` lists the flags of all libraries too."
+    )
+
+
+def _help() -> str:
+    example = "\n  ".join(_COMMONEST)
+    return (
+        f"Self-supervised GANs on Keras and TensorFlow.\n\n  {example}\n\n"
+        "`ssgan help` lists all commands, `ssgan COMMAND --help` the flags of one."
+    )
+
+
+def _list_of_commands() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         ["usage: ssgan COMMAND [--flags]   (ssgan COMMAND --help)", "", *lines]
     )
@@ -210,22 +229,22 @@ def _help(all_commands: bool) -> str:
 
 def main() -> None:
     """Entry point of the console script: `ssgan COMMAND [--flags]`."""
-    if sys.argv[1:2] == ["help"] and len(sys.argv) > 2:
-        sys.argv[1:] = [sys.argv[2], "--help"]
-    command = sys.argv[1] if len(sys.argv) > 1 else None
-    if command in (None, "-h", "--help", "help"):
-        print(_help(all_commands=command is not None))
-        sys.exit(0)
-    if command in ("--version", "version"):
-        print(f"ssgan_tf {ssgan_tf.__version__}")
-        sys.exit(0)
-    if command not in COMMANDS:
-        close = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"Did you mean `ssgan {close[0]}`? " if close else ""
-        _fail(f"unknown command {command!r}. {hint}`ssgan help` lists all commands.")
-        sys.exit(2)
-    del sys.argv[1]
-    # As `python -m`: absl shows the flags of the main module.
-    runpy.run_module(
-        f"ssgan_tf.commands.{command}", run_name="__main__", alter_sys=True
-    )
+    with _pipe_may_close():
+        command, *arguments = sys.argv[1:] or [""]
+        if command == "help" and arguments:
+            command, arguments = arguments[0], ["--help"]
+        if not command:
+            print(_help())
+        elif command in ("help", *_HELP):
+            print(_list_of_commands())
+        elif command in ("version", "--version"):
+            print(f"ssgan_tf {ssgan_tf.__version__}")
+        elif command not in COMMANDS:
+            close = difflib.get_close_matches(command, COMMANDS, n=1)
+            hint = f"Did you mean `ssgan {close[0]}`? " if close else ""
+            message = f"There is no command {command!r}. {hint}`ssgan help` lists all."
+            sys.exit(_fail(message, code=2))
+        else:
+            module = importlib.import_module(f"ssgan_tf.commands.{command}")
+            sys.argv[1:] = arguments
+            run(module.main, getattr(module, "USAGE", None))

@@ -13,7 +13,6 @@ import sys
 
 from absl import app, flags
 
-from ssgan_tf.commands.main import run
 from ssgan_tf.utils import files, startup
 
 _OUT = flags.DEFINE_string(
@@ -22,12 +21,12 @@ _OUT = flags.DEFINE_string(
     "The new file; one that is there is replaced. Default: standard output.",
 )
 
-_USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
+USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
 
 
 def main(argv):
     if len(argv) != 2:
-        raise app.UsageError(_USAGE)
+        raise app.UsageError(USAGE)
     path, out = argv[1], _OUT.value
     if out is not None and os.path.realpath(out) == os.path.realpath(path):
         raise app.UsageError(
@@ -56,7 +55,3 @@ def main(argv):
     if not migrated.is_complete:
         print(f"Lines of {name} need your hand: see above.", file=sys.stderr)
     return 0 if migrated.is_complete else 1
-
-
-if __name__ == "__main__":
-    run(main, usage=_USAGE)

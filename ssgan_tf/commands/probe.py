@@ -1,28 +1,32 @@
-"""Fits a linear classifier to every block of D: what has it learnt of the classes?
+"""Fits a linear classifier to every block of D: how well does it separate classes?
 
     ssgan probe --model_dir=run
     ssgan probe --model_dir=run --step=0
 
-Prints top-1 accuracies, as Tables 3 and 4 of the paper have them, and adds them to a
-table; docs/probe.md has the recipe.
+Prints top-1 accuracies as in Tables 3 and 4 of the paper and adds them to a table.
+docs/probe.md has the recipe.
 """
 
 import pathlib
 
 from absl import flags
 
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import (
+    define_data_flag,
+    define_model_dir_flag,
+    define_step_flag,
+)
 from ssgan_tf.utils import startup
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.", required=True)
-_STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint; default: latest.")
+_MODEL_DIR = define_model_dir_flag()
+_STEP = define_step_flag()
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set with labels; default: that of the run."
+    "dataset", None, "Data set with labels. Default: the data set of the run."
 )
-_TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data sets."
+_TFDS_DATA_DIR = define_data_flag()
+_OUT = flags.DEFINE_string(
+    "out", None, "CSV table to add a row to. Default: <model_dir>/probe.csv."
 )
-_OUT = flags.DEFINE_string("out", None, "Table. Default: <model_dir>/probe.csv.")
 
 
 def main(argv):
@@ -33,7 +37,7 @@ def main(argv):
     plan, run = checkpoint_export.load_run(_MODEL_DIR.value)
     step = run.latest_step() if _STEP.value is None else _STEP.value
     table = probe.ProbeTable(_OUT.value or pathlib.Path(run.path, "probe.csv"))
-    # What cannot be added to must show before the work.
+    # Fail before the work if the file is no table.
     table.rows()
     scores = probe.probe_checkpoint(
         plan,
@@ -45,7 +49,3 @@ def main(argv):
     table.add(scores)
     print(f"step {step} of {run.path}\n\n{probe.format_scores(scores)}")
     print(f"\n{table.path}")
-
-
-if __name__ == "__main__":
-    run(main)

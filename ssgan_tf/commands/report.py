@@ -12,17 +12,16 @@ import pathlib
 
 from absl import app, flags
 
-from ssgan_tf.commands.main import run
 from ssgan_tf.utils import startup
 
 _OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
 
-_USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
+USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
 
 
 def main(argv):
     if len(argv) < 2:
-        raise app.UsageError(_USAGE)
+        raise app.UsageError(USAGE)
     startup.import_tensorflow()
     from ssgan_tf.reports import report
     from ssgan_tf.utils import files
@@ -30,7 +29,3 @@ def main(argv):
     out = pathlib.Path(_OUT.value)
     files.write_text(out, report.render(argv[1:]))
     print(f"written {out}, {out.stat().st_size / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    run(main, usage=_USAGE)

@@ -22,14 +22,11 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 
-from ssgan_tf.commands import module_flags
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import define_module_flags, load_module
 from ssgan_tf.utils import startup
 from ssgan_tf.utils.progress import track
 
-# Shown by --help.
-flags.adopt_module_key_flags(module_flags)
-flags.mark_flag_as_required("module")
+_MODULE = define_module_flags(required=True)
 _NUM = flags.DEFINE_integer(
     "num",
     None,
@@ -118,7 +115,7 @@ def _class_rows(module, num: int, labels) -> _Request:
     if not module.num_classes:
         raise ValueError(
             "--class_rows needs a conditional GAN. Received: --module="
-            f"{module_flags.MODULE.value}, which is unconditional. Leave --class_rows "
+            f"{_MODULE.value}, which is unconditional. Leave --class_rows "
             "out."
         )
     classes = np.arange(module.num_classes) if labels is None else np.array(labels)
@@ -238,7 +235,7 @@ def main(argv):
     startup.import_tensorflow()
     from ssgan_tf.utils.pictures import grid, write_gif, write_png, write_pngs
 
-    module = module_flags.load()
+    module = load_module()
     if _CLASS_ROWS.value:
         request = _class_rows(module, num, labels)
     elif _is_animation():
@@ -255,7 +252,3 @@ def main(argv):
     if _IMAGES_DIR.value is not None:
         write_pngs(_IMAGES_DIR.value, pictures)
     print(f"{len(pictures)} images of {module.path}, seed {_SEED.value}: {_OUT.value}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -8,7 +8,6 @@ mean.
 
 from absl import flags
 
-from ssgan_tf.commands.main import run
 from ssgan_tf.utils import startup
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Run directory.", required=True)
@@ -23,7 +22,3 @@ def main(argv):
 
     run = run_dir.RunDir(_MODEL_DIR.value)
     print(summary.summary(run, _SCORE_FILENAME.value))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,43 +1,43 @@
-r"""Trains and scores every combination of some values, with several seeds.
+r"""Trains and scores every combination of parameter values, with several seeds.
 
     ssgan sweep --gin_config=quickstart.gin --grid="options.disc_iters=1,2" \
         --grid="G.width=16,32" --seeds=3
 
-Prints and writes what `ssgan reproduce` does: results.csv, a plot, report.md. What is
-done is not done again.
+Writes results.csv, a plot and report.md, as `ssgan reproduce` does. Finished jobs are
+not repeated.
 """
 
 from absl import app, flags
 
-from ssgan_tf.commands import score_flags
-from ssgan_tf.commands.main import run
+from ssgan_tf.commands.flags import (
+    define_data_flag,
+    define_eval_every_steps_flag,
+    define_gin_flags,
+    define_scoring_flags,
+    define_study_flags,
+    given_scoring_flags,
+    scoring_options,
+)
 from ssgan_tf.experiments import runner, sweeps
 
-for _module in (runner, score_flags):
-    flags.adopt_module_key_flags(_module)
-_GIN_CONFIG = flags.DEFINE_multi_string(
-    "gin_config", [], "Path of a gin file, or name of a shipped one; later lines win"
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "A gin binding of all runs, which wins over the files"
-)
+_GIN_CONFIG, _GIN_BINDINGS = define_gin_flags()
 _GRID = flags.DEFINE_multi_string(
-    "grid", [], "A parameter and its values, such as G.width=16,32"
+    "grid",
+    [],
+    "A parameter and its values, such as G.width=16,32. Repeat it for a product.",
 )
 _SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Trainings of each combination: seeds 0 to n - 1.", lower_bound=1
+    "seeds", 3, "Runs per combination, with seeds 0, 1, ...", lower_bound=1
 )
-_EVAL_EVERY_STEPS = flags.DEFINE_integer(
-    "eval_every_steps",
-    0,
-    "Score checkpoints whose step this divides, and the last; 0 scores all.",
-    lower_bound=0,
-)
+_EVAL_EVERY_STEPS = define_eval_every_steps_flag(0)
+define_scoring_flags()
+_TFDS_DATA_DIR = define_data_flag()
+_ONLY, _PRINT_COMMANDS = define_study_flags()
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     "sweep",
-    "Folder of runs, logs and the report. Another sweep into the same one replaces the "
-    "report and keeps the runs.",
+    "Folder of runs, logs and the report. Another sweep into the same folder replaces "
+    "the report and keeps the runs.",
 )
 
 
@@ -47,14 +47,10 @@ def main(argv):
             "--gin_config must name at least one file, and --grid a parameter with its "
             'values, for example --grid="options.disc_iters=1,2".'
         )
-    # What cannot be scored must show before the first run; sets of fakes are one.
-    score_flags.scoring(1)
-    score = [
-        flags.FLAGS[name].serialize()
-        for name in score_flags.given()
-        if name != "tfds_data_dir"
-    ]
-    experiment = sweeps.sweep(
+    # Fail before the first run if the scoring flags are wrong.
+    scoring_options(num_runs=1)
+    score = [flags.FLAGS[name].serialize() for name in given_scoring_flags()]
+    study = sweeps.sweep(
         _GIN_CONFIG.value,
         _GIN_BINDINGS.value,
         _GRID.value,
@@ -62,12 +58,10 @@ def main(argv):
         (f"--eval_every_steps={_EVAL_EVERY_STEPS.value}", *score),
     )
     return runner.run(
-        experiment,
+        study,
         output_dir=_OUTPUT_DIR.value,
         report_dir="",
-        tfds_data_dir=flags.FLAGS["tfds_data_dir"].value,
+        tfds_data_dir=_TFDS_DATA_DIR.value,
+        only=_ONLY.value,
+        print_commands=_PRINT_COMMANDS.value,
     )
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,38 +1,33 @@
-"""The flags and the course of the binaries that run many jobs."""
+"""Runs the jobs of a study and writes its report."""
 
 import os
 import pathlib
 
-from absl import flags
-
 from ssgan_tf.experiments import report, results
-from ssgan_tf.experiments.jobs import Campaign, selected
+from ssgan_tf.experiments.jobs import Campaign, select
 from ssgan_tf.experiments.plots import draw
 from ssgan_tf.experiments.results import Study
 from ssgan_tf.utils import files, plots, startup
 
-_ONLY = flags.DEFINE_string(
-    "only", None, "Run only jobs whose names match, such as *seed0. The rest is listed."
-)
-_PRINT_COMMANDS = flags.DEFINE_bool(
-    "print_commands", False, "Print one line per job, for a scheduler; start nothing."
-)
-
 
 def run(
-    experiment: Study,
+    study: Study,
     *,
     output_dir: str,
     report_dir: str,
     tfds_data_dir: str | None,
+    only: str | None,
+    print_commands: bool,
 ) -> int:
-    """Prints or runs the jobs of an experiment; writes its report after each.
+    """Prints or runs the jobs of a study; writes its report after each.
 
     Args:
-        experiment: what to run.
+        study: the jobs to run.
         output_dir: folder of runs, logs and records.
-        report_dir: folder of the report, in there.
+        report_dir: folder of the report, within `output_dir`.
         tfds_data_dir: folder of prepared TFDS data sets, or None.
+        only: pattern of job names, such as "*seed0"; None runs all jobs.
+        print_commands: if True, prints one line per job and starts nothing.
 
     Returns:
         The exit code: 1 if a job failed.
@@ -44,20 +39,20 @@ def run(
     """
     places = [f"--tfds_data_dir={tfds_data_dir}"] if tfds_data_dir else []
     campaign = Campaign(output_dir, places)
-    jobs = selected(experiment.jobs, _ONLY.value)
-    if _PRINT_COMMANDS.value:
-        print("\n".join(map(campaign.line, jobs)))
+    jobs = select(study.jobs, only)
+    if print_commands:
+        print("\n".join(map(campaign.shell_line, jobs)))
         return 0
-    print(f"{experiment.name}: {campaign.plan(jobs)}", flush=True)
+    print(f"{study.name}: {campaign.status(jobs)}", flush=True)
     folder = pathlib.Path(output_dir, report_dir)
 
     def write() -> None:
         # Plots and tables need TensorFlow and matplotlib, the commands do not.
         startup.import_tensorflow()
 
-        write_report(experiment, campaign, folder)
+        write_report(study, campaign, folder)
 
-    # What cannot be written or read must show before the first run.
+    # Fail before the first run if the report cannot be read or written.
     write()
     failed = campaign.run(jobs, write)
     print(folder / "report.md")

@@ -1,68 +1,16 @@
-"""Starts TensorFlow without noise, and measures the parts of a start."""
+"""The start of a command: importing TensorFlow, and a stopwatch."""
 
-import contextlib
-import faulthandler
 import importlib
-import os
-import re
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-
-from absl import flags
-
-# What TensorFlow's C++ says on every start, before it reads TF_CPP_MIN_LOG_LEVEL; of
-# libraries that come twice some versions say so as an error.
-_NOISE = re.compile(
-    rb"[IW]\d{4} |WARNING: All log messages before absl::InitializeLog"
-    rb"|.*Unable to register cu\w+ factory|.*computation placer already registered"
-)
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and lets it look for GPUs, without its start-up noise.
+    """Imports TensorFlow, with Keras in float32 whatever ~/.keras/keras.json sets.
 
-    It takes seconds: a binary does it as late as it can. What C++ says meanwhile is
-    held back, and written to the standard error but for the noise. `--verbosity` of
-    any value shows all.
+    This takes seconds, so commands call it only once their flags are checked.
     """
-    if "tensorflow" in sys.modules:
-        return
-    shows_all = flags.FLAGS.is_parsed() and flags.FLAGS["verbosity"].present
-    with contextlib.nullcontext() if shows_all else _without_noise():
-        tf = importlib.import_module("tensorflow")
-        tf.config.list_physical_devices()
-        # Whatever ~/.keras/keras.json says: half precision is the config's to choose.
-        importlib.import_module("keras").config.set_floatx("float32")
-
-
-@contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
-    try:
-        held_back = tempfile.TemporaryFile()
-    except OSError:
-        held_back = None
-    # Rather noise than nothing, on a full disk; and none is heard on a closed stream.
-    if held_back is None or sys.stderr is None:
-        yield
-        return
-    sys.stderr.flush()
-    terminal_or_file = os.dup(2)
-    with held_back:
-        os.dup2(held_back.fileno(), 2)
-        # Of a crash in C++ nothing is written below.
-        faulthandler.enable(file=terminal_or_file)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal_or_file, 2)
-            faulthandler.enable(file=2)
-            os.close(terminal_or_file)
-            held_back.seek(0)
-            said = [line for line in held_back if not _NOISE.match(line)]
-            os.write(2, b"".join(said))
+    importlib.import_module("tensorflow")
+    importlib.import_module("keras").config.set_floatx("float32")
 
 
 class StartUp:
@@ -84,7 +32,7 @@ class StartUp:
         self._last = time.perf_counter()
 
     def done(self, part: str) -> None:
-        """Ends a part: the time since the end of the one before is its own."""
+        """Ends a part, which began at the end of the previous one."""
         now = time.perf_counter()
         self.parts[part] = now - self._last
         self._last = now

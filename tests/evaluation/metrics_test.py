@@ -424,7 +424,7 @@ class TestCheckMetrics:
 
 class TestDocuments:
     def test_flag_has_the_default_and_names_every_key(self):
-        from ssgan_tf.commands import score_flags  # noqa: F401
+        from ssgan_tf.commands import train  # noqa: F401
 
         flag = flags.FLAGS["metrics"]
         assert tuple(flag.default) == metrics.DEFAULT_METRICS
