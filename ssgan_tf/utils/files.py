@@ -1,43 +1,46 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes and locks of files."""
 
 import contextlib
-import fcntl
+import errno
 import os
 import pathlib
 import platform
 import shutil
 from collections.abc import Iterator
-from typing import TextIO
 
+import filelock
 from absl import logging
 
-# What is being written, and what it takes the place of.
+# Temporary names: the new content, and the folder that it replaces.
 _KINDS = ("partial", "former")
+# Errors of `flock` on file systems without locks, such as some network file systems.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def cache_dir() -> pathlib.Path:
-    """Where what can be made again is kept, for all runs: classifiers, modules."""
+    """The folder for files that can be recreated: classifiers, downloaded modules."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base) / "ssgan_tf"
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a path to write to, which takes the place of `path` at the end.
+    """Yields a temporary path that replaces `path` at the end of the block.
 
-    Parent folders are made. A block that fails leaves `path` as it was. A file
-    replaces a file, a folder a folder. Of processes that write the same, each writes
-    all of it; what a killed one has left is removed.
+    Parent folders are created. If the block fails, `path` stays as it was. A file
+    replaces a file, a folder replaces a folder. Each process writes under a name of its
+    own; names that killed processes left are removed. The new content is on the disk
+    before it gets its name.
 
     Args:
         path: the file or folder.
 
     Raises:
-        OSError: it cannot be written; the message names it.
+        OSError: it cannot be written. The message names the path.
     """
     path = pathlib.Path(path)
     if not path.name:
-        # The folder that one is in.
+        # The working directory has a name only in its absolute path.
         path = pathlib.Path(os.path.abspath(path))
     partial, former = (
         path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.{kind}")
@@ -45,13 +48,15 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left(path)
+        _remove_leftovers(path)
         yield partial
+        _sync_tree(partial)
         if path.is_dir() and partial.is_dir():
-            # A folder cannot take the place of a full one: that steps aside first.
+            # Only an empty folder can be replaced: move the full one aside first.
             _remove(former)
             path.rename(former)
         partial.replace(path)
+        _sync(path.parent)
         _remove(former)
     except OSError as error:
         raise _not_writable(path, error) from error
@@ -60,19 +65,39 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             _remove(partial)
 
 
-def _remove_left(path: pathlib.Path) -> None:
-    """Removes what processes of this host have left that write no more."""
+def _sync_tree(path: pathlib.Path) -> None:
+    """Waits until a file, or a folder with all its content, is on the disk."""
+    if path.is_dir():
+        for child in path.iterdir():
+            _sync_tree(child)
+    _sync(path)
+
+
+def _sync(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot sync a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: pathlib.Path) -> None:
+    """Removes the temporary names that ended processes of this host left."""
     prefix = f".{path.name}.{platform.node()}-"
-    for left in path.parent.iterdir():
-        number, _, kind = left.name.removeprefix(prefix).partition(".")
-        if left.name.startswith(prefix) and kind in _KINDS and number.isdecimal():
+    for leftover in path.parent.iterdir():
+        number, _, kind = leftover.name.removeprefix(prefix).partition(".")
+        if leftover.name.startswith(prefix) and kind in _KINDS and number.isdecimal():
             if int(number) == os.getpid() or not _is_alive(int(number)):
-                _remove(left)
+                _remove(leftover)
 
 
 def _is_alive(process: int) -> bool:
     try:
-        # One of another user may not be asked, but is there.
+        # A process of another user exists, but takes no signal from this one.
         with contextlib.suppress(PermissionError):
             os.kill(process, 0)
     except ProcessLookupError:
@@ -82,79 +107,91 @@ def _is_alive(process: int) -> bool:
 
 def _not_writable(path: pathlib.Path, error: OSError) -> OSError:
     return OSError(
-        f"An output must be writable. Received: path={path}, which fails with: "
-        f"{error.strerror or error}. Name another place, or make this one writable."
+        f"Cannot write {path}: {error.strerror or error}. Choose another path, or make "
+        "this one writable."
     )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file whole or not at all, making its folder."""
+    """Writes a text file atomically and creates its folder."""
     with atomic_write(path) as partial:
         partial.write_text(text)
 
 
 @contextlib.contextmanager
 def lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Keeps other processes that ask for the same lock waiting, for a block.
+    """Holds the lock of a folder for a block; waits for other processes.
 
-    The folder is made. The lock ends with the process, however that ends.
+    The folder is created. The lock ends with the process at the latest. On a file
+    system without locks the block runs without one.
 
     Raises:
-        OSError: the folder cannot be written; the message names it.
+        OSError: the folder cannot be written. The message names it.
     """
     path = pathlib.Path(folder) / ".lock"
-    with _opened(path, "w") as file:
-        # Some network file systems have no locks; there it is as without one.
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logging.info("waiting for another process to leave %s", path.parent)
-                fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        held = _acquire(path, blocking=False)
+    except filelock.Timeout:
+        logging.info("waiting for another process to leave %s", path.parent)
+        held = _acquire(path, blocking=True)
+    with held or contextlib.nullcontext():
         yield
 
 
 @contextlib.contextmanager
 def try_lock(path: str | os.PathLike) -> Iterator[str | None]:
-    """Claims a file for a block, if no other process has.
+    """Locks a file for a block unless another process holds its lock.
 
-    The file stays, but the claim ends with the process, however that ends.
+    The file stays. The lock ends with the process at the latest.
 
     Yields:
-        None if the claim holds; else who has it, as "process <number> on <host>".
+        None if this process holds the lock, else the holder, as "process <number> on
+        <host>".
 
     Raises:
-        OSError: the file cannot be written; the message names it.
+        OSError: the file cannot be written. The message names it.
     """
     path = pathlib.Path(path)
-    with _opened(path, "a+") as file:
+    try:
+        held = _acquire(path, blocking=False)
+    except filelock.Timeout:
+        yield path.read_text().strip() or "another process"
+        return
+    if held is None:
+        logging.warning(
+            "%s is on a file system without locks: nothing prevents a second process",
+            path,
+        )
+    with held or contextlib.nullcontext():
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            yield file.read().strip() or "another process"
-            return
-        except OSError as error:
-            # Some network file systems have no locks.
-            logging.warning(
-                "%s cannot be locked (%s): nothing keeps a second training away",
-                path,
-                error.strerror,
-            )
-        try:
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+            path.write_text(f"process {os.getpid()} on {platform.node()}\n")
         except OSError as error:
             raise _not_writable(path, error) from error
         yield None
 
 
-def _opened(path: pathlib.Path, mode: str) -> TextIO:
+def _acquire(
+    path: pathlib.Path, *, blocking: bool
+) -> contextlib.AbstractContextManager | None:
+    """Locks a file and creates its folder.
+
+    Returns:
+        A context that releases the lock at its end; None without locks.
+
+    Raises:
+        filelock.Timeout: another process holds the lock, and `blocking` is False.
+        OSError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open(mode)
+        # The file must stay: it names the holder.
+        held = filelock.FileLock(path, preserve_lock_file=True)
+        return held.acquire(blocking=blocking)
+    except filelock.Timeout:
+        raise
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
         raise _not_writable(path, error) from error
 
 

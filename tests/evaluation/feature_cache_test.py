@@ -127,7 +127,7 @@ def test_a_worker_that_has_the_file_joins_those_that_have_not(tmp_path, monkeypa
 
 def test_what_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="must be writable"):
+    with pytest.raises(OSError, match="Cannot write"):
         feature_cache.features_of(
             images(9), Counting().extractor(), "s", tmp_path / "file"
         )

@@ -142,7 +142,7 @@ class TestArchive:
 
     def test_cache_that_cannot_be_written(self, tmp_path, cache):
         cache.write_text("mine")
-        with pytest.raises(OSError, match="must be writable"):
+        with pytest.raises(OSError, match="Cannot write"):
             hub.resolve(archive(tmp_path / "m.tar.gz"))
 
 
@@ -202,7 +202,7 @@ class TestPack:
 
         with monkeypatch.context() as patch:
             patch.setattr(tarfile.TarFile, "addfile", fail)
-            with pytest.raises(OSError, match="m.tar.gz, which fails with: No space"):
+            with pytest.raises(OSError, match="m.tar.gz: No space"):
                 hub.pack(folder, path)
         assert path.read_text() == "former"
         assert sorted(os.listdir(tmp_path)) == ["m.tar.gz", "module"]

@@ -1,5 +1,7 @@
-"""What cannot be written is said, with its name."""
+"""Atomic writes and locks; the errors of paths that cannot be written."""
 
+import errno
+import fcntl
 import os
 import platform
 import subprocess
@@ -14,28 +16,46 @@ from ssgan_tf.utils import files
 @pytest.mark.parametrize("take", [files.lock, files.try_lock])
 def test_no_lock_below_a_file(take, tmp_path):
     (tmp_path / "file").touch()
-    words = (
-        f"must be writable. Received: path={tmp_path}/file/.*lock, which fails with: "
-    )
-    with pytest.raises(OSError, match=words):
+    with pytest.raises(OSError, match=f"Cannot write {tmp_path}/file/.*lock: "):
         with take(tmp_path / "file" / "lock"):
             pytest.fail("locked")
 
 
-def test_no_claim_on_a_full_disk():
-    with pytest.raises(OSError, match="must be writable. Received: path=/dev/full, "):
+def test_no_lock_on_a_full_disk():
+    with pytest.raises(OSError, match="Cannot write /dev/full: No space"):
         with files.try_lock("/dev/full"):
-            pytest.fail("claimed")
+            pytest.fail("locked")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("take", ["lock", "try_lock"])
+def test_no_lock_in_a_folder_that_can_only_be_read(take, tmp_path):
+    # Root may write everywhere.
+    script = (
+        "import os, sys\n"
+        "from ssgan_tf.utils import files\n"
+        "os.setuid(65534)\n"
+        f"with files.{take}(sys.argv[1]): pass\n"
+    )
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    for parent in (folder, *folder.parents):
+        os.chmod(parent, os.stat(parent).st_mode | 0o555)
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder / "lock"], capture_output=True, text=True
+    )
+    assert f"OSError: Cannot write {folder}/" in done.stderr
+    assert "Permission denied" in done.stderr
 
 
 @pytest.mark.parametrize("take", [files.lock, files.try_lock])
-def test_what_fails_under_a_lock_is_shown_as_it_is(take, tmp_path):
+def test_errors_under_a_lock_pass_through(take, tmp_path):
     with pytest.raises(OSError, match="^mine$"):
         with take(tmp_path / "lock"):
             raise OSError("mine")
 
 
-def test_who_waits_says_so(tmp_path, caplog):
+def test_waiting_is_logged(tmp_path, caplog):
     caplog.set_level("INFO", "absl")
     waiting = threading.Event()
     caplog.handler.addFilter(lambda record: waiting.set() or True)
@@ -54,11 +74,85 @@ def test_who_waits_says_so(tmp_path, caplog):
     assert f"waiting for another process to leave {tmp_path}" in caplog.text
 
 
+# As earlier versions lock.
+FCNTL_HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "a+") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write("process 7 on host\\n")
+    file.flush()
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+HOLDER = """
+import sys
+from ssgan_tf.utils import files
+with files.try_lock(sys.argv[1]) as holder:
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("script", [FCNTL_HOLDER, HOLDER])
+def test_a_refused_lock_names_its_holder_until_that_dies(script, tmp_path):
+    path = tmp_path / "lock"
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with other:
+        assert other.stdout.readline() == b"held\n"
+        name = {
+            HOLDER: f"process {other.pid} on {platform.node()}",
+            FCNTL_HOLDER: "process 7 on host",
+        }[script]
+        # A refused process must not erase the name.
+        for _ in range(2):
+            with files.try_lock(path) as holder:
+                assert holder == name
+        other.kill()
+    with files.try_lock(path) as holder:
+        assert holder is None
+        assert path.read_text() == f"process {os.getpid()} on {platform.node()}\n"
+    assert path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_file_systems_without_locks(tmp_path, monkeypatch, caplog, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.lock(tmp_path), files.lock(tmp_path):
+        assert not caplog.text
+    for _ in range(2):
+        with files.try_lock(tmp_path / "lock") as holder:
+            assert holder is None
+    assert f"{tmp_path}/lock is on a file system without locks" in caplog.text
+
+
+def test_two_processes_exclude_each_other(tmp_path):
+    (tmp_path / "count").write_text("0")
+    script = (
+        "import pathlib, sys\n"
+        "from ssgan_tf.utils import files\n"
+        "path = pathlib.Path(sys.argv[1], 'count')\n"
+        "for _ in range(100):\n"
+        "    with files.lock(path.parent):\n"
+        "        path.write_text(str(int(path.read_text()) + 1))\n"
+    )
+    command = [sys.executable, "-c", script, tmp_path]
+    for process in [subprocess.Popen(command) for _ in range(2)]:
+        assert process.wait(60) == 0
+    assert (tmp_path / "count").read_text() == "200"
+
+
 KINDS = ("partial", "former")
 WRITER = """
-import sys, time
+import sys
 from ssgan_tf.utils import files
-with files.replacing("out") as partial:
+with files.atomic_write("out") as partial:
     partial.mkdir()
     (partial / "a").write_text(sys.argv[1])
     print("ready", flush=True)
@@ -67,7 +161,7 @@ with files.replacing("out") as partial:
 """
 
 
-def test_two_that_write_the_same_do_not_mix(tmp_path):
+def test_two_writers_do_not_mix(tmp_path):
     command = [sys.executable, "-c", WRITER]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     writers = [subprocess.Popen([*command, word], **pipes) for word in ("one", "two")]
@@ -81,12 +175,12 @@ def test_two_that_write_the_same_do_not_mix(tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_what_a_killed_one_has_left_is_removed(tmp_path):
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     node, mine = platform.node(), str(os.getpid())
     left = [f".out.{node}-{pid}.{kind}" for pid in (dead.pid, mine) for kind in KINDS]
-    # Of one that lives, of another machine, of another file, and the user's.
+    # A living process's, another host's, another file's, and the user's.
     kept = [
         f".out.{node}-1.partial",
         f".out.else-{dead.pid}.partial",
@@ -100,10 +194,48 @@ def test_what_a_killed_one_has_left_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted([*kept, "out"])
 
 
-def test_the_folder_that_one_is_in(tmp_path, monkeypatch):
+def test_the_working_directory_can_be_replaced(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with files.atomic_write(".") as partial:
         partial.mkdir()
         (partial / "a").touch()
     assert os.listdir(tmp_path / "here") == ["a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_fsync(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        calls.append(("fsync", os.path.relpath(path, tmp_path)))
+        fsync(descriptor)
+
+    def record_replace(source, target, **options):
+        name = os.path.relpath(source, tmp_path)
+        calls.append(("replace", name, os.path.relpath(target, tmp_path)))
+        replace(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    partial = f".out.{platform.node()}-{os.getpid()}.partial"
+    files.write_text(tmp_path / "out", "text")
+    assert calls == [
+        ("fsync", partial),
+        ("replace", partial, "out"),
+        ("fsync", "."),
+    ]
+    calls.clear()
+    (tmp_path / "out").unlink()
+    with files.atomic_write(tmp_path / "out") as path:
+        (path / "inner").mkdir(parents=True)
+        (path / "inner" / "file").write_text("text")
+    assert calls == [
+        ("fsync", f"{partial}/inner/file"),
+        ("fsync", f"{partial}/inner"),
+        ("fsync", partial),
+        ("replace", partial, "out"),
+        ("fsync", "."),
+    ]
