@@ -10,14 +10,15 @@ from PIL import Image
 from ssgan_tf.utils import files
 
 _GIF_MILLISECONDS = 50
+_RANGE_TOLERANCE = 1e-3
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Lays images out row by row; places without an image are black.
+    """Arranges images row by row; cells without an image are black.
 
     Args:
-        images: float in [0, 1] or uint8, `(num, height, width, channels)`; NaN is
-            black.
+        images: float in [0, 1] or uint8, `(num, height, width, channels)`. NaN
+            becomes black.
         columns: int. Images per row.
 
     Returns:
@@ -36,7 +37,7 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes a PNG whole or not at all, making its folder.
+    """Writes a PNG file atomically and creates its folder.
 
     Args:
         path: the file.
@@ -50,10 +51,10 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def write_pngs(folder: str | os.PathLike, images: np.ndarray) -> None:
-    """Writes a folder of 00000.png, 00001.png, ..., whole or not at all.
+    """Writes a folder of 00000.png, 00001.png, ... atomically.
 
     Args:
-        folder: takes the place of the one that is there.
+        folder: is replaced if it exists.
         images: uint8, `(num, height, width, 1 or 3)`.
 
     Raises:
@@ -70,39 +71,39 @@ def write_numbered(
     """Writes 00000.png, 00001.png, ... into a folder.
 
     Args:
-        folder: is there.
-        images: uint8, `(height, width, 1 or 3)` each.
-        num: int. How many; beyond 100,000 the names have more digits.
+        folder: an existing folder.
+        images: uint8 arrays `(height, width, 1 or 3)`.
+        num: int. Number of images; above 100,000 the names have more digits.
 
     Raises:
         OSError: they cannot be written.
     """
     digits = max(5, len(str(num - 1)))
     for i, image in enumerate(images):
-        write_png(folder / f"{i:0{digits}}.png", image)
+        _pillow(image).save(folder / f"{i:0{digits}}.png", "PNG")
 
 
 def write_gif(path: str | os.PathLike, images: Iterable[np.ndarray]) -> None:
-    """Writes an animation that repeats for ever, 20 images per second.
+    """Writes an animation in an endless loop, 20 images per second.
 
-    Grey is exact; of a coloured image the 256 colours that fit best are kept. An image
-    equal to the one before makes no frame: that one stays for longer. The file is
-    written whole or not at all, its folder made.
+    Grey images are exact; coloured images are reduced to their 256 best colours. An
+    image equal to the previous one extends that frame. The file is written atomically;
+    its folder is created.
 
     Args:
         path: the file.
-        images: uint8, each `(height, width, 1 or 3)`; one or more.
+        images: uint8 arrays `(height, width, 1 or 3)`; at least one.
 
     Raises:
         OSError: it cannot be written.
     """
-    # Pillow's own choice of colours is a third further off.
+    # Without k-means the error of Pillow's colours is a third larger.
     frames = (
-        each.quantize(256, kmeans=1) if each.mode == "RGB" else each
-        for each in map(_pillow, images)
+        frame.quantize(256, kmeans=1) if frame.mode == "RGB" else frame
+        for frame in map(_pillow, images)
     )
     with files.atomic_write(path) as partial:
-        # Pillow's optimized files show other greys where an image has fewer of them.
+        # optimize=True changes the greys of images with few of them.
         next(frames).save(
             partial,
             "GIF",
@@ -118,22 +119,19 @@ def _pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-_RANGE_TOLERANCE = 1e-3
-
-
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Rounds float images in [0, 1] to 8 bit: the nearest integer to 255 x.
 
     Args:
-        images: float, any shape, values in [0, 1]. An excess of 1e-3 is taken for
-            rounding and clipped.
+        images: float, any shape, values in [0, 1]. An excess of up to 1e-3 counts as
+            a rounding error and is clipped.
 
     Raises:
         ValueError: a value is NaN or further outside.
     """
     images = np.asarray(images, np.float32)
     low, high = images.min(initial=np.inf), images.max(initial=-np.inf)
-    # Written so that NaN, for which every comparison is false, fails too.
+    # NaN must fail too: every comparison with it is False.
     if images.size and not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):
         raise ValueError(
             "Images must be finite and in [0, 1]. Received: images with "
