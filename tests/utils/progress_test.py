@@ -1,16 +1,35 @@
-"""What is said of how far something has come."""
+"""Progress of long tasks on terminals and in the log; colours."""
 
+import contextlib
+import fcntl
 import io
+import os
+import pty
+import re
+import struct
+import termios
 
 import pytest
+import tqdm
 from absl import logging
 
 from ssgan_tf.utils import progress
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+@contextlib.contextmanager
+def terminal(output: list[str]):
+    """A pseudo-terminal of 80 columns; its output is added to a list at the end."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        yield stream
+    data = b""
+    # After the last byte, reading from a closed terminal is an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 100_000):
+            data += part
+    os.close(ours)
+    output.append(data.decode())
 
 
 @pytest.fixture
@@ -18,62 +37,114 @@ def seconds(monkeypatch):
     """A clock that the test moves."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tqdm.tqdm, "_time", lambda self: now[0], raising=False)
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now
 
 
-def work(seconds, items, each, **options):
-    """Takes `each` seconds for every item."""
-    seen = []
+def work(seconds, items, duration, **options):
+    """Takes `duration` seconds for every item."""
+    results = []
     for item in progress.track(items, **options):
-        seconds[0] += each
-        seen.append(item)
-    return seen
+        seconds[0] += duration
+        results.append(item)
+    return results
 
 
 @pytest.mark.parametrize(
-    ("seconds_", "text"),
+    ("duration", "text"),
     [(0, "0:00"), (59.9, "0:59"), (61, "1:01"), (3600, "1:00:00"), (7325, "2:02:05")],
 )
-def test_clock(seconds_, text):
-    assert progress.clock(seconds_) == text
-
-
-@pytest.mark.parametrize(("done", "hashes"), [(0, 0), (1, 5), (3, 15), (4, 20)])
-def test_bar(done, hashes):
-    assert progress.bar(done, 4) == f"[{'#' * hashes}{' ' * (20 - hashes)}]"
+def test_clock(duration, text):
+    assert progress.clock(duration) == text
 
 
 def test_on_a_terminal(seconds):
-    terminal = Terminal()
     items = ["a", "bcd", "e"]
-    options = {"total": 5, "what": "letters", "size": len, "stream": terminal}
-    assert work(seconds, items, 10, **options) == items
-    lines = terminal.getvalue().split("\r\x1b[K")[1:]
-    assert lines == [
-        f"{progress.bar(1, 5)} letters: 1 of 5, 0:40 left",
-        f"{progress.bar(4, 5)} letters: 4 of 5, 0:05 left",
-        f"{progress.bar(5, 5)} letters: 5 of 5, 0:00 left\n",
+    output = []
+    with terminal(output) as stream:
+        options = {"total": 5, "description": "letters", "size": len, "stream": stream}
+        assert work(seconds, items, 10, **options) == items
+    lines = [line for line in re.split(r"\r\n|\r", output[0]) if line]
+    # The last line may be written once more at the end.
+    assert list(dict.fromkeys(re.search(r"\d/5", line)[0] for line in lines)) == [
+        "1/5",
+        "4/5",
+        "5/5",
     ]
+    assert lines[0].startswith("letters:  20%|") and "00:10<00:40" in lines[0]
+    assert lines[-1].startswith("letters: 100%|") and "00:30<00:00" in lines[-1]
+    assert max(map(len, lines)) <= 80
+    # One line of the screen.
+    assert output[0].count("\n") == 1 and output[0].endswith("\n")
 
 
-def test_what_is_quick_needs_no_word(seconds):
-    terminal = Terminal()
-    work(seconds, range(4), 0.1, total=4, what="numbers", stream=terminal)
-    assert terminal.getvalue() == ""
+def test_quick_tasks_show_nothing(seconds):
+    output = []
+    with terminal(output) as stream:
+        work(seconds, range(4), 0.1, total=4, description="numbers", stream=stream)
+    assert output == [""]
 
 
-# The first word comes after five seconds, the others every 30.
+def test_a_bar_with_a_start_and_a_text(seconds):
+    output = []
+    with terminal(output) as stream:
+        bar = progress.terminal_bar(
+            10, "training", initial=4, unit="step", stream=stream
+        )
+        with bar:
+            for _ in range(3):
+                seconds[0] += 1
+                bar.set_postfix_str("loss/d 1.500", refresh=False)
+                bar.update(2)
+        assert not bar.disable
+    last = re.split(r"\r\n|\r", output[0])[-2]
+    assert "10/10 [00:03<00:00" in last and "2.00step/s, loss/d 1.500" in last
+    assert progress.terminal_bar(1, "task", stream=io.StringIO()).disable
+
+
+# The first line comes after five seconds, the others every 30.
 @pytest.mark.parametrize(
-    ("total", "each", "expected"),
+    ("total", "duration", "expected"),
     [
         (5, 20, ["1 of 5, 1:20 left", "3 of 5, 0:40 left", "5 of 5, 0:00 left"]),
         (60, 1, ["5 of 60, 0:55 left", "35 of 60, 0:25 left", "60 of 60, 0:00 left"]),
+        (4, 1, []),
     ],
 )
-def test_off_a_terminal(seconds, monkeypatch, total, each, expected):
-    said = []
-    monkeypatch.setattr(logging, "info", lambda text, *args: said.append(text % args))
-    options = {"total": total, "what": "numbers", "stream": io.StringIO()}
-    work(seconds, range(total), each, **options)
-    assert said == [f"numbers: {line}" for line in expected]
+def test_off_a_terminal(seconds, monkeypatch, total, duration, expected):
+    lines = []
+    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+    options = {"total": total, "description": "numbers", "stream": io.StringIO()}
+    work(seconds, range(total), duration, **options)
+    assert lines == [f"numbers: {line}" for line in expected]
     assert options["stream"].getvalue() == ""
+
+
+class TestColors:
+    @pytest.fixture(autouse=True)
+    def plain_environment(self, monkeypatch):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+
+    def text(self, color="red") -> str:
+        output = []
+        with terminal(output) as stream:
+            stream.write(progress.colored("text", color, stream))
+        return output[0]
+
+    def test_on_a_terminal(self):
+        assert self.text("red") == "\x1b[31mtext\x1b[0m"
+        assert self.text("green") == "\x1b[32mtext\x1b[0m"
+
+    def test_an_empty_variable_does_not_count(self, monkeypatch):
+        monkeypatch.setenv("NO_COLOR", "")
+        assert self.text() == "\x1b[31mtext\x1b[0m"
+
+    def test_in_a_file(self):
+        assert progress.colored("text", "red", io.StringIO()) == "text"
+
+    @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+    def test_without_colors(self, monkeypatch, name, value):
+        monkeypatch.setenv(name, value)
+        assert self.text() == "text"
