@@ -1,15 +1,13 @@
-"""Reads arguments as one binary would, and does not run it.
+"""Parses arguments as a command would, without running it.
 
     python flag_check.py BINARY < calls.json
 
-The calls are a list of `[arguments, whether they are whole]`. Prints a list of what is
-wrong with each, or what it binds in gin.
+The calls are a list of `[arguments, is_whole]`, where `is_whole` is False for a part of
+a command. Prints a list with the mistake of each call, or its gin flags.
 """
 
 import importlib
-import inspect
 import json
-import pathlib
 import runpy
 import sys
 
@@ -23,8 +21,8 @@ def check(arguments: list[str], is_whole: bool, takes_words: bool) -> dict:
         try:
             _, *words = flags.FLAGS(["binary", *arguments])
         except flags.Error as error:
-            # Whole or not, each flag is one and has a legal value; what must be given,
-            # or not together, is looked at afterwards.
+            # FLAGS checks names and values while it parses, and required or exclusive
+            # flags afterwards. A part of a command need not pass the latter.
             if is_whole or not flags.FLAGS.is_parsed():
                 return {"wrong": str(error)}
             words = []
@@ -41,12 +39,11 @@ def main(binary: str) -> None:
     app.define_help_flags()
     if binary.endswith(".py"):
         runpy.run_path(binary)
-        source = pathlib.Path(binary).read_text()
+        takes_words = False
     else:
-        source = inspect.getsource(importlib.import_module(binary))
-    takes_words = "usage=_USAGE" in source
-    found = [check(*call, takes_words) for call in json.load(sys.stdin)]
-    json.dump(found, sys.stdout)
+        takes_words = hasattr(importlib.import_module(binary), "USAGE")
+    results = [check(*call, takes_words) for call in json.load(sys.stdin)]
+    json.dump(results, sys.stdout)
 
 
 if __name__ == "__main__":

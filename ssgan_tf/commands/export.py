@@ -20,7 +20,6 @@ from ssgan_tf.commands.flags import (
     define_score_filename_flag,
     define_step_flag,
 )
-from ssgan_tf.modules import hub
 from ssgan_tf.utils import startup
 
 _MODEL_DIR = define_model_dir_flag()
@@ -42,14 +41,14 @@ _SCORE_FILENAME = define_score_filename_flag()
 
 def main(argv):
     folder, out = _OUTPUT_DIR.value, _OUT.value
-    if out is not None and not out.endswith(hub.ARCHIVES):
+    if out is not None and not out.endswith((".tar.gz", ".tgz")):
         raise app.UsageError(
             f"--out must end in .tar.gz or .tgz. Received: --out={out}."
         )
     targets = [path for path in (folder, out) if path is not None]
     startup.import_tensorflow()
     from ssgan_tf.evaluation import score_table
-    from ssgan_tf.modules import reading
+    from ssgan_tf.modules import hub, reading
     from ssgan_tf.training import checkpoint_export
 
     plan, run = checkpoint_export.load_run(_MODEL_DIR.value)

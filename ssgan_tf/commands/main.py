@@ -70,7 +70,7 @@ def run(main: _Main, usage: str | None = None) -> None:
     with _pipe_may_close():
         app.run(
             functools.partial(_run, main, usage),
-            flags_parser=functools.partial(_parse_flags, main),
+            flags_parser=functools.partial(_parse_flags, main, usage),
         )
 
 
@@ -88,7 +88,7 @@ def _pipe_may_close() -> Iterator[None]:
         sys.exit(128 + signal.SIGPIPE)
 
 
-def _parse_flags(main: _Main, argv: list[str]) -> list[str]:
+def _parse_flags(main: _Main, usage: str | None, argv: list[str]) -> list[str]:
     """Parses flags as absl does, with our `--help` and exit codes."""
     own = argv[: argv.index("--")] if "--" in argv else argv
     if _HELP & set(own):
@@ -100,7 +100,8 @@ def _parse_flags(main: _Main, argv: list[str]) -> list[str]:
         # absl ends --helpfull with 1.
         sys.exit(0)
     except flags.Error as error:
-        sys.exit(_usage_error(main, " ".join(str(error).split())))
+        message = f"{error} {usage or ''}"
+        sys.exit(_usage_error(main, " ".join(message.split())))
 
 
 def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:

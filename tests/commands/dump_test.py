@@ -130,8 +130,8 @@ REFUSED = {
     "text": ([*FAKES, "--out=text"], "text, which is something else"),
     "below_text": ([*FAKES, "--out=text/a"], "text/a"),
     "module": ([*FAKES, "--out=module"], "module, which is something else"),
-    "both": ([*FAKES, "--dataset=digits32"], "Exactly one of --module and --dataset"),
-    "neither": (["--num=5"], "Exactly one of --module and --dataset"),
+    "both": ([*FAKES, "--dataset=digits32"], "one of (module, dataset)"),
+    "neither": (["--num=5"], "one of (module, dataset)"),
     "no_num": (["--module=module"], "--module=module without --num"),
     "seed": ([*REALS, "--seed=0"], "--seed=0 without --module"),
     "split": ([*FAKES, "--split=test"], "--split=test without --dataset"),
@@ -245,7 +245,7 @@ def test_real_images(said, folder):
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_calls_write_nothing(said, name):
     code, output, unchanged = said["refused", name]
-    assert code == 1 and unchanged
+    assert code in (1, 2) and unchanged
     assert "Traceback" not in output and REFUSED[name][1] in output
 
 

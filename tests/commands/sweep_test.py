@@ -136,7 +136,7 @@ def test_the_command(tmp_path):
     shown = ssgan(*command, "--print_commands", cwd=tmp_path)
     assert shown.returncode == 0 and len(shown.stdout.splitlines()) == 2
     wrong = ssgan(*command, "--metrics=nix", cwd=tmp_path)
-    assert wrong.returncode == 1 and "nix" in wrong.stderr
+    assert wrong.returncode == 2 and "nix" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     assert list(tmp_path.iterdir()) == []
     done = ssgan(*command, cwd=tmp_path)

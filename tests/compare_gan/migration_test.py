@@ -801,7 +801,7 @@ def test_the_program_says_one_line():
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1
     assert "Name one gin file, for example `ssgan migrate old.gin" in done.stderr
 
 

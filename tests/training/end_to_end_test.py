@@ -26,6 +26,7 @@ from ssgan_tf.training import callbacks, checkpoint_export, loop
 from ssgan_tf.training.checkpoints import Checkpoints
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.training.schedule import (
+    Settings,
     evaluate,
     evaluate_continuously,
     train_and_evaluate,
@@ -269,20 +270,19 @@ def undo_determinism():
     tf_config.disable_op_determinism()
 
 
-def start_again(plan, run, **changes):
-    arguments = {
-        "start_up": StartUp(),
-        "schedule": "eval_after_train",
-        "get_strategy": lambda: strategies.get_strategy("one_device"),
-        "jit_compile": "auto",
-        "data_dir": None,
-        "options": module_scorer.ScoringOptions(num_runs=2),
-        "eval_every_steps": LAST,
-        "score_filename": "scores.csv",
-        "allow_config_change": False,
-        **changes,
-    }
-    train_and_evaluate(plan, run, **arguments)
+def start_again(plan, run, schedule):
+    settings = Settings(
+        schedule=schedule,
+        scoring=module_scorer.ScoringOptions(num_runs=2),
+        eval_every_steps=LAST,
+    )
+    train_and_evaluate(
+        plan,
+        run,
+        settings,
+        start_up=StartUp(),
+        get_strategy=lambda: strategies.get_strategy("one_device"),
+    )
 
 
 def stamps(run: RunDir) -> dict[str, int]:
@@ -298,7 +298,7 @@ def test_a_finished_run_started_again_changes_nothing(runs, undo_determinism):
     before = stamps(run)
     plan = reopen(run)
     for schedule in ("eval_after_train", "train", "continuous_eval"):
-        start_again(plan, run, schedule=schedule)
+        start_again(plan, run, schedule)
         assert stamps(run) == before
 
 
@@ -313,7 +313,7 @@ def test_the_grid_of_the_export_is_the_trainers(runs):
     assert grid.std() > 1.0
 
     gan = reopen(run).build_gan()
-    run.checkpoints.restore(gan, LAST)
+    run.checkpoints.restore(LAST, gan.parts)
     latents = gan.latents.sample(64, [0, 1])
     samples = gan.sampler(latents, training=False).numpy()
     np.testing.assert_allclose(module.sample(64, seed=0), samples, atol=1e-5)
@@ -327,12 +327,12 @@ def check_archive(path, run) -> None:
     assert facts["weights_sha256"] == scored["weights_sha256"]
     assert scored["scores"] == [] and facts["scores"]
     rows = ScoreTable(run / "scores.csv").rows()
-    rows = [row for row in rows if row["step"] == str(LAST)]
+    rows = [row for row in rows if row.step == LAST]
     for score, row in zip(facts["scores"], rows, strict=True):
-        assert score["protocol"] == row["protocol"]
+        assert score["protocol"] == row.protocol
+        assert score["values"] == row.numbers()
         for name, numbers in score["values"].items():
-            assert numbers == json.loads(row[f"{name}_list"])
-            assert np.mean(numbers) == pytest.approx(float(row[f"{name}_mean"]))
+            assert np.mean(numbers) == pytest.approx(row.means()[name])
 
 
 def test_export_scripts(runs, tmp_path):
@@ -347,10 +347,10 @@ def test_export_scripts(runs, tmp_path):
         "papers.txt": (1, [*export, "--output_dir=papers"]),
         "export.txt": (0, [*export, "--step=8", "--output_dir=module", *other]),
         "archive.txt": (0, [*export, "--out=module.tar.gz"]),
-        "zip.txt": (1, [*export, "--out=module.zip"]),
+        "zip.txt": (2, [*export, "--out=module.zip"]),
         "load.txt": (0, [*load, "--num=10", "--seed=3", "--out=new/grid.png"]),
         "out.txt": (1, [*load, "--out=file/grid.png"]),
-        "jpg.txt": (1, [*load, "--out=grid.jpg"]),
+        "jpg.txt": (2, [*load, "--out=grid.jpg"]),
     }
     running = {log: start(tmp_path, *calls[log][1], log=log) for log in calls}
     logs = {}
@@ -392,9 +392,9 @@ def test_evaluate_and_compare(runs, tmp_path):
     assert "\nsliced_wasserstein_100_test " in said and "rotations of fake" in said
     assert "data=digits32; split=test; data_hash=" in said
     (row,) = ScoreTable(tmp_path / "mine.csv").rows()
-    assert row["checkpoint"] == module
-    assert row["step"] == str(LAST) and row["metrics"] == "swd,ms_ssim"
-    assert "fake_count=100; " in row["protocol"]
+    assert row.checkpoint == module
+    assert row.step == LAST and row.metrics == "swd,ms_ssim"
+    assert "fake_count=100; " in row.protocol
     compare = ["ssgan_tf", "compare", str(runs / "alone"), "mine.csv"]
     assert "\n  fake_count: 397 | 100\n" in call(tmp_path, 1, *compare)
     assert "\n* of another protocol" in call(tmp_path, 0, *compare, "--anyway")
@@ -405,7 +405,7 @@ def test_what_cannot_be_evaluated(runs, tmp_path):
     (tmp_path / "notes.csv").write_text("mine")
     module = f"--module={runs}/alone/tfhub/{LAST}"
     for arguments, words in (
-        ([module, "--out=notes.csv"], "notes.csv with the columns"),
+        ([module, "--out=notes.csv"], "notes.csv"),
         ([module, "--metrics=lpips"], "must name one or more of fid, "),
         ([module, "--metrics=swd,intra_fid"], "['intra_fid'] and an unconditional"),
         (["--module=nowhere"], "module=nowhere"),
@@ -460,6 +460,9 @@ def test_four_steps_equal_one_and_three(
     assert len(parts.configs()) == 1
 
 
+SCORE_ALL = Settings(eval_every_steps=0, allow_config_change=True)
+
+
 class FakeScorer:
     """Stands in for a `ModuleScorer`, at no cost."""
 
@@ -488,7 +491,7 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
 
     def save(step):
         gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan)
+        run.checkpoints.save(gan.step, gan.parts)
         run.checkpoints.keep(1, None)
 
     events = [
@@ -501,18 +504,16 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
     ]
     monkeypatch.setattr(time, "sleep", lambda seconds: events.pop(0)())
     scorer, table = FakeScorer(), ScoreTable(run.path / "scores.csv")
-    evaluate_continuously(
-        plan, run, scorer, table, every_steps=0, allow_config_change=False
-    )
+    evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
     assert events == [] and scorer.scored == [0, 2, 4]
-    assert [row["step"] for row in table.rows()] == ["0", "2", "4"]
+    assert [row.step for row in table.rows()] == [0, 2, 4]
 
     # What is there is scored once per protocol; every 3 steps, and the last.
     for protocol, scored in (("p", []), ("q", [4])):
         scorer = FakeScorer(protocol)
         evaluate(plan, run, scorer, table, every_steps=3)
         assert scorer.scored == scored
-    assert [row["protocol"] for row in table.rows()] == ["p", "p", "p", "q"]
+    assert [row.protocol for row in table.rows()] == ["p", "p", "p", "q"]
 
 
 def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatch):
@@ -520,7 +521,7 @@ def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatc
     gan = plan.build_gan()
     for step in (0, 2, 4):
         gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan)
+        run.checkpoints.save(gan.step, gan.parts)
     polls = [lambda: None, run.train_done.touch]
     monkeypatch.setattr(time, "sleep", lambda seconds: polls.pop(0)())
 
@@ -532,13 +533,11 @@ def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatc
             return found
 
     scorer, table = Picky(), ScoreTable(tmp_path / "scores.csv")
-    with pytest.raises(ValueError, match=r"for the steps \[2\]; of step 2: NaN"):
-        evaluate_continuously(
-            plan, run, scorer, table, every_steps=0, allow_config_change=True
-        )
+    with pytest.raises(ValueError, match=r"steps \[2\].*NaN"):
+        evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
     # Once, however often it looks.
     assert polls == [] and scorer.scored == [0, 2, 4]
-    assert [row["step"] for row in table.rows()] == ["0", "4"]
+    assert [row.step for row in table.rows()] == [0, 4]
 
 
 def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkeypatch):
@@ -547,13 +546,13 @@ def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkey
     gan = plan.build_gan()
     for step in (0, 2):
         gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan)
+        run.checkpoints.save(gan.step, gan.parts)
     restore = Checkpoints.restore
 
-    def restore_too_late(checkpoints, gan, step):
+    def restore_too_late(checkpoints, step, parts):
         if step == 0:
             checkpoints.keep(1, None)
-        restore(checkpoints, gan, step)
+        restore(checkpoints, step, parts)
 
     monkeypatch.setattr(Checkpoints, "restore", restore_too_late)
     scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
@@ -567,7 +566,7 @@ def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
     gan = plan.build_gan()
     for step in (0, 2):
         gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan)
+        run.checkpoints.save(gan.step, gan.parts)
     index = tmp_path / "checkpoints" / "ckpt-0.index"
     index.write_bytes(index.read_bytes()[:-8])
     said = []
@@ -577,9 +576,7 @@ def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
     polls = [lambda: None, run.train_done.touch]
     monkeypatch.setattr(time, "sleep", lambda seconds: polls.pop(0)())
     scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
-    evaluate_continuously(
-        plan, run, scorer, table, every_steps=0, allow_config_change=True
-    )
+    evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
     assert polls == [] and scorer.scored == [2]
     assert len(said) == 1 and said[0].startswith("step 0 is not scored: ")
 
@@ -615,9 +612,9 @@ def test_cifar10_at_a_reduced_width(tmp_path):
     module = reading.load(run.module(200))
     assert module.sample(4).shape == (4, 32, 32, 3)
     first, last = ScoreTable(run.path / "scores.csv").rows()
-    assert (first["step"], last["step"]) == ("0", "200")
-    frechet = "frechet_cifar10_cnn_10k_test_mean"
-    assert float(last[frechet]) < float(first[frechet])
+    assert (first.step, last.step) == (0, 200)
+    frechet = "frechet_cifar10_cnn_10k_test"
+    assert last.means()[frechet] < first.means()[frechet]
 
 
 @pytest.mark.parametrize("step", [7, 20])
