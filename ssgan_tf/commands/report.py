@@ -3,17 +3,19 @@
     ssgan report run
     ssgan report runs/uncond runs/ssgan --out=comparison.html
 
-Scores with their protocols, samples from the same noise over time, curves, rotation
-confusions, configuration and environment: what there is of them. docs/report.md has
-more.
+The page shows samples over time beside real images, scores with their protocols,
+curves, the linear probe, rotation confusions, configurations and environments, as far
+as the runs have them. docs/report.md has more.
 """
 
 import pathlib
 
 from absl import app, flags
 
+from ssgan_tf.commands.flags import define_data_flag
 from ssgan_tf.utils import startup
 
+_TFDS_DATA_DIR = define_data_flag()
 _OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
 
 USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
@@ -27,5 +29,5 @@ def main(argv):
     from ssgan_tf.utils import files
 
     out = pathlib.Path(_OUT.value)
-    files.write_text(out, report.render(argv[1:]))
+    files.write_text(out, report.render(argv[1:], _TFDS_DATA_DIR.value))
     print(f"written {out}, {out.stat().st_size / 1e6:.1f} MB")

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from ssgan_tf import datasets, rotation
 from ssgan_tf.datasets import folders
+from ssgan_tf.datasets.preparation import find_prepared
 from ssgan_tf.utils import pictures
 
 _SHEET_COLUMNS = 8
@@ -108,6 +109,48 @@ def contact_sheet(name: str, data_dir: str | os.PathLike | None = None) -> np.nd
     places = np.arange(min(num, _SHEET_IMAGES)) * num // min(num, _SHEET_IMAGES)
     found = [stored.look_up(tf.constant(place, tf.int64)).numpy() for place in places]
     return pictures.grid(np.stack(found), _SHEET_COLUMNS)
+
+
+def prepared_images(
+    name: str, data_dir: str | os.PathLike | None = None, *, rows: int = 8
+) -> np.ndarray | None:
+    """Reads a few training images of a data set that is already prepared.
+
+    Reads parts of a few files only, so that large data sets take no longer.
+
+    Args:
+        name, data_dir: as for `describe`.
+        rows: int. Runs of `rows` images are taken from `rows` evenly spaced places.
+
+    Returns:
+        uint8 `(num, height, width, channels)`, at most `rows ** 2` images; None if the
+        data set is not prepared.
+
+    Raises:
+        ValueError, OSError: the data set is unknown, or cannot be read.
+    """
+    builder = find_prepared(name, data_dir)
+    if builder is None:
+        return None
+    spec = datasets.get_spec(name)
+    split = "train" if spec.crop or spec.folder else spec.train_split
+    (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(
+        builder.info.splits
+    )
+    first = part.from_ or 0
+    last = part.to or builder.info.splits[part.splitname].num_examples
+    starts = np.unique(np.linspace(first, max(first, last - rows), rows, dtype=int))
+    images = []
+    for start in starts:
+        few = tfds.core.ReadInstruction(
+            part.splitname,
+            from_=int(start),
+            to=int(min(start + rows, last)),
+            unit="abs",
+        )
+        examples = builder.as_dataset(few, decoders=None, shuffle_files=False)
+        images += [example["image"] for example in examples.as_numpy_iterator()]
+    return np.stack(images)
 
 
 def first_batch(

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -77,11 +78,49 @@ def prepare(
         return _prepare(name, spec, data_dir, make_prepared, beam_runner)
 
 
+def find_prepared(
+    name: str, data_dir: str | os.PathLike | None = None
+) -> tfds.core.DatasetBuilder | None:
+    """Opens a data set if it is prepared. Neither writes nor uses the network.
+
+    Args:
+        name, data_dir: as for `prepare`.
+
+    Returns:
+        Its builder; None if the data set is not prepared.
+
+    Raises:
+        ValueError: for an unknown name, or a folder that cannot be a data set.
+        OSError: a folder of images cannot be read.
+    """
+    spec = get_spec(name)
+    root = tfds.core.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    path = root / spec.tfds_name / spec.tfds_version
+    if spec.folder:
+        prepared = _prepared_name(spec, folders.listing(spec.folder))
+        path = _folders_dir() / folders.TFDS_NAME / prepared / folders.VERSION
+    elif spec.crop:
+        builder = builders.SsganPrepared
+        path = root / builder.name / name / str(builder.VERSION)
+    if not (path / "dataset_info.json").exists():
+        return None
+    # `tfds.builder` would look on the network for facts about the data set.
+    return tfds.builder_from_directory(path)
+
+
+def _folders_dir() -> pathlib.Path:
+    return files.cache_dir() / "folders"
+
+
+def _prepared_name(spec: DatasetSpec, listing: folders.Listing) -> str:
+    """The name under which the present state of a folder of images is prepared."""
+    fingerprint = folders.fingerprint(listing, spec.image_shape)
+    return f"{folders.file_name(spec.folder)}-{fingerprint}"
+
+
 def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
     listing = folders.listing(spec.folder)
-    fingerprint = folders.fingerprint(listing, spec.image_shape)
-    name = f"{folders.file_name(spec.folder)}-{fingerprint}"
-    data_dir = files.cache_dir() / "folders"
+    name, data_dir = _prepared_name(spec, listing), _folders_dir()
 
     def make_builder() -> tfds.core.DatasetBuilder:
         config = builders.SpecConfig(name=name, spec=spec, listing=listing)

@@ -1,6 +1,6 @@
 """One HTML page about runs.
 
-report.py   collects what the page shows
-page.py     the page's HTML
-figures.py  its plots
+report.py       collects the contents of the page
+report.html.j2  the page: HTML, style and script
+figures.py      its plots
 """

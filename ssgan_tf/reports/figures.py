@@ -1,11 +1,11 @@
-"""The figures of a report.
+"""Line plots of a report, as inline SVG.
 
-One run has a colour for each side; several have one each, and a kind of line for each
-side.
+A run has the same colour in every figure. Its curves, such as those of D and of G,
+differ in the line style. If there is only one run, its curves differ in colour.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 import matplotlib.ticker
@@ -17,146 +17,136 @@ from ssgan_tf.training.events import Curve
 from ssgan_tf.utils import plots
 
 MAX_POINTS = 400
-_SIDES = ("", "d", "g", "real", "fake")
-_SIZE = (6.0, 3.4)
-_LINES = ("-", "--", ":", "-.")
-
-# By run, by side. A run may lack sides, and keeps its colour.
-Lines = dict[str, dict[str, Curve]]
-_Looks = dict[tuple[str, str], dict[str, str]]
+_SIDES = ("d", "g", "real", "fake")
+_LINE_STYLES = ("-", "--", ":", "-.")
 
 
 def families(tags: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Which scalars belong into one figure: those that differ in the side only.
+    """Groups tags that belong into one figure.
 
-        ["loss/d", "loss/g", "logits/real"] ->
-            {"loss": {"d": "loss/d", "g": "loss/g"}, "logits": {"real": "logits/real"}}
+        ["loss/d", "loss/g", "sigma/d/B1"] ->
+            {"loss": {"d": "loss/d", "g": "loss/g"}, "sigma/d": {"B1": "sigma/d/B1"}}
 
     Args:
-        tags: as TensorBoard shows them.
+        tags: TensorBoard tags.
 
     Returns:
-        By family, in the order of the tags: the tag of every side, D before G and real
-        before fake. The side of a tag without one is "".
+        Family -> side -> tag, in the order of the tags, but D before G and real before
+        fake. The side of a tag without one is "".
     """
-    found: dict[str, dict[str, str]] = {}
+    groups: dict[str, dict[str, str]] = {}
     for tag in tags:
-        family, side = re.fullmatch(r"(.+?)(?:[/_](d|g|real|fake))?", tag).groups()
-        found.setdefault(family, {})[side or ""] = tag
+        match = re.fullmatch(r"(sigma/[dg])/(.+)|(.+?)(?:[/_](d|g|real|fake))?", tag)
+        family, side = match[1] or match[3], match[2] or match[4] or ""
+        groups.setdefault(family, {})[side] = tag
+    known = ("", *_SIDES)
     return {
-        family: {side: each[side] for side in _SIDES if side in each}
-        for family, each in found.items()
+        family: {
+            side: group[side]
+            for side in dict.fromkeys([*known, *group])
+            if side in group
+        }
+        for family, group in groups.items()
     }
 
 
 def thinned(curve: Curve) -> Curve:
-    """A curve of at most `MAX_POINTS` points: means of neighbouring ones."""
+    """Reduces a curve to `MAX_POINTS` points, the means of neighbouring ones."""
     if len(curve.steps) <= MAX_POINTS:
         return curve
-    return Curve(
-        *(
-            np.array([part.mean() for part in np.array_split(each, MAX_POINTS)])
-            for each in curve
-        )
-    )
+    chunks = (np.array_split(array, MAX_POINTS) for array in curve)
+    return Curve(*(np.array([chunk.mean() for chunk in part]) for part in chunks))
 
 
 def lines(
     name: str,
     title: str,
-    of: Lines,
+    runs: Mapping[str, Mapping[str, Curve]],
     *,
     x_label: str = "step",
     level: tuple[str, float] | None = None,
 ) -> str:
-    """One figure of lines.
+    """Plots curves.
 
     Args:
-        name: a word, another one for each figure of a page.
-        title: of the figure.
-        of: the lines.
-        x_label: what `Curve.steps` are.
-        level: name and height of a line across.
+        name: prefix of the ids in the figure, another one for each figure of a page.
+        title: str.
+        runs: run -> side -> curve. All runs of the page, in one order, also those
+            without curves: this order determines the colours.
+        x_label: str. Unit of `Curve.steps`.
+        level: label and height of a horizontal line.
 
     Returns:
         An `<svg>` element.
     """
-    sides = list(dict.fromkeys(side for each in of.values() for side in each))
-    looks = _looks(list(of), sides)
-    # A dollar sign in the name of a run is no formula.
+    sides = list(dict.fromkeys(side for curves in runs.values() for side in curves))
+    styles = _styles(list(runs), sides)
+    # A dollar sign in the name of a run does not begin a formula.
     with plots.style(), matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=_SIZE)
+        figure = Figure(figsize=(6.0, 3.4))
         axes = figure.subplots()
-        for run, each in of.items():
-            for side, curve in each.items():
+        for run, curves in runs.items():
+            for side, curve in curves.items():
                 curve = thinned(curve)
-                # One of few points shows where they are.
                 marker = "o" if len(curve.steps) <= 20 else None
-                look = looks[run, side]
+                look = styles[run, side]
                 axes.plot(curve.steps, curve.values, marker=marker, ms=3, **look)
         if level:
-            _draw_level(axes, *level)
+            label, height = level
+            axes.axhline(height, color=plots.INK, linewidth=1, linestyle=(0, (1, 3)))
+            end = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            axes.annotate(label, (1, height), fontsize="small", **end)
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:,g}"))
-        _draw_legend(figure, _keys(of, sides, looks))
+        _draw_legend(figure, _legend_entries(runs, sides, styles))
         return plots.inline_svg(figure, name)
 
 
-def _looks(runs: list[str], sides: list[str]) -> _Looks:
+def _styles(runs: Sequence[str], sides: Sequence[str]) -> dict:
+    """(run, side) -> colour and line style."""
     if len(runs) > 1:
         return {
-            (run, side): {"color": color, "linestyle": _LINES[s % len(_LINES)]}
+            (run, side): {"color": color, "linestyle": _LINE_STYLES[i % 4]}
             for run, color in zip(runs, plots.colors(len(runs)), strict=True)
-            for s, side in enumerate(sides)
+            for i, side in enumerate(sides)
         }
-    # As many shades as a net has layers could not be told apart.
-    looks = [{"color": c, "linestyle": kind} for kind in _LINES for c in plots.COLORS]
-    return {(*runs, side): looks[s % len(looks)] for s, side in enumerate(sides)}
-
-
-def _draw_level(axes, name: str, height: float) -> None:
-    axes.axhline(height, color=plots.INK, linewidth=1, linestyle=(0, (1, 3)))
-    axes.annotate(
-        name,
-        (1, height),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize="small",
-    )
-
-
-def _keys(of: Lines, sides: list[str], looks: _Looks) -> list[Line2D]:
-    """What the legend says: of a single run the sides, else the runs and the sides."""
-    if len(of) == 1:
-        (run,) = of
-        return [
-            Line2D([], [], label=side, **looks[run, side]) for side in sides if side
-        ]
-    keys = [
-        Line2D([], [], label=run, color=looks[run, sides[0]]["color"])
-        for run, each in of.items()
-        if each
+    # A network has more layers than there are distinct colours.
+    looks = [
+        {"color": color, "linestyle": line}
+        for line in _LINE_STYLES
+        for color in plots.COLORS
     ]
-    if len(sides) > 1:
-        run, *_ = of
-        keys += [
-            Line2D([], [], label=side, **looks[run, side] | {"color": plots.INK})
-            for side in sides
-        ]
-    return keys
+    # D, G, real and fake have the same colour in every figure.
+    order = _SIDES if set(sides) <= set(_SIDES) else sides
+    return {(*runs, side): looks[i % len(looks)] for i, side in enumerate(order)}
 
 
-def _draw_legend(figure: Figure, keys: list[Line2D]) -> None:
-    if len(keys) > 8:
-        columns = -(-len(keys) // 20)
-        how = {"loc": "outside right upper", "ncols": columns, "fontsize": "x-small"}
+def _legend_entries(runs, sides, styles) -> list[Line2D]:
+    """The sides of a single run; else the runs by colour, the sides by line style."""
+    first, *others = runs
+    if not others:
+        shown = {side: styles[first, side] for side in sides if side}
     else:
-        longest = max((len(key.get_label()) for key in keys), default=1)
+        shown = {
+            run: {"color": styles[run, sides[0]]["color"]}
+            for run, curves in runs.items()
+            if curves
+        }
+        if len(sides) > 1:
+            shown |= {s: styles[first, s] | {"color": plots.INK} for s in sides}
+    return [Line2D([], [], label=label, **look) for label, look in shown.items()]
+
+
+def _draw_legend(figure: Figure, entries: list[Line2D]) -> None:
+    if len(entries) > 8:
+        columns = -(-len(entries) // 20)
+        options = {"loc": "outside right upper", "fontsize": "x-small"}
+    else:
+        longest = max((len(entry.get_label()) for entry in entries), default=1)
         columns = min(max(60 // longest, 1), 4)
-        how = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
-    if keys:
-        figure.legend(handles=keys, **how)
+        options = {"loc": "outside lower center", "fontsize": "small"}
+    if entries:
+        figure.legend(handles=entries, ncols=columns, **options)

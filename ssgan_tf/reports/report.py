@@ -1,24 +1,36 @@
-"""What a report on runs shows, section by section: only what is there."""
+"""Collects the results of runs and renders them with `report.html.j2`."""
 
+import ast
+import base64
 import dataclasses
+import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
+from PIL import Image
 
+from ssgan_tf.datasets import folders, inspection
 from ssgan_tf.evaluation import protocols
-from ssgan_tf.evaluation.score_table import FILENAME, ScoreTable
+from ssgan_tf.evaluation.score_table import FILENAME, ScoreRow, ScoreTable
 from ssgan_tf.experiments.probe import ProbeTable
-from ssgan_tf.reports import figures, page
+from ssgan_tf.reports import figures
 from ssgan_tf.training import events
 from ssgan_tf.training.events import Curve
 from ssgan_tf.training.run_dir import RunDir, bindings
+from ssgan_tf.utils import pictures, plots
 
 MAX_GRIDS = 12
+# Pictures of more bytes are compressed. Narrower ones are shown twice as large.
+_LARGE_BYTES = 2**18
+_NARROW_PIXELS = 400
 
-# Where the config of a GAN has them, or that of a classifier whose task changes.
+# Parameters of a GAN's config, or of a classifier's (`ssgan forget`).
 _PARAMETERS = {
     "GAN": ("options.gan_class",),
     "data set": ("dataset.name",),
@@ -32,6 +44,7 @@ _PARAMETERS = {
     "seed": ("run_config.seed", "forgetting.seed"),
     "steps": ("options.training_steps", "forgetting.training_steps"),
 }
+# Named figures come first, in this order.
 _TITLES = {
     "loss": "Losses",
     "loss/rotation": "Rotation loss",
@@ -39,478 +52,439 @@ _TITLES = {
     "accuracy/class": "Accuracy on the classifier's task",
     "accuracy/rotation": "Rotation accuracy of D",
     "logits": "Mean logits of D",
+    "sigma/d": "Largest singular value, layers of D",
+    "sigma/g": "Largest singular value, layers of G",
+    "sigma/all": "Largest singular value of all layers",
 }
-_LEVELS = {"accuracy/class": ("chance", 0.5), "accuracy/rotation": ("chance", 0.25)}
+_LEVELS = {
+    "accuracy/class": ("chance", 0.5),
+    "accuracy/rotation": ("chance", 0.25),
+    "rotation_accuracy": ("chance", 0.25),
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What a report shows of a run directory, read once.
+class _Means(NamedTuple):
+    """Numbers of one step under one protocol, by metric.
 
     Attributes:
-        label: its name in the report.
-        folder: where it lies.
-        bindings: the parameters of its latest config.
-        scores: the rows of its table.
-        probe: the same for the probe: one row per step, a metric for each block.
-        curves: what the training wrote, by tag.
-        seconds: of wall time that the training took.
-        grids: the sample grids, by step.
-        environments: what its sessions ran on, by first step.
+        step: int.
+        protocol: str.
+        means: metric -> mean.
+        texts: metric -> mean and deviation as text.
     """
 
-    label: str
+    step: int
+    protocol: str
+    means: dict[str, float]
+    texts: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Run:
+    """The contents of a run directory.
+
+    Attributes:
+        name: heading of the run.
+        color: of the run in all figures, as CSS.
+        folder: `RunDir`.
+        bindings: parameters of the latest config, as gin text.
+        scores: rows of the table of scores.
+        probe: accuracies of the linear probe, with a metric per block.
+        curves: TensorBoard scalars, by tag.
+        seconds: wall time of training.
+        grids: step -> sample grid.
+        environments: first step and facts of each session on another environment.
+    """
+
+    name: str
+    color: str
     folder: RunDir
     bindings: dict[str, str]
-    scores: list[dict[str, str]]
-    probe: list[dict[str, str]]
+    scores: list[ScoreRow]
+    probe: list[_Means]
     curves: dict[str, Curve]
     seconds: float
     grids: dict[int, pathlib.Path]
-    environments: dict[int, dict]
+    environments: list[tuple[int, dict]]
 
     @property
-    def is_classifier(self) -> bool:
-        """Whether it is of `ssgan forget`: no GAN, with nothing to score or sample."""
-        return "forgetting.training_steps" in self.bindings
+    def is_gan(self) -> bool:
+        """False for a run of `ssgan forget`, which has no scores and no samples."""
+        return "forgetting.training_steps" not in self.bindings
+
+    @property
+    def has_sigmas(self) -> bool:
+        return any(tag.startswith("sigma/") for tag in self.curves)
+
+    @property
+    def progress(self) -> str:
+        ends = (int(curve.steps[-1]) for curve in self.curves.values())
+        last = max([0, *self.folder.checkpoints.steps(), *self.grids, *ends])
+        planned = self.parameter("steps")
+        total = f" of {int(planned):,}" if planned.isdecimal() else ""
+        return (
+            f"{last:,}{total}{'' if self.folder.train_done.exists() else ', not done'}"
+        )
+
+    @property
+    def wall_time(self) -> str:
+        if self.seconds < 60:
+            return f"{self.seconds:.0f} s" if self.seconds else "-"
+        hours, minutes = divmod(round(self.seconds / 60), 60)
+        return f"{hours} h {minutes:02} min"
+
+    def parameter(self, name: str) -> str:
+        """A row of `_PARAMETERS` without gin's quotes; empty if it is not bound."""
+        values = (self.bindings[p] for p in _PARAMETERS[name] if p in self.bindings)
+        return next(values, "").strip("@'\"")
+
+    def confusions(self) -> Iterable[tuple["_Run", str, int, list[list[int]]]]:
+        """Run, side ("real" or "fake"), step and counts of the latest confusions."""
+        for side in ("real", "fake"):
+            column = f"rotation_confusion_{side}"
+            if rows := [row for row in self.scores if row.cells.get(column)]:
+                row = max(rows, key=lambda row: row.step)
+                yield self, side, row.step, json.loads(row.cells[column])
 
 
-def render(paths: Sequence[str | os.PathLike]) -> str:
-    """A page on one run, or on several side by side.
+class _Picture(NamedTuple):
+    """A picture within the page: its `data:` URL, width on screen and enlargement."""
+
+    source: str
+    width: int
+    is_enlarged: bool
+
+
+def render(
+    paths: Sequence[str | os.PathLike], data_dir: str | os.PathLike | None = None
+) -> str:
+    """Renders a page on one run, or on several side by side.
 
     Args:
         paths: run directories, at least one.
+        data_dir: folder of prepared TFDS data sets, where the real images are read;
+            None for TFDS's default.
 
     Returns:
-        HTML of ASCII characters, which loads nothing.
+        HTML in ASCII characters, which loads nothing.
 
     Raises:
-        FileNotFoundError: one holds no run.
-        ValueError: one is named twice, or a file of one is damaged.
+        FileNotFoundError: a folder holds no run.
+        ValueError: a run is named twice, or a file of a run is damaged.
         OSError: a file cannot be read.
     """
-    labels = _labels(paths)
-    runs = [_read(path, label) for path, label in zip(paths, labels, strict=True)]
-    title = " against ".join(labels) if len(labels) < 3 else f"{len(labels)} runs"
-    sections = {
-        "Training": _training(runs),
-        "Scores": _scores(runs),
-        "Samples": _samples(runs),
-        "Curves": _curves(runs),
-        "Linear probe of D": _probe(runs),
-        "Rotation confusions": _confusions(runs),
-        "Configuration": _configuration(runs),
-        "Environment": _environment(runs),
-    }
-    return page.page(title, _lead(runs), sections)
+    names = _names(paths)
+    colors = plots.colors(len(names))
+    runs = [_read(*run) for run in zip(paths, names, colors, strict=True)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["facts"] = protocols.facts_of
+    page = environment.get_template("report.html.j2").render(
+        title=" against ".join(names) if len(names) < 3 else f"{len(names)} runs",
+        lead=_lead(runs),
+        runs=runs,
+        gans=[run for run in runs if run.is_gan],
+        samples=_samples(runs),
+        real_images=_real_images(runs, data_dir),
+        scores=_scores("scores", {run: _means(run.scores) for run in runs}),
+        parameters=_parameters(runs),
+        drawings=_curves(runs),
+        is_thinned=any(
+            len(curve.steps) > figures.MAX_POINTS
+            for run in runs
+            for curve in run.curves.values()
+        ),
+        max_points=figures.MAX_POINTS,
+        probe=_scores("probe", {run: run.probe for run in runs}),
+        protocol_differences=protocols.differences,
+        confusions=[matrix for run in runs for matrix in run.confusions()],
+        differences=_differences(runs),
+        environment=_environment(runs),
+    )
+    return page.encode("ascii", "xmlcharrefreplace").decode()
 
 
-# What there is.
-
-
-def _labels(paths: Sequence[str | os.PathLike]) -> list[str]:
-    """Names of the folders where these tell the runs apart, else the paths."""
-    places = [pathlib.Path(path).resolve() for path in paths]
-    if len(set(places)) < len(places):
+def _names(paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Names of the folders if they differ, else the paths."""
+    resolved = [pathlib.Path(path).resolve() for path in paths]
+    if len(set(resolved)) < len(resolved):
         raise ValueError(
             "A report shows every run once. Received: "
             f"{', '.join(map(str, paths))}, of which two are one folder. Leave one out."
         )
-    names = [place.name for place in places]
+    names = [path.name for path in resolved]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _read(path: str | os.PathLike, label: str) -> _Run:
+def _read(path: str | os.PathLike, name: str, color: str) -> _Run:
     folder = RunDir(path)
     grids = {
         int(picture.stem): picture
         for picture in folder.samples.glob("*.png")
         if picture.stem.isdecimal()
     }
+    sessions = folder.environments()
+    before = [None, *sessions.values()]
     return _Run(
-        label=label,
+        name=name,
+        color=color,
         folder=folder,
         bindings=bindings(folder.latest_config().read_text()),
         scores=ScoreTable(folder.path / FILENAME).rows(),
-        probe=_joined_blocks(ProbeTable(folder.path / "probe.csv").rows()),
+        probe=_probe(ProbeTable(folder.path / "probe.csv")),
         curves=events.read(path),
         seconds=events.train_seconds(path),
         grids=dict(sorted(grids.items())),
-        environments=folder.environments(),
+        environments=[
+            session
+            for session, old in zip(sessions.items(), before)
+            if session[1] != old
+        ],
     )
 
 
-def _joined_blocks(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Rows of the probe's table as those of scores: a metric for every block."""
-    joined: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows:
-        key = {name: row[name] for name in ("step", "protocol")}
-        metric = f"accuracy, block {row['block']}_mean"
-        joined.setdefault((*key.values(),), key)[metric] = row["test_accuracy"]
-    return list(joined.values())
-
-
-def _missing(what: str, runs: Sequence[_Run], has: Callable[[_Run], bool]) -> str:
-    """A word on the runs that lack something."""
-    without = [run.label for run in runs if not has(run)]
-    if not without:
-        return ""
-    whose = f": {', '.join(without)}" if len(runs) > 1 else ""
-    return page.note(f"No {what}{whose}.")
-
-
-def _missing_of_gans(
-    what: str, runs: Sequence[_Run], has: Callable[[_Run], bool]
-) -> str:
-    """The same of what only a GAN can have."""
-    return _missing(what, runs, lambda run: run.is_classifier or has(run))
-
-
-# What was trained.
-
-
-def _value(run: _Run, name: str) -> str:
-    """A parameter without the signs that only gin needs; "" where it has no place."""
-    found = (run.bindings[p] for p in _PARAMETERS[name] if p in run.bindings)
-    return next(found, "").strip("@'\"")
+# --- Parameters and environments -----------------------------------------------
 
 
 def _lead(runs: Sequence[_Run]) -> str:
-    """What was trained on what, as far as the runs agree."""
-    words = {
-        "GAN": "{}",
-        "data set": "{}",
-        "architecture": "{}",
-        "steps": "{} steps",
-        "batch": "batch {}",
-        "seed": "seed {}",
-    }
+    """The main parameters on which the runs agree."""
+    phrases = {"steps": "{} steps", "batch": "batch {}", "seed": "seed {}"}
     parts = []
-    for name, phrase in words.items():
-        first, *others = {_value(run, name) for run in runs}
-        if first and not others:
-            parts.append(phrase.format(first))
+    for name in ("GAN", "data set", "architecture", *phrases):
+        value, *others = {run.parameter(name) for run in runs}
+        if value and not others:
+            parts.append(phrases.get(name, "{}").format(value))
     return " \u00b7 ".join(parts)
 
 
-def _training(runs: Sequence[_Run]) -> str:
-    rows = [
-        (name, *(_value(run, name) or "-" for run in runs))
-        for name in _PARAMETERS
-        if name != "steps" and any(_value(run, name) for run in runs)
-    ]
-    rows += [
-        ("parameters bound", *(len(run.bindings) for run in runs)),
-        ("steps", *map(_progress, runs)),
-        ("wall time", *map(_wall_time, runs)),
-    ]
-    return page.table(["", *(run.label for run in runs)], rows)
+def _parameters(runs: Sequence[_Run]) -> dict[str, list[str]]:
+    rows = {name: [run.parameter(name) for run in runs] for name in _PARAMETERS}
+    # `_Run.progress` has the steps.
+    del rows["steps"]
+    return {k: [value or "-" for value in row] for k, row in rows.items() if any(row)}
 
 
-def _progress(run: _Run) -> str:
-    ends = (int(curve.steps[-1]) for curve in run.curves.values())
-    last = max([0, *run.folder.checkpoints.steps(), *run.grids, *ends])
-    planned = _value(run, "steps")
-    of = f" of {int(planned):,}" if planned.isdecimal() else ""
-    return f"{last:,}{of}{'' if run.folder.train_done.exists() else ', not done'}"
+def _differences(runs: Sequence[_Run]) -> dict[str, list[str]]:
+    """The parameters whose values differ."""
+    names = sorted({name for run in runs for name in run.bindings})
+    rows = {name: [run.bindings.get(name, "-") for run in runs] for name in names}
+    return {name: row for name, row in rows.items() if len(set(row)) > 1}
 
 
-def _wall_time(run: _Run) -> str:
-    if not run.seconds:
-        return "-"
-    if run.seconds < 60:
-        return f"{run.seconds:.0f} s"
-    hours, minutes = divmod(round(run.seconds / 60), 60)
-    return f"{hours} h {minutes:02} min"
+def _environment(runs: Sequence[_Run]) -> dict[str, list]:
+    """Name of a fact -> its value in the sessions of all runs."""
+    sessions = [facts for run in runs for _, facts in run.environments]
+    names = dict.fromkeys(name for facts in sessions for name in facts)
+    return {name: [facts.get(name) for facts in sessions] for name in names}
 
 
-# Scores and the probe.
-
-_ByRun = dict[str, dict[int, dict[str, str]]]
+# --- Samples and real images ---------------------------------------------------
 
 
-def _scores(runs: Sequence[_Run]) -> str:
-    word = _missing_of_gans("scores yet", runs, lambda run: bool(run.scores))
-    return _measured(runs, lambda run: run.scores, "scores") + word
+def _samples(runs: Sequence[_Run]) -> dict[_Run, dict[int, _Picture]]:
+    """The sample grids of each run by step, those of at most `MAX_GRIDS` steps."""
+    steps = sorted({step for run in runs for step in run.grids})
+    if len(steps) > MAX_GRIDS:
+        places = np.linspace(0, len(steps) - 1, MAX_GRIDS)
+        steps = [steps[round(place)] for place in places]
+    samples = {}
+    for run in runs:
+        if run.grids:
+            # The last grid up to each step, else the first one.
+            chosen = {
+                max((s for s in run.grids if s <= step), default=min(run.grids))
+                for step in steps
+            }
+            samples[run] = {step: _read_png(run.grids[step]) for step in sorted(chosen)}
+    return samples
 
 
-def _probe(runs: Sequence[_Run]) -> str:
-    if not any(run.probe for run in runs):
-        return ""
-    what = page.note("Accuracy of a linear classifier on the images of the test.")
-    word = _missing_of_gans("probe", runs, lambda run: bool(run.probe))
-    return what + _measured(runs, lambda run: run.probe, "probe", _over_blocks) + word
+def _real_images(
+    runs: Sequence[_Run], data_dir: str | os.PathLike | None
+) -> dict[str, _Picture | str]:
+    """Data set -> a grid of real images, or the reason why there is no grid."""
+    grids = {}
+    for run in runs:
+        name = run.parameter("data set")
+        if not name or not run.grids or name in grids:
+            continue
+        try:
+            images = inspection.prepared_images(_dataset(run), data_dir)
+            grids[name] = "not prepared in --tfds_data_dir"
+            if images is not None:
+                grids[name] = _encode_png(pictures.grid(images, columns=8))
+        except (OSError, ValueError, SyntaxError) as error:
+            grids[name] = str(error)
+    return grids
 
 
-def _measured(
-    runs: Sequence[_Run],
-    rows_of: Callable[[_Run], list[dict[str, str]]],
-    name: str,
-    further: Callable[[str, _ByRun], str] | None = None,
-) -> str:
-    """For every protocol: the last numbers, the protocol, the numbers over steps."""
-    texts = [*dict.fromkeys(row["protocol"] for run in runs for row in rows_of(run))]
-    parts = []
-    if apart := protocols.differences(texts):
-        said = (f"{key}: {' | '.join(values)}" for key, values in apart.items())
-        parts.append(
-            page.note(
-                "Numbers of different protocols do not compare. These differ in "
-                f"{'; '.join(said)}."
-            )
-        )
+def _dataset(run: _Run) -> str:
+    """The data set as `datasets.get_spec` takes it."""
+    name, size, colors = (
+        ast.literal_eval(run.bindings.get(f"dataset.{parameter}", "None"))
+        for parameter in ("name", "resolution", "colors")
+    )
+    is_folder = folders.is_folder(name)
+    return folders.dataset_name(name, size, colors) if is_folder else name
+
+
+def _read_png(path: pathlib.Path) -> _Picture:
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.load()
+    # Pillow's errors on PNG have no class of their own.
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"A picture must be a whole PNG file. Received: {path}, which is not. "
+            "Remove it."
+        ) from error
+    return _embed(image, content)
+
+
+def _encode_png(pixels: np.ndarray) -> _Picture:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return _embed(image, content.getvalue())
+
+
+def _embed(image: Image.Image, content: bytes) -> _Picture:
+    kind = "png"
+    if len(content) > _LARGE_BYTES:
+        compressed = io.BytesIO()
+        image.save(compressed, "WEBP", quality=90)
+        content, kind = compressed.getvalue(), "webp"
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    is_narrow = image.width < _NARROW_PIXELS
+    return _Picture(source, image.width * (1 + is_narrow), is_narrow)
+
+
+# --- Scores and curves ---------------------------------------------------------
+
+
+def _means(rows: Iterable[ScoreRow]) -> list[_Means]:
+    results = []
+    for row in rows:
+        means, texts = row.means(), {}
+        for metric, mean in means.items():
+            deviation = row.deviation(metric)
+            # A single number has no deviation.
+            spread = f" \u00b1 {deviation:.2g}" if deviation else ""
+            texts[metric] = f"{mean:.4g}{spread}"
+        results.append(_Means(row.step, row.protocol, means, texts))
+    return results
+
+
+def _probe(table: ProbeTable) -> list[_Means]:
+    results: dict[tuple[int, str], _Means] = {}
+    for row in table.rows():
+        key = row.step, row.protocol
+        result = results.setdefault(key, _Means(*key, means={}, texts={}))
+        metric = f"accuracy, block {row.block}"
+        result.means[metric] = row.test_accuracy
+        result.texts[metric] = f"{row.test_accuracy:.4g}"
+    return list(results.values())
+
+
+def _scores(prefix: str, tables: Mapping[_Run, list[_Means]]) -> list[dict]:
+    """One entry per protocol, as scores of different protocols do not compare.
+
+    Args:
+        prefix: of the ids in the figures. "probe" has another figure over the blocks.
+        tables: the numbers of each run.
+
+    Returns:
+        Dicts with `protocol`; `last`, the last numbers of each run that has any;
+        `metrics`; `drawings`.
+    """
+    sections = []
+    texts = dict.fromkeys(row.protocol for table in tables.values() for row in table)
     for number, protocol in enumerate(texts):
-        by_run = {
-            run.label: _by_step(
-                row for row in rows_of(run) if row["protocol"] == protocol
-            )
-            for run in runs
-        }
-        drawn = [further(f"{name}-{number}", by_run)] if further else []
-        drawn += _over_steps(f"{name}-{number}", by_run)
-        facts = page.table(["", ""], protocols.facts_of(protocol).items())
-        parts += [
-            _last_numbers(by_run),
-            page.details("Protocol", facts),
-            page.figures(drawn),
-        ]
-    return "\n".join(parts)
+        curves, last, name = {}, {}, f"{prefix}-{number}"
+        for run, table in tables.items():
+            # If a step has several rows, the last one counts.
+            rows = {row.step: row for row in table if row.protocol == protocol}
+            points: dict[str, dict[int, float]] = {}
+            for step in sorted(rows):
+                last[run] = rows[step]
+                for metric, mean in rows[step].means.items():
+                    points.setdefault(metric, {})[step] = mean
+            curves[run.name] = {m: _curve(numbers) for m, numbers in points.items()}
+        metrics = dict.fromkeys(metric for table in curves.values() for metric in table)
+        drawings = [_over_blocks(name, tables, last)] if prefix == "probe" else []
+        if any(len(c.steps) > 1 for table in curves.values() for c in table.values()):
+            drawings += _draw_families(name, curves)
+        section = {"protocol": protocol, "last": last, "metrics": metrics}
+        sections.append(section | {"drawings": drawings})
+    return sections
 
 
-def _by_step(rows: Iterable[dict[str, str]]) -> dict[int, dict[str, str]]:
-    """The rows in the order of their steps; of one step the last row."""
-    return dict(sorted({int(row["step"]): row for row in rows}.items()))
-
-
-def _metrics(by_run: _ByRun) -> list[str]:
-    return list(
-        dict.fromkeys(
-            column.removesuffix("_mean")
-            for rows in by_run.values()
-            for row in rows.values()
-            for column, value in row.items()
-            if column.endswith("_mean") and value
-        )
-    )
-
-
-def _last_numbers(by_run: _ByRun) -> str:
-    last = {label: [*rows.items()][-1] for label, rows in by_run.items() if rows}
-    lines = [("step", *(f"{step:,}" for step, _ in last.values()))]
-    lines += [
-        (metric, *(_number(row, metric) for _, row in last.values()))
-        for metric in _metrics(by_run)
-    ]
-    return page.table(["", *last], lines)
-
-
-def _number(row: dict[str, str], metric: str) -> str:
-    mean, std = (row.get(f"{metric}_{part}") for part in ("mean", "std"))
-    if not mean:
-        return "-"
-    # Of one number it is 0.
-    spread = f" \u00b1 {float(std):.2g}" if std and float(std) else ""
-    return f"{float(mean):.4g}{spread}"
-
-
-def _over_steps(name: str, by_run: _ByRun) -> list[str]:
-    """A figure for every metric, where a run has several steps."""
-    drawn = []
-    if any(len(rows) > 1 for rows in by_run.values()):
-        for number, metric in enumerate(_metrics(by_run)):
-            lines = {
-                label: _line(
-                    {step: row.get(f"{metric}_mean") for step, row in rows.items()}
-                )
-                for label, rows in by_run.items()
-            }
-            drawn.append(figures.lines(f"{name}-{number}", metric, lines))
-    return drawn
-
-
-def _over_blocks(name: str, by_run: _ByRun) -> str:
-    """The last numbers of the probe, block after block."""
-    lines = {}
-    for label, rows in by_run.items():
-        last = [*rows.values()][-1] if rows else {}
-        metrics = _metrics({label: {0: last}})
-        lines[label] = _line(dict(enumerate(last[f"{m}_mean"] for m in metrics)))
+def _over_blocks(
+    name: str, runs: Iterable[_Run], last: Mapping[_Run, _Means]
+) -> Markup:
+    """The latest accuracies of the probe, by block."""
+    curves: dict[str, dict[str, Curve]] = {run.name: {} for run in runs}
+    for run, row in last.items():
+        curves[run.name][""] = _curve(dict(enumerate(row.means.values())))
     title = "accuracy over blocks, last step"
-    return figures.lines(f"{name}-blocks", title, lines, x_label="block")
+    return Markup(figures.lines(f"{name}-blocks", title, curves, x_label="block"))
 
 
-def _line(points: dict[int, str | float | None]) -> dict[str, Curve]:
-    """The one line of a run, if it has a point."""
-    numbers = {place: float(value) for place, value in points.items() if value}
-    if not numbers:
-        return {}
-    return {"": Curve(np.array([*numbers]), np.array([*numbers.values()]))}
+def _curve(points: Mapping[int, float]) -> Curve:
+    return Curve(np.array([*points]), np.array([*points.values()]))
 
 
-# Curves.
-
-
-def _curves(runs: Sequence[_Run]) -> str:
-    tags = dict.fromkeys(tag for run in runs for tag in run.curves)
-    found = figures.families(tag for tag in tags if not _is_sigma(tag))
-    order = dict.fromkeys([*(name for name in _TITLES if name in found), *found])
-    drawn = []
-    for number, family in enumerate(order):
-        lines = {
-            run.label: {
-                side: run.curves[tag]
-                for side, tag in found[family].items()
-                if tag in run.curves
-            }
-            for run in runs
-        }
-        title = _TITLES.get(family, family)
-        level = _LEVELS.get(family)
-        drawn.append(figures.lines(f"curve-{number}", title, lines, level=level))
-    drawn += [
-        _singular_values(runs, player)
-        for player in ("d", "g")
-        if any(tag.startswith(f"sigma/{player}/") for tag in tags)
-    ]
-    words = [
-        _missing("curves", runs, lambda run: bool(run.curves)),
-        _missing_of_gans(
-            "singular values", runs, lambda run: any(map(_is_sigma, run.curves))
-        ),
-    ]
-    longest = max(
-        (len(c.steps) for run in runs for c in run.curves.values()), default=0
-    )
-    if longest > figures.MAX_POINTS:
-        words.append(
-            page.note(
-                f"Of more than {figures.MAX_POINTS} points, lines show means of "
-                "neighbouring ones."
-            )
-        )
-    return "\n".join([page.figures(drawn), *words])
-
-
-def _is_sigma(tag: str) -> bool:
-    return tag.startswith("sigma/")
-
-
-def _singular_values(runs: Sequence[_Run], player: str) -> str:
-    """Every layer of a single run; of several runs the largest of all layers."""
-    prefix = f"sigma/{player}/"
-    lines = {
-        run.label: {
-            tag.removeprefix(prefix): curve
-            for tag, curve in run.curves.items()
-            if tag.startswith(prefix)
-        }
-        for run in runs
-    }
-    title = f"Largest singular value, layers of {player.upper()}"
+def _curves(runs: Sequence[_Run]) -> list[Markup]:
+    curves = {run.name: run.curves for run in runs}
     if len(runs) > 1:
-        title = f"Largest singular value of all layers of {player.upper()}"
-        lines = {label: _largest(each.values()) for label, each in lines.items()}
-    return figures.lines(f"sigma-{player}", title, lines)
+        curves = {run: _with_largest_sigma(tags) for run, tags in curves.items()}
+    return _draw_families("curve", curves)
 
 
-def _largest(every: Iterable[Curve]) -> dict[str, Curve]:
-    """The one line of the largest of several curves at each step."""
-    points: dict[int, float] = {}
-    for curve in every:
+def _with_largest_sigma(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Replaces the singular values of the layers by the largest at each step."""
+    kept, largest = {}, {}
+    for tag, curve in curves.items():
+        if not tag.startswith("sigma/"):
+            kept[tag] = curve
+            continue
+        points = largest.setdefault(f"sigma/all/{tag.split('/')[1]}", {})
         for step, value in zip(curve.steps, curve.values, strict=True):
             points[step] = max(value, points.get(step, value))
-    return _line(points)
+    return kept | {tag: _curve(points) for tag, points in largest.items()}
 
 
-# Samples and rotation.
-
-
-def _samples(runs: Sequence[_Run]) -> str:
-    word = _missing_of_gans("samples yet", runs, lambda run: bool(run.grids))
-    steps = _evenly(sorted({step for run in runs for step in run.grids}), MAX_GRIDS)
-    if not steps:
-        return word
-    series = {
-        run.label: {step: run.grids[step] for step in sorted(_latest(run.grids, steps))}
-        for run in runs
-        if run.grids
-    }
-    same = page.note("All pictures of a run are drawn from the same noise.")
-    return page.picture_series(series) + same + word
-
-
-def _evenly(items: Sequence[int], count: int) -> list[int]:
-    """Some of the items, the first and the last among them."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
-
-
-def _latest(there: Iterable[int], steps: Sequence[int]) -> set[int]:
-    """For each step the last one that is there, else the first."""
-    there = sorted(there)
-    return {max((s for s in there if s <= step), default=there[0]) for step in steps}
-
-
-def _confusions(runs: Sequence[_Run]) -> str:
-    drawn = []
-    for run in runs:
-        for side in ("real", "fake"):
-            column = f"rotation_confusion_{side}"
-            if counted := [row for row in run.scores if row.get(column)]:
-                row = max(counted, key=lambda row: int(row["step"]))
-                caption = f"{run.label}, {side} images, step {int(row['step']):,}"
-                drawn.append(page.confusion(caption, json.loads(row[column])))
-    if not drawn:
-        return ""
-    what = page.note(
-        "Of the images in the orientation of a row, counter-clockwise, the share that "
-        "D takes for that of a column."
+def _draw_families(
+    prefix: str, runs: Mapping[str, Mapping[str, Curve]]
+) -> list[Markup]:
+    """A figure per family of curves."""
+    groups = figures.families(
+        dict.fromkeys(tag for tags in runs.values() for tag in tags)
     )
-    return what + page.in_a_row(drawn)
-
-
-# Configuration and environment.
-
-
-def _configuration(runs: Sequence[_Run]) -> str:
-    labels = [run.label for run in runs]
-    parts = []
-    if len(runs) > 1:
-        names = sorted({name for run in runs for name in run.bindings})
-        values = {name: [run.bindings.get(name, "-") for run in runs] for name in names}
-        rows = [(name, *each) for name, each in values.items() if len(set(each)) > 1]
-        equal = page.note("The configurations are equal.")
-        parts.append(page.table(["differs", *labels], rows) if rows else equal)
-    for run in runs:
-        for path in run.folder.configs():
-            name = path.name if len(runs) == 1 else f"{run.label}: {path.name}"
-            parts.append(page.details(name, page.code(path.read_text())))
-    return "\n".join(parts)
-
-
-def _environment(runs: Sequence[_Run]) -> str:
-    word = _missing(
-        "record of the environment", runs, lambda run: bool(run.environments)
-    )
-    columns = {}
-    for run in runs:
-        former = None
-        for step, facts in run.environments.items():
-            if facts != former:
-                columns[f"{run.label}, from step {step:,}"] = facts
-            former = facts
-    if not columns:
-        return word
-    names = dict.fromkeys(name for facts in columns.values() for name in facts)
-    rows = [
-        (name, *(_fact(facts.get(name)) for facts in columns.values()))
-        for name in names
+    order = [
+        family for family in dict.fromkeys([*_TITLES, *groups]) if family in groups
     ]
-    return page.table(["", *columns], rows) + word
-
-
-def _fact(value) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "-" if value is None else str(value)
+    drawings = []
+    for number, family in enumerate(order):
+        curves = {
+            run: {s: tags[tag] for s, tag in groups[family].items() if tag in tags}
+            for run, tags in runs.items()
+        }
+        # Matplotlib escapes the names in a figure.
+        drawings.append(
+            Markup(
+                figures.lines(
+                    f"{prefix}-{number}",
+                    _TITLES.get(family, family),
+                    curves,
+                    level=_LEVELS.get(family),
+                )
+            )
+        )
+    return drawings

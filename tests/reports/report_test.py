@@ -1,10 +1,9 @@
-"""The report: what is there shows, what is missing is said, nothing is loaded."""
+"""The report: it shows the results, names what is missing, and loads nothing."""
 
 import base64
 import contextlib
 import html.parser
 import io
-import itertools
 import json
 import re
 import shutil
@@ -15,14 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from matplotlib.colors import to_rgb
 from PIL import Image
 
+from ssgan_tf import datasets
 from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
 from ssgan_tf.experiments.probe import BlockScore, ProbeTable
 from ssgan_tf.reports import figures, report
-from ssgan_tf.reports.page import picture_series
-from ssgan_tf.training import checkpoint_export, loop
+from ssgan_tf.training import loop
 from ssgan_tf.training.events import Curve
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import environment, strategies
@@ -31,7 +29,7 @@ from ssgan_tf.utils.startup import StartUp
 VOID = {"meta", "link", "img", "input"}
 PROTOCOL = "data=digits32; split=test; real_count=397"
 COUNTS = [[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [2, 0, 0, 2]]
-ODD = '<b>&"x'
+HOSTILE = "<b>&\"x'{{ 1 }}"
 CONFIG = """\
 D.width = 4
 dataset.name = 'digits32'
@@ -59,17 +57,24 @@ forgetting.weight_rotation_loss = 0.5
 
 
 class Page(html.parser.HTMLParser):
-    """What a browser makes of a page: its elements, and the text of each kind."""
+    """The elements of a page, their text, and the rows of its tables by section."""
 
     def __init__(self, text: str):
         super().__init__()
-        self.elements, self.texts, self._open = [], {}, []
+        self.elements, self.texts, self.tables = [], {}, {}
+        self._open, self._section = [], None
         self.feed(text)
         self.close()
         assert self._open == []
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = dict(attrs)["id"]
+        if tag == "tr":
+            self.tables.setdefault(self._section, []).append([])
+        if tag in ("td", "th"):
+            self.tables[self._section][-1].append("")
         if tag not in VOID:
             self._open.append(tag)
 
@@ -77,32 +82,49 @@ class Page(html.parser.HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
-        # Whatever was not escaped would leave its own tags open.
+        # Text that was not escaped would leave its tags open.
         assert self._open.pop() == tag
 
     def handle_data(self, data):
         if self._open:
             self.texts.setdefault(self._open[-1], []).append(data)
+        if self._open and self._open[-1] in ("td", "th"):
+            self.tables[self._section][-1][-1] += data
 
     def text(self, *tags) -> list[str]:
         return [text for tag in tags for text in self.texts.get(tag, [])]
+
+    def rows(self, section: str) -> dict[str, list[str]]:
+        """The rows of the tables of a section, by their first cell."""
+        return {name: cells for name, *cells in self.tables[section]}
+
+    def attributes(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def sections(self) -> list[str]:
+        return [attributes["id"] for attributes in self.attributes("section")]
+
+    @property
+    def missing(self) -> list[str]:
+        return [note for note in self.text("p") if note.startswith("No ")]
 
 
 def add_scores(run: RunDir, step, numbers, protocol=PROTOCOL):
     values = {"frechet_x_397_test": numbers, "rotation_accuracy_real": [0.75]}
     ScoreTable(run.path / "scores.csv").add(
-        step,
-        f"ckpt-{step}",
         ModuleScores(values, {"real": COUNTS}),
-        protocol,
-        "",
-        "w",
-        (),
+        step=step,
+        checkpoint=f"ckpt-{step}",
+        weights_sha256="w",
+        protocol=protocol,
+        config="",
+        metrics=(),
     )
 
 
 def write_curves(run: RunDir, tags) -> None:
-    """Two points of each, at steps 2 and 4."""
+    """Two points of each tag, at steps 2 and 4."""
     writer = tf.summary.create_file_writer(str(run.tensorboard))
     with contextlib.closing(writer), writer.as_default():
         for step in (2, 4):
@@ -112,11 +134,11 @@ def write_curves(run: RunDir, tags) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> RunDir:
-    """A run with all that a run can have, as if it was gone on with at step 2."""
-    run = RunDir(tmp_path_factory.mktemp("runs") / ODD)
+    """A run with all results, which was continued at step 2 on another machine."""
+    run = RunDir(tmp_path_factory.mktemp("runs") / HOSTILE)
     facts = environment.facts()
     run.write_environment(facts, 0)
-    run.write_environment(facts | {"cpu": "Another"}, 2)
+    run.write_environment(facts | {"cpu": "</td><script>alert(1)</script>"}, 2)
     run.write_config(CONFIG, 0)
     run.write_config(CONFIG.replace("D.width = 4", "D.width = 5"), 2)
     write_curves(run, TAGS)
@@ -128,9 +150,10 @@ def trained(tmp_path_factory) -> RunDir:
     add_scores(run, 4, [4.0, 6.0])
     probe = ProbeTable(run.path / "probe.csv")
     for step, accuracy in ((2, 0.5), (4, 0.25)):
+        scores = {"features": 8, "train_accuracy": 0.9, "protocol": "l2"}
         probe.add(
             [
-                BlockScore(step, b, f"B{b}", 8, 0.9, accuracy + b / 8, "l2")
+                BlockScore(step, b, f"B{b}", test_accuracy=accuracy + b / 8, **scores)
                 for b in (0, 1)
             ]
         )
@@ -146,61 +169,111 @@ def bare(tmp_path) -> RunDir:
 
 
 @pytest.fixture(scope="module")
-def page(trained) -> str:
-    return report.render([trained.path])
+def data_dir(tmp_path_factory) -> str:
+    """A folder with digits32."""
+    folder = tmp_path_factory.mktemp("data")
+    tiny.prepare(folder)
+    return folder
 
 
-def test_the_facts_are_there(trained, page):
-    found = Page(page)
-    assert found.text("h1") == found.text("title") == [ODD]
-    assert found.text("p")[0].startswith("SSGAN \u00b7 digits32 \u00b7 resnet_cifar")
-    cells = found.text("td")
-    assert "4 of 4" in cells and "5 \u00b1 1" in cells and "0.75" in cells
-    assert {"digits32", "397"} <= set(cells)
-    for headline in ("Scores", "Samples", "Curves", "Linear probe of D"):
-        assert headline in found.text("h2")
-    # Both configurations, whole.
-    assert found.text("pre") == [path.read_text() for path in trained.configs()]
-    assert len(found.text("pre")) == 2
+@pytest.fixture(scope="module")
+def page(trained, data_dir) -> str:
+    return report.render([trained.path], data_dir)
+
+
+def test_one_run(trained, page):
+    parsed = Page(page)
+    assert parsed.text("h1") == parsed.text("title") == [HOSTILE]
+    assert (
+        parsed.text("p")[0]
+        == "SSGAN \u00b7 digits32 \u00b7 resnet_cifar \u00b7 4 steps"
+    )
+    assert parsed.sections == [
+        "samples",
+        "scores",
+        "training",
+        "curves",
+        "probe",
+        "confusions",
+        "configuration",
+        "environment",
+    ]
+    scores = parsed.rows("scores")
+    assert scores["step"] == ["4"] and scores["rotation_accuracy_real"] == ["0.75"]
+    assert scores["frechet_x_397_test"] == ["5 \u00b1 1"]
+    # The protocol.
+    assert scores["real_count"] == ["397"]
+    assert parsed.rows("training")["steps"] == ["4 of 4"]
+    assert parsed.rows("training")["width of D"] == ["5"]
+    assert parsed.rows("probe")["accuracy, block 1"] == ["0.375"]
+    # Both configurations.
+    assert parsed.text("pre") == [path.read_text() for path in trained.configs()]
     before, after = trained.environments().values()
-    assert {before["tensorflow"], before["cpu"], after["cpu"]} <= set(cells)
-    assert {f"{ODD}, from step 0", f"{ODD}, from step 2"} <= set(found.text("th"))
-    drawn = found.text("text")
-    for title in ("Losses", "Rotation accuracy of D", "frechet_x_397_test"):
-        assert title in drawn
-    assert "B1/same_conv2" in drawn and "accuracy, block 1" in drawn
-    assert not any(text.startswith("No ") for text in found.text("p"))
+    facts = parsed.rows("environment")
+    assert facts[""] == [f"{HOSTILE}, from step 0", f"{HOSTILE}, from step 2"]
+    assert facts["cpu"] == [before["cpu"], after["cpu"]]
+    drawn = parsed.text("text")
+    for title in ("loss", "rotation accuracy of d", "frechet_x_397_test"):
+        assert any(title in text.lower() for text in drawn)
+    assert {"B1/same_conv2", "accuracy, block 1", "chance"} <= set(drawn)
+    assert parsed.missing == []
 
 
-def test_confusions(page):
-    shares = re.findall(r'<td style="--share:([\d.]+)">([\d.]+)</td>', page)
-    expected = (np.array(COUNTS) / 4).ravel()
-    np.testing.assert_allclose(np.array(shares, float), np.stack([expected] * 2, 1))
+def test_the_same_run_gives_the_same_page(trained, page, data_dir):
+    assert report.render([trained.path], data_dir) == page
 
 
-def test_the_same_run_gives_the_same_page(trained, page):
-    assert report.render([trained.path]) == page
+def test_confusions_are_shares_of_rows(page):
+    matrix = [row for name, *row in Page(page).tables["confusions"] if name]
+    np.testing.assert_allclose(np.array(matrix, float), np.array(COUNTS) / 4)
+    shares = re.findall(r"--share:([\d.]+)", page)
+    np.testing.assert_allclose(np.array(shares, float), np.ravel(COUNTS) / 4)
 
 
-def test_pictures_are_those_of_the_run(trained, page):
-    images = {
-        int(attributes["data-step"]): attributes
-        for tag, attributes in Page(page).elements
-        if tag == "img"
-    }
-    assert list(images) == [0, 2, 4]
-    for step, attributes in images.items():
-        kind, content = attributes["src"].split(",")
+def decoded(source: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+
+
+def test_samples_beside_real_images(trained, page, data_dir):
+    *samples, real = Page(page).attributes("img")
+    assert [image["data-step"] for image in samples] == ["0", "2", "4"]
+    for image in samples:
+        kind, content = image["src"].split(",")
         assert kind == "data:image/png;base64"
-        picture = trained.samples / f"{step}.png"
+        picture = trained.samples / f"{image['data-step']}.png"
         assert base64.b64decode(content) == picture.read_bytes()
-        # Without JavaScript the last one shows.
-        assert ("hidden" in attributes) == (step != 4)
+        # Without JavaScript the last one is shown.
+        assert ("hidden" in image) == (image["data-step"] != "4")
+    assert "data-step" not in real and "hidden" not in real
+    shown = decoded(real["src"]).reshape(8, 32, 8, 32).swapaxes(1, 2)
+    images, _ = datasets.load_split("digits32", "train", data_dir)
+    for row, start in zip(shown, np.linspace(0, 1400 - 8, 8, dtype=int), strict=True):
+        np.testing.assert_array_equal(row, images[start : start + 8, ..., 0])
+
+
+def test_without_the_data_set_nothing_is_prepared(trained, tmp_path):
+    parsed = Page(report.render([trained.path], tmp_path / "data"))
+    (note,) = parsed.missing
+    assert "real images of digits32" in note and "--tfds_data_dir" in note
+    assert len(parsed.attributes("img")) == 3
+    assert not (tmp_path / "data").exists()
+
+
+def test_real_images_of_a_folder(bare, tmp_path):
+    bare.samples.mkdir()
+    Image.new("L", (8, 8)).save(bare.samples / "0.png")
+    folder = tmp_path / "gone"
+    bare.latest_config().write_text(
+        f"dataset.colors = 3\ndataset.name = 'folder:{folder}'\n"
+        "dataset.resolution = 8\n"
+    )
+    (note, *_) = Page(report.render([bare.path])).missing
+    assert str(folder) in note
 
 
 @pytest.fixture(scope="module")
 def compared(trained, tmp_path_factory) -> str:
-    """A page on the run and another one of other steps, under a further protocol."""
+    """A page on the run and another one of other steps, with a second protocol."""
     other = RunDir(tmp_path_factory.mktemp("runs") / "other")
     shutil.copytree(trained.path, other.path)
     (config,) = (path for path in other.configs() if "-2" in path.name)
@@ -208,48 +281,41 @@ def compared(trained, tmp_path_factory) -> str:
     (other.samples / "2.png").unlink()
     shutil.copy(other.samples / "4.png", other.samples / "6.png")
     add_scores(other, 6, [2.0], PROTOCOL.replace("397", "100"))
-    return report.render([trained.path, other.path])
+    return report.render([trained.path, other.path], other.path)
 
 
 def test_runs_side_by_side(compared):
-    found = Page(compared)
-    assert found.text("h1") == [f"{ODD} against other"]
-    rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', compared)
-    assert "D.width</th><td>5</td><td>8</td>" in rows
-    assert (
-        "frechet_x_397_test</th><td>5 \u00b1 1</td><td>5 \u00b1 1</td>".replace(
-            "\u00b1", "&#177;"
-        )
-        in rows
-    )
-    # The number of the other protocol stands alone.
-    assert "frechet_x_397_test</th><td>2</td>" in rows
-    (said,) = (note for note in found.text("p") if "do not compare" in note)
-    assert "differ in real_count: 397 | 100." in said
-    # Of all layers the largest.
-    assert "Largest singular value of all layers of D" in found.text("text")
-    assert ODD in found.text("text") and "other" in found.text("text")
+    parsed = Page(compared)
+    assert parsed.text("h1") == [f"{HOSTILE} against other"]
+    assert parsed.rows("configuration")["D.width"] == ["5", "8"]
+    # Each protocol has its own table.
+    scores = [cells for name, *cells in parsed.tables["scores"] if "frechet" in name]
+    assert scores == [["5 \u00b1 1", "5 \u00b1 1"], ["2"]]
+    (note,) = (note for note in parsed.text("p") if "do not compare" in note)
+    assert "real_count: 397 | 100" in note
+    drawn = parsed.text("text")
+    # The largest over the layers.
+    assert "B1/same_conv2" not in drawn
+    assert any("largest singular value" in text.lower() for text in drawn)
+    assert HOSTILE in drawn and "other" in drawn
+    steps = [image["data-step"] for image in parsed.attributes("img")]
+    assert steps == ["0", "2", "4", "0", "4", "6"]
 
 
-def test_grids_side_by_side(compared):
-    found = Page(compared)
-    (series,) = (each for _, each in found.elements if each.get("id") == "series")
-    assert json.loads(series["data-steps"]) == [0, 2, 4, 6]
-    steps = [int(each["data-step"]) for tag, each in found.elements if tag == "img"]
-    assert steps == [0, 2, 4, 0, 4, 6]
-
-
-@pytest.mark.parametrize("names", [(ODD,), (ODD, "other")])
-def test_nothing_is_loaded(page, compared, names):
-    text = page if len(names) == 1 else compared
-    for tag, attributes in Page(text).elements:
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_is_loaded(page, compared, count):
+    text = page if count == 1 else compared
+    parsed = Page(text)
+    for tag, attributes in parsed.elements:
         for name, value in attributes.items():
             if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
                 assert value.startswith(("data:", "#")), (tag, name, value)
             assert not name.startswith("on")
+    # Neither a name nor a config adds one.
+    assert len(parsed.attributes("script")) == 1 and not parsed.attributes("b")
     assert set(re.findall(r"url\((.)", text)) <= {"#"}
     assert "@import" not in text and "import(" not in text and "fetch(" not in text
-    # The names of SVG are no places.
+    # Namespaces of SVG are not addresses.
     assert set(re.findall(r"https?:[^\"' ]*", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
@@ -257,24 +323,34 @@ def test_nothing_is_loaded(page, compared, names):
     assert text.isascii()
 
 
+@pytest.mark.parametrize("script", ["</pre><script>alert(1)</script>", "'><img src=x>"])
+def test_names_and_configs_are_text(tmp_path, script):
+    run = RunDir(tmp_path / script.replace("/", ""))
+    run.write_config(f"dataset.name = '{script}'\nG.width = {script}\n", 0)
+    write_curves(run, ["<script>alert(2)</script>"])
+    parsed = Page(report.render([run.path]))
+    assert parsed.text("h1") == [run.path.name]
+    assert len(parsed.attributes("script")) == 1 and not parsed.attributes("img")
+    assert script in "".join(parsed.text("pre"))
+
+
 def test_a_run_that_has_just_begun(bare):
-    found = Page(report.render([bare.path]))
-    assert "0 of 1,000, not done" in found.text("td")
-    said = [note for note in found.text("p") if note.startswith("No ")]
-    assert said == [
-        "No scores yet.",
+    parsed = Page(report.render([bare.path]))
+    assert parsed.rows("training")["steps"] == ["0 of 1,000, not done"]
+    assert parsed.missing == [
         "No samples yet.",
+        "No scores yet.",
         "No curves.",
         "No singular values.",
         "No record of the environment.",
     ]
-    assert "Linear probe of D" not in found.text("h2")
+    assert "probe" not in parsed.sections and "confusions" not in parsed.sections
 
 
-def test_what_one_of_two_runs_lacks(bare, trained):
-    found = Page(report.render([bare.path, trained.path]))
-    for what in ("scores yet", "samples yet", "curves", "probe"):
-        assert f"No {what}: bare." in found.text("p")
+def test_a_run_that_lacks_results_is_named(bare, trained):
+    missing = Page(report.render([bare.path, trained.path])).missing
+    for results in ("scores yet", "samples yet", "curves", "probe"):
+        assert f"No {results}: bare." in missing
 
 
 @pytest.fixture
@@ -286,56 +362,38 @@ def classifier(tmp_path) -> RunDir:
     return run
 
 
-def test_a_classifier_whose_task_changes(classifier):
-    text = report.render([classifier.path])
-    found = Page(text)
-    lead, *words = found.text("p")
-    assert (
-        lead == "digits32 \u00b7 sndcgan \u00b7 40 steps \u00b7 batch 64 \u00b7 seed 7"
-    )
-    assert found.text("h2") == ["Training", "Curves", "Configuration", "Environment"]
-    # Neither scores nor samples will ever come.
-    assert words == ["No record of the environment."]
-    rows = re.findall(r'<tr><th scope="row">(.*?)</td></tr>', text)
-    assert "steps per task</th><td>3" in rows
-    assert "weight of the rotation loss</th><td>0.5" in rows
-    assert "steps</th><td>4 of 40, not done" in rows
-    drawn = found.text("text")
-    assert "Accuracy on the classifier's task" in drawn and "chance" in drawn
+def test_a_classifier_has_no_samples_and_no_scores(classifier):
+    parsed = Page(report.render([classifier.path]))
+    lead = "digits32 \u00b7 sndcgan \u00b7 40 steps \u00b7 batch 64 \u00b7 seed 7"
+    assert parsed.text("p")[0] == lead
+    assert parsed.sections == ["training", "curves", "configuration", "environment"]
+    assert parsed.missing == ["No record of the environment."]
+    rows = parsed.rows("training")
+    assert rows["steps per task"] == ["3"]
+    assert rows["weight of the rotation loss"] == ["0.5"]
+    assert rows["steps"] == ["4 of 40, not done"]
+    # The class and the rotation accuracy have a chance level, the loss has none.
+    drawn = parsed.text("text")
+    assert any("accuracy on the classifier" in text.lower() for text in drawn)
+    assert drawn.count("chance") == 2
 
 
 def test_a_classifier_beside_a_gan(classifier, bare):
-    found = Page(report.render([classifier.path, bare.path]))
-    assert [note for note in found.text("p") if note.startswith("No ")] == [
-        "No scores yet: bare.",
+    assert Page(report.render([classifier.path, bare.path])).missing == [
         "No samples yet: bare.",
+        "No scores yet: bare.",
         "No curves: bare.",
         "No singular values: bare.",
         "No record of the environment: classifier, bare.",
     ]
 
 
-@pytest.mark.parametrize("family, height", [("class", 0.5), ("rotation", 0.25)])
-def test_chance(classifier, monkeypatch, family, height):
-    drawn = {}
-
-    def lines(name, title, of, level=None):
-        drawn[title] = level
-        return ""
-
-    monkeypatch.setattr(figures, "lines", lines)
-    report.render([classifier.path])
-    title = report._TITLES[f"accuracy/{family}"]
-    assert drawn[title] == ("chance", height)
-    assert drawn["Loss of the classifier"] is None
-
-
-def test_names_that_do_not_tell_runs_apart(bare, tmp_path):
+def test_folders_of_one_name_are_told_apart_by_path(bare, tmp_path):
     other = RunDir(tmp_path / "more" / "bare")
     shutil.copytree(bare.path, other.path)
-    found = Page(report.render([bare.path, other.path]))
-    assert found.text("h1") == [f"{bare.path} against {other.path}"]
-    with pytest.raises(ValueError, match="once. Received: .*more.*one folder"):
+    parsed = Page(report.render([bare.path, other.path]))
+    assert parsed.text("h1") == [f"{bare.path} against {other.path}"]
+    with pytest.raises(ValueError, match="more"):
         report.render([bare.path, other.path.parent / ".." / "bare"])
 
 
@@ -346,45 +404,43 @@ def test_a_folder_without_a_run(bare, tmp_path):
 
 @pytest.mark.slow
 def test_the_command(bare, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ssgan_tf",
-            "report",
-            "bare",
-            "--out=new/page.html",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "ssgan_tf",
+        "report",
+        "bare",
+        "--out=new/page.html",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "written new/page.html, 0.0 MB\n"
     page = (tmp_path / "new" / "page.html").read_text()
     assert page == report.render([bare.path])
 
 
-@pytest.mark.parametrize(
-    "count, chosen", [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (10, [0, 3, 6, 9])]
-)
-def test_evenly(count, chosen):
-    assert report._evenly(range(count), 4) == chosen
+def test_samples_of_many_steps(bare):
+    bare.samples.mkdir()
+    for step in range(23):
+        Image.new("L", (8, 8)).save(bare.samples / f"{step}.png")
+    images = Page(report.render([bare.path])).attributes("img")
+    assert [int(image["data-step"]) for image in images] == list(range(0, 23, 2))
 
 
-def test_large_pictures_are_compressed(tmp_path):
-    path = tmp_path / "1.png"
-    # Smooth, so that little is lost, and noisy, so that PNG is large.
+def test_large_pictures_are_compressed(bare):
+    bare.samples.mkdir()
+    path = bare.samples / "1.png"
+    # WebP loses little of a smooth image. Noise makes the PNG large.
     image = np.add.outer(np.arange(512), np.arange(512))[..., None] // 8
     image = image + np.random.default_rng(0).integers(0, 32, (512, 512, 3))
     Image.fromarray(image.astype(np.uint8)).save(path)
-    page = picture_series({"a": {1: path}})
-    kind, content = re.search(r'src="(.*),(.*)"', page).groups()
-    assert kind == "data:image/webp;base64"
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))), np.float64)
-    assert shown.shape == image.shape and len(content) < path.stat().st_size / 2
-    assert 0.5 < np.abs(shown - image).mean() < 16
-    assert 'width="512"' in page
+    (shown,) = Page(report.render([bare.path])).attributes("img")
+    assert shown["src"].startswith("data:image/webp;base64,")
+    pixels = decoded(shown["src"]).astype(np.float64)
+    assert pixels.shape == image.shape
+    assert len(shown["src"]) < path.stat().st_size / 2
+    assert 0.5 < np.abs(pixels - image).mean() < 16
+    assert shown["width"] == "512"
 
 
 @pytest.mark.parametrize("content", ["empty", "cut", "torn", "other"])
@@ -402,16 +458,20 @@ def test_a_damaged_picture_is_named(bare, content):
         "other": whole,
     }
     path.write_bytes(damaged[content])
-    with pytest.raises(ValueError, match=f"whole PNG file. Received: {path}.*Remove"):
+    with pytest.raises(ValueError, match=str(path)):
         report.render([bare.path])
+
+
+# --- Figures -------------------------------------------------------------------
 
 
 def test_families():
     tags = ["loss/d", "loss/g", "loss/rotation_fake", "loss/rotation_real", "penalty"]
-    assert figures.families(tags) == {
+    assert figures.families([*tags, "sigma/d/B1/conv"]) == {
         "loss": {"d": "loss/d", "g": "loss/g"},
         "loss/rotation": {"real": "loss/rotation_real", "fake": "loss/rotation_fake"},
         "penalty": {"": "penalty"},
+        "sigma/d": {"B1/conv": "sigma/d/B1/conv"},
     }
 
 
@@ -426,49 +486,71 @@ def test_long_curves_keep_their_means():
     assert figures.thinned(same) is same
 
 
+def looks(runs: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Colour and dashes of the curves of a figure, in order."""
+    # Only curves through more than 20 points have no markers, which look like them.
+    curve = Curve(np.arange(30), np.arange(30.0))
+    curves = {run: dict.fromkeys(sides, curve) for run, sides in runs.items()}
+    svg = figures.lines("a", "title", curves)
+    lines = re.findall(r'<g id="a-line2d_\d+">\s*<path d="M[^"]*" clip[^>]*>', svg)
+    styles = [
+        (
+            re.search("stroke: (#......)", line),
+            re.search("stroke-dasharray: ([^;]*)", line),
+        )
+        for line in lines
+        if "stroke-opacity" not in line
+    ]
+    return [(color[1], dashes[1] if dashes else "") for color, dashes in styles]
+
+
 @pytest.mark.parametrize("count", [2, 14, 20])
-def test_lines_of_one_run_can_be_told_apart(count):
-    sides = [f"layer {i}" for i in range(count)]
-    looks = figures._looks(["a"], sides)
-    assert [*looks] == [("a", side) for side in sides]
-    assert len({tuple(look.values()) for look in looks.values()}) == count
-    # Lines of one kind differ in more than a shade.
-    for one, other in itertools.combinations(looks.values(), 2):
-        if one["linestyle"] == other["linestyle"]:
-            apart = np.subtract(to_rgb(one["color"]), to_rgb(other["color"]))
-            assert np.abs(apart).sum() > 0.3
+def test_curves_of_one_run_can_be_told_apart(count):
+    styles = looks({"a": [f"layer {i}" for i in range(count)]})
+    assert len(styles) == count == len(set(styles))
 
 
-def test_lines_of_several_runs_keep_a_colour_each():
-    looks = figures._looks(["a", "b"], ["d", "g"])
-    assert len({tuple(look.values()) for look in looks.values()}) == 4
-    for run in ("a", "b"):
-        assert looks[run, "d"]["color"] == looks[run, "g"]["color"]
-    for side in ("d", "g"):
-        assert looks["a", side]["linestyle"] == looks["b", side]["linestyle"]
+def test_a_side_keeps_its_colour():
+    (d, g), (real, fake) = looks({"a": ["d", "g"]}), looks({"a": ["real", "fake"]})
+    assert len({d, g, real, fake}) == 4
+    assert looks({"a": ["g", "d"]}) == [g, d]
+
+
+def test_a_run_keeps_its_colour():
+    a_d, a_g, b_d, b_g = looks({"a": ["d", "g"], "b": ["d", "g"]})
+    assert len({a_d, a_g, b_d, b_g}) == 4
+    assert a_d[0] == a_g[0] != b_d[0] == b_g[0]
+    assert a_d[1] == b_d[1] != a_g[1] == b_g[1]
+    # Also where the first run has no curve.
+    assert looks({"a": [], "b": ["d", "g"]}) == [b_d, b_g]
+
+
+def test_table_headings_have_the_colours_of_the_figures(compared):
+    colors = {
+        attributes["style"].removeprefix("background: ")
+        for attributes in Page(compared).attributes("i")
+    }
+    assert len(colors) == 2
+    assert all(f"stroke: {color}" in compared for color in colors)
 
 
 @pytest.mark.slow
-def test_what_a_training_writes_is_shown(tmp_path, monkeypatch):
+def test_a_real_run(tmp_path):
     run, plan = RunDir(tmp_path / "run"), tiny.plan()
     gan = loop.build(plan, strategies.get_strategy("one_device"))
-    # A module takes longer than the training.
-    monkeypatch.setattr(checkpoint_export, "export_checkpoint", lambda *arguments: None)
     loop.train(gan, plan, run, start_up=StartUp())
-    found = Page(report.render([run.path]))
-    assert found.text("p")[0].startswith("SSGAN \u00b7 digits32 \u00b7 resnet_cifar")
-    assert "4 of 4" in found.text("td")
-    drawn = found.text("text")
-    for title in (*report._TITLES.values(), "Largest singular value, layers of G"):
-        assert (title in drawn) == ("classifier" not in title)
-    assert "B1/same_conv2" in drawn and "chance" in drawn
-    images = [attributes for tag, attributes in found.elements if tag == "img"]
-    assert [image["data-step"] for image in images] == ["0", "2", "4"]
-    said = [note for note in found.text("p") if note.startswith("No ")]
-    assert said == ["No scores yet."]
+    parsed = Page(report.render([run.path]))
+    assert parsed.text("p")[0].startswith("SSGAN \u00b7 digits32 \u00b7 resnet_cifar")
+    assert parsed.rows("training")["steps"] == ["4 of 4"]
+    drawn = parsed.text("text")
+    for title in ("Losses", "Rotation loss", "Rotation accuracy of D", "B1/same_conv2"):
+        assert title in drawn
+    *samples, real = parsed.attributes("img")
+    assert [image["data-step"] for image in samples] == ["0", "2", "4"]
+    assert "real images" in real["alt"] and parsed.missing == ["No scores yet."]
 
 
-# In a browser.
+# --- In a browser --------------------------------------------------------------
 
 
 def chromium(tmp_path, address: str, *flags: str) -> subprocess.CompletedProcess:
@@ -486,7 +568,7 @@ def chromium(tmp_path, address: str, *flags: str) -> subprocess.CompletedProcess
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            # What the browser wants for itself stays here too.
+            # The browser's own requests fail too.
             "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={tmp_path / 'browser'}",
             "--enable-logging=stderr",
@@ -502,7 +584,7 @@ def chromium(tmp_path, address: str, *flags: str) -> subprocess.CompletedProcess
 
 
 def requested(tmp_path) -> list[str]:
-    """Addresses that a page has asked for, not the browser itself."""
+    """Addresses that the page asked for, without the browser's own."""
     events = json.loads((tmp_path / "net.json").read_text())["events"]
     starts = [event.get("params", {}) for event in events]
     return [
@@ -513,32 +595,29 @@ def requested(tmp_path) -> list[str]:
     ]
 
 
-def shown(text: str) -> list[int]:
-    return [
-        int(attributes["data-step"])
-        for tag, attributes in Page(text).elements
-        if tag == "img" and "hidden" not in attributes
-    ]
-
-
-@pytest.mark.parametrize("asked, steps", [("", [4, 6]), ("#step=2", [2, 0])])
-def test_the_slider_in_a_browser(compared, tmp_path, asked, steps):
+@pytest.mark.parametrize("fragment, steps", [("", [4, 6]), ("#step=2", [2, 0])])
+def test_the_slider_in_a_browser(compared, tmp_path, fragment, steps):
     path = tmp_path / "page.html"
     path.write_text(compared)
-    done = chromium(tmp_path, f"{path.as_uri()}{asked}", "--dump-dom")
-    # A mistake in the script, or something refused, is said on the console.
+    done = chromium(tmp_path, f"{path.as_uri()}{fragment}", "--dump-dom")
+    # The console reports errors of the script and refused requests.
     assert "CONSOLE" not in done.stderr
-    found = Page(done.stdout)
-    assert shown(done.stdout) == steps
-    assert found.text("span") == [str(step) for step in steps]
-    assert found.text("output") == [asked.removeprefix("#step=") or "6"]
-    (slider,) = (each for _, each in found.elements if each.get("class") == "slider")
+    parsed = Page(done.stdout)
+    shown = [
+        int(image["data-step"])
+        for image in parsed.attributes("img")
+        if "hidden" not in image
+    ]
+    assert shown == steps
+    assert parsed.text("span") == [str(step) for step in steps]
+    assert parsed.text("output") == [fragment.removeprefix("#step=") or "6"]
+    (slider,) = parsed.attributes("label")
     assert "hidden" not in slider
     assert requested(tmp_path) == []
 
 
 @pytest.mark.slow
-def test_a_request_would_be_seen(tmp_path):
+def test_requests_are_noticed(tmp_path):
     path = tmp_path / "page.html"
     path.write_text('<img src="http://report.invalid/x.png">')
     chromium(tmp_path, path.as_uri(), "--dump-dom")
@@ -546,14 +625,13 @@ def test_a_request_would_be_seen(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_picture_of_the_page(page, tmp_path):
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_is_not_blank(page, tmp_path, width):
     path = tmp_path / "page.html"
     path.write_text(page)
-    for width in (1280, 500):
-        picture = tmp_path / f"{width}.png"
-        size = f"--window-size={width},1500"
-        chromium(tmp_path, path.as_uri(), f"--screenshot={picture}", size)
-        pixels = np.asarray(Image.open(picture).convert("L"), np.float64)
-        assert pixels.shape == (1500, width)
-        # Neither blank nor one-coloured.
-        assert 5 < pixels.std() < 120
+    picture = tmp_path / "page.png"
+    size = f"--window-size={width},1500"
+    chromium(tmp_path, path.as_uri(), f"--screenshot={picture}", size)
+    pixels = np.asarray(Image.open(picture).convert("L"), np.float64)
+    assert pixels.shape == (1500, width)
+    assert 5 < pixels.std() < 120
