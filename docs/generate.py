@@ -1,4 +1,4 @@
-"""Writes those pages of this folder that are made from the code.
+"""Writes the pages of this folder that are generated from the code.
 
 python docs/generate.py
 """
@@ -19,8 +19,8 @@ from ssgan_tf.utils import files, tables
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
-# In the order in which a config is read; those without parameters stand with what
-# refers to them.
+# In the order in which a config is read. Configurables without parameters are listed
+# with the parameter that refers to them.
 ORDER = (
     "dataset",
     "options",
@@ -42,14 +42,14 @@ ORDER = (
     "adam",
     "forgetting",
 )
-# The values of the first of these that binds something are shown.
+# Values are shown from the first of these that binds the configurable.
 EXAMPLES = ("ssgan_cifar10.gin", "s3gan_cifar10.gin", "forgetting_cifar10.gin")
 
 MARK = "<!-- From here on: python docs/generate.py -->"
 
 
 class Argument(NamedTuple):
-    """What a docstring says of a parameter.
+    """The description of a parameter in a docstring.
 
     Attributes:
         legal: type or values.
@@ -66,18 +66,18 @@ def summary(documented) -> str:
 
 
 def arguments(documented) -> dict[str, Argument]:
-    """What the `Args:` of a docstring say: `name: legal values. Meaning.`"""
-    section = inspect.getdoc(documented).partition("\nArgs:\n")[2]
+    """The `Args:` or `Attributes:` of a docstring: `name: legal values. Meaning.`"""
+    section = re.split(r"\n(?:Args|Attributes):\n", inspect.getdoc(documented))[-1]
     lines = itertools.takewhile(
         lambda line: not line or line.startswith(" "), section.splitlines()
     )
-    found = {}
+    entries = {}
     for entry in re.split(r"\n(?=\w)", textwrap.dedent("\n".join(lines)).strip()):
         name, _, text = entry.partition(":")
         legal, _, meaning = " ".join(text.split()).partition(". ")
         if name:
-            found[name] = Argument(legal.removesuffix("."), meaning)
-    return found
+            entries[name] = Argument(legal.removesuffix("."), meaning)
+    return entries
 
 
 def _factories() -> dict[Callable, str]:
@@ -105,12 +105,12 @@ def _legal(parameter: str, legal: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Markdown of a docstring's text: pages of this folder become links."""
+    """A docstring's text with links to the pages of this folder."""
     return re.sub(r"docs/(\w+\.md)", r"[\1](\1)", text)
 
 
 def _example(name: str) -> tuple[str | None, dict[str, str]]:
-    """The config whose values of a configurable are shown, and those values."""
+    """The first example that binds a configurable, and its values."""
     for file in EXAMPLES:
         config.parse([file])
         bound = {}
@@ -118,8 +118,7 @@ def _example(name: str) -> tuple[str | None, dict[str, str]]:
             try:
                 bound[parameter] = gin.query_parameter(f"{name}.{parameter}")
             except ValueError:
-                # It is not bound.
-                continue
+                continue  # Not bound.
         if bound:
             return file, {key: f"`{value!r}`" for key, value in bound.items()}
     return None, {}
@@ -128,18 +127,19 @@ def _example(name: str) -> tuple[str | None, dict[str, str]]:
 def _parameters(name: str) -> list[str]:
     """The table of a configurable's parameters."""
     factory = gin.get_configurable(name)
-    signature, said = inspect.signature(factory).parameters, arguments(factory)
+    signature = inspect.signature(factory).parameters
+    described = arguments(factory)
     file, values = _example(name)
     lines = [["parameter", "default", "legal", "meaning"]]
     if file:
         lines[0].append(f"`{file}`")
     for parameter in parser.CONFIGURABLES[name]:
-        if parameter not in said:
+        if parameter not in described:
             raise ValueError(
-                "Every parameter must be described under `Args:` of its factory's "
-                f"docstring. Received: {name}.{parameter}, which is not."
+                "Every parameter must be described under `Args:` or `Attributes:` of "
+                f"its configurable. Received: {name}.{parameter}, which is not."
             )
-        legal, meaning = said[parameter]
+        legal, meaning = described[parameter]
         line = [
             f"`{parameter}`",
             _as_gin(signature[parameter].default),
@@ -150,13 +150,17 @@ def _parameters(name: str) -> list[str]:
     return tables.markdown_table(*lines)
 
 
-def _made(name: str) -> list[str]:
-    """What the references that a configurable takes make, where they only make that."""
+def _references(name: str) -> list[str]:
+    """Descriptions of the references that have no section of their own."""
+    references = [
+        reference
+        for parameter in parser.CONFIGURABLES[name]
+        for reference in checks.REFERENCES.get(f"{name}.{parameter}", ())
+        if reference not in ORDER
+    ]
     return [
         f"- {_reference(made)}: {_linked(summary(gin.get_configurable(made)))}"
-        for parameter in parser.CONFIGURABLES[name]
-        for made in checks.REFERENCES.get(f"{name}.{parameter}", ())
-        if made not in ORDER
+        for made in references
     ]
 
 
@@ -188,8 +192,8 @@ def configuration() -> str:
         lines += [*_parameters(name), ""]
         if name == "options":
             lines += [*_architectures(), ""]
-        if made := _made(name):
-            lines += [*made, ""]
+        if references := _references(name):
+            lines += [*references, ""]
     return "\n".join(lines)
 
 
@@ -197,7 +201,7 @@ PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration}
 
 
 def page(name: str) -> str:
-    """A page: what is written by hand as it is, then what the code says now."""
+    """A page: its hand-written part, then the generated one."""
     above, mark, _ = (FOLDER / name).read_text().partition(MARK)
     if not mark:
         raise ValueError(f"The page must have a line {MARK}. Received: {name}.")

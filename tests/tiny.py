@@ -1,4 +1,4 @@
-"""A run that takes seconds: the quick start at a tiny width."""
+"""A run of seconds: the quick start at a tiny width."""
 
 from ssgan_tf import config, datasets
 
@@ -11,7 +11,7 @@ BINDINGS = (
     "G.width = 4",
     "D.width = 4",
     "ModularGAN.ema_decay = 0.5",
-    # A run of another length is then the same run, cut short or gone on with.
+    # So that a shorter or a continued run is the same run.
     "ModularGAN.lr_schedule = 'constant'",
     "standardize_batch.decay = 0.5",
     "weights.stddev = 0.2",
@@ -22,7 +22,7 @@ BINDINGS = (
 
 
 def plan(*bindings: str) -> config.Plan:
-    """The experiment under further bindings, which win."""
+    """The plan under further bindings, which override these."""
     config.parse([CONFIG], [*BINDINGS, *bindings])
     return config.plan()
 
@@ -36,5 +36,5 @@ def flags(*bindings: str) -> list[str]:
 
 
 def prepare(data_dir=None) -> None:
-    """Prepares the data set, for those that have something else to fail of."""
+    """Prepares the data set, for tests of other failures."""
     datasets.load_split("digits32", "train", data_dir)

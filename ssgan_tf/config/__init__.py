@@ -1,36 +1,47 @@
-"""Gin: the names a config may bind, and what a parsed config says.
+"""Gin: the names that a config may bind, and the `Plan` of a parsed config.
 
 The names are compare_gan's where they still make sense (`options.batch_size`,
-`G.batch_norm_fn`, `SSGAN.rotated_batch_size`). Gin sits on the factories of this
-package and on nothing else: the layers and the train step know nothing of it.
+`G.batch_norm_fn`, `SSGAN.rotated_batch_size`). Only the functions and dataclasses of
+this package use gin: layers and train step do not depend on it.
 
-    parser.py      gin text, compare_gan's names translated, every wrong line named
-    checks.py      checks of values, and of what a reference makes
-    networks.py    weights, norms, G and D
-    training.py    losses, penalties, optimizers, ModularGAN, SSGAN, S3GAN
-    experiment.py  dataset, options, run_config: the whole experiment
-    forgetting.py  a classifier whose task changes, Figure 3
+    parser.py             parses gin text and names every wrong line
+    compare_gan_names.py  compare_gan's names in ours
+    checks.py             checks of values and of the results of references
+    networks.py           weights, norms, G and D
+    gan.py                losses, penalties, optimizers, ModularGAN, SSGAN, S3GAN
+    plan.py               dataset, options, run_config: the whole run
+    forgetting.py         a classifier whose task changes, Figure 3
 
-docs/configuration.md is made from the `Args:` of these factories, each of the form
-`name: legal values. Meaning.`, by docs/generate.py.
+docs/generate.py makes docs/configuration.md from the `Args:` and `Attributes:` of
+these, whose entries have the form `name: legal values. Meaning.`
 """
 
 from ssgan_tf.config.checks import ConfigError
 from ssgan_tf.config.forgetting import Forgetting, forgetting
 from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
-from ssgan_tf.config.plan import Plan, RunConfig, bindings, operative_config, plan
+from ssgan_tf.config.plan import (
+    DatasetOptions,
+    Options,
+    Plan,
+    RunConfig,
+    bindings,
+    operative_config,
+    plan,
+)
 
 __all__ = [
     "ConfigError",
-    "Plan",
+    "DatasetOptions",
     "Forgetting",
+    "Options",
+    "Plan",
     "RunConfig",
     "bindings",
     "config_dir",
-    "plan",
     "find_config",
     "forgetting",
     "operative_config",
     "parse",
+    "plan",
     "sweep_rows",
 ]

@@ -1,4 +1,4 @@
-"""Checks of values that a config binds, and of what its references make."""
+"""Checks of bound values and of the objects that references make."""
 
 import contextlib
 import inspect
@@ -9,21 +9,21 @@ import gin
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the message names every line that is wrong."""
+    """A config that cannot be used; the message names every wrong line."""
 
 
-# Parameter -> what may be named there, by the names of our own factories.
+# Parameter -> names of our own configurables that it may refer to.
 REFERENCES: dict[str, list[str]] = {}
 
 
 def legal_references(parameter: str) -> str:
-    """The references that a parameter takes, as a sentence; empty if it takes none."""
+    """The references that a parameter takes, as a sentence; "" if it takes none."""
     names = ", ".join(f"@{name}" for name in REFERENCES.get(parameter, ()))
     return f" Legal: {names}, or one of your own." if names else ""
 
 
 def check_integer(parameter: str, value, at_least: int) -> None:
-    # What fits into the int64 of TensorFlow.
+    # The range of TensorFlow's int64.
     if type(value) is not int or not at_least <= value < 2**63:
         raise ConfigError(
             f"`{parameter}` must be an integer, at least {at_least} and below 2**63. "
@@ -32,7 +32,7 @@ def check_integer(parameter: str, value, at_least: int) -> None:
 
 
 def check_number(parameter: str, value, below: float = 2.0**127) -> None:
-    # By default what a float32, which holds a little more, keeps finite.
+    # By default a bound below the largest float32.
     if type(value) not in (int, float) or not 0 <= value < below:
         raise ConfigError(
             f"`{parameter}` must be a number in [0, {below:g}). "
@@ -52,31 +52,41 @@ def received(parameter: str, value) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text of up to 400 characters as it is, of a longer one both ends."""
+    """The text, or both ends of one of more than 400 characters."""
     return text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
 
 
-def made_by(parameter: str, factory, kind: type, *args):
-    """What a reference in a config makes, after checking that it makes that."""
-    made, reason = None, _unfit(factory, len(args))
+def made_by(parameter: str, factory, kind: type, args: Sequence = ()):
+    """Calls the factory that a parameter refers to and checks the type of the result.
+
+    Args:
+        parameter: name of the parameter, for errors.
+        factory: its value.
+        kind: required type of the result.
+        args: positional arguments of the factory.
+
+    Raises:
+        ConfigError: the value is not such a factory.
+    """
+    result, reason = None, _unfit(factory, len(args))
     if not reason:
-        made = factory(*args)
-        reason = f"it makes {type(made).__name__}"
-    if isinstance(made, kind):
-        return made
-    # As the config has it; a default of ours is never wrong.
-    said = received(parameter, gin.query_parameter(parameter))
+        result = factory(*args)
+        reason = f"it makes {type(result).__name__}"
+    if isinstance(result, kind):
+        return result
+    # The value as the config has it. A default is never wrong, so it is bound.
+    value = received(parameter, gin.query_parameter(parameter))
     raise ConfigError(
-        f"`{parameter}` must be a reference, @name without parentheses or quotes, to "
-        f"what makes {kind.__name__}. {said} Reason: {reason}."
+        f"`{parameter}` must be a reference, @name without parentheses or quotes, to a "
+        f"function or class that makes {kind.__name__}. {value} Reason: {reason}."
         f"{legal_references(parameter)}"
     )
 
 
 def _unfit(factory, num_args: int) -> str | None:
-    """Why a factory cannot be called with so many arguments; None if it can."""
+    """Why a factory does not take that many arguments, or None if it does."""
     if not callable(factory):
-        return "it is no reference"
+        return "it is not a reference"
     named = [
         parameter
         for parameter in inspect.signature(factory).parameters.values()
@@ -87,7 +97,7 @@ def _unfit(factory, num_args: int) -> str | None:
     try:
         bound = gin.get_bindings(factory, resolve_references=False)
     except ValueError:
-        # Behind a reference with a scope is a function that gin does not know again.
+        # Gin does not recognize the function of a reference with a scope.
         return None
     missing = [
         parameter.name
@@ -115,7 +125,7 @@ def check_choice(parameter: str, value, choices: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
-    """Turns what factories and gin raise into a ConfigError with one clear message."""
+    """Turns exceptions of configurables and gin into a ConfigError with one message."""
     try:
         yield
     except RecursionError as error:
@@ -135,24 +145,24 @@ def config_errors() -> Iterator[None]:
             f'it in the gin file or with --gin_bindings="{names[0]} = ...".'
         ) from error
     except TypeError as error:
-        # `error` is raised by the call that gin makes for the reference.
+        # Gin raises this when it calls the reference.
         missing = re.match(r"(\w+\(\) missing .*)\n  No values supplied", str(error))
         if not missing:
             raise
         raise ConfigError(
-            "A reference with parentheses, @name(), must need no more than the "
-            f"configuration gives it. Received: {missing[1]}. Leave the parentheses "
-            "out, or bind what is missing."
+            "A reference with parentheses, @name(), must have all of its arguments "
+            f"bound. Received: {missing[1]}. Leave the parentheses out, or bind the "
+            "missing arguments."
         ) from error
 
 
 def _without_calls(error: Exception) -> str:
-    """The message without the calls that gin and Keras say it passed through."""
+    """The message without the lines that gin and Keras add about calls."""
     text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by ")[0]
-    # Keras wraps an error once for each layer that it comes through.
+    # Keras wraps an error once per layer.
     text = text.rpartition("Error encountered:")[2]
     text = re.sub(r"\s*Exception encountered when calling .*\n", "", text)
     lines = text.strip().splitlines()
     return "\n".join(
-        li for li in lines if not li.startswith("  In call to configurable")
+        line for line in lines if not line.startswith("  In call to configurable")
     )

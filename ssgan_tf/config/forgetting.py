@@ -1,4 +1,4 @@
-"""What a config says of Figure 3: a classifier whose task changes."""
+"""The parameters of Figure 3: a classifier whose task changes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,26 +17,71 @@ from ssgan_tf.config.checks import (
 from ssgan_tf.config.gan import adam
 from ssgan_tf.config.networks import discriminator
 from ssgan_tf.config.parser import configurable
-from ssgan_tf.config.plan import dataset
+from ssgan_tf.config.plan import DatasetOptions
 from ssgan_tf.networks import Discriminator
 from ssgan_tf.rotation import NUM_ROTATIONS
 
 
-@dataclasses.dataclass(frozen=True)
+@configurable("forgetting", denylist=["dataset"])
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Forgetting:
-    """What `dataset.name` and `forgetting` were given, checked."""
+    """A classifier whose task changes, for `ssgan forget`: Figure 3.
+
+    Attributes:
+        dataset: `dataset.name`.
+        architecture: as `options.architecture`. The classifier is its D.
+        batch_size: int >= 2. Images per update, an even number.
+        training_steps: int >= 1. Updates.
+        steps_per_task: int >= 1. Updates before the class changes.
+        eval_every_steps: int >= 1. Updates between two tests; divides `steps_per_task`.
+        weight_rotation_loss: float >= 0. Weight of the rotation loss; 0: the network
+            has no rotation head.
+        rotated_batch_size: int >= 4. Images in the rotation loss per batch, upright
+            ones included: a multiple of 4, at most 4 x `batch_size`.
+        lr: float >= 0. Learning rate.
+        optimizer_fn: reference. Makes the optimizer; a function of the learning rate.
+        seed: int >= 0. Seed of the weights and of the batches.
+    """
 
     dataset: str
-    architecture: str
-    batch_size: int
-    training_steps: int
-    steps_per_task: int
-    eval_every_steps: int
-    weight_rotation_loss: float
-    rotated_batch_size: int
-    lr: float
-    optimizer_fn: Callable[[float], keras.optimizers.Optimizer]
-    seed: int
+    architecture: str = gin.REQUIRED
+    batch_size: int = gin.REQUIRED
+    training_steps: int = gin.REQUIRED
+    steps_per_task: int = gin.REQUIRED
+    eval_every_steps: int = 50
+    weight_rotation_loss: float = 1.0
+    rotated_batch_size: int = 64
+    lr: float = 2e-4
+    optimizer_fn: Callable[[float], keras.optimizers.Optimizer] = adam
+    seed: int = 0
+
+    def __post_init__(self):
+        for parameter, at_least in (
+            ("batch_size", 2),
+            ("training_steps", 1),
+            ("steps_per_task", 1),
+            ("eval_every_steps", 1),
+            ("rotated_batch_size", 4),
+            ("seed", 0),
+        ):
+            check_integer(f"forgetting.{parameter}", getattr(self, parameter), at_least)
+        check_number("forgetting.weight_rotation_loss", self.weight_rotation_loss)
+        check_number("forgetting.lr", self.lr)
+        batch_size, rotated = self.batch_size, self.rotated_batch_size
+        if batch_size % 2 or rotated % 4 or rotated > 4 * batch_size:
+            raise ConfigError(
+                "`forgetting.batch_size` must be even, and "
+                "`forgetting.rotated_batch_size` a multiple of 4, at most 4 x "
+                f"batch_size. Received: batch_size={batch_size}, "
+                f"rotated_batch_size={rotated}. Take 64 and 64."
+            )
+        if self.steps_per_task % self.eval_every_steps:
+            raise ConfigError(
+                "`forgetting.eval_every_steps` must divide "
+                "`forgetting.steps_per_task`, to test at every change. Received: "
+                f"eval_every_steps={self.eval_every_steps}, "
+                f"steps_per_task={self.steps_per_task}. Change one of them."
+            )
 
     @property
     def num_rotated(self) -> int:
@@ -52,90 +97,20 @@ class Forgetting:
             ConfigError: a value cannot be used.
         """
         keras.utils.set_random_seed(self.seed % 2**32)
-        asked = {
+        spec_fields = {
             "image_shape": datasets.get_spec(self.dataset).image_shape,
             "rotation_classes": NUM_ROTATIONS if self.num_rotated else 0,
         }
         with config_errors():
-            network = discriminator(self.architecture, asked)
+            network = discriminator(self.architecture, spec_fields)
             optimizer = made_by(
                 "forgetting.optimizer_fn",
                 self.optimizer_fn,
                 keras.optimizers.Optimizer,
-                self.lr,
+                (self.lr,),
             )
         optimizer.build(network.trainable_variables)
         return network, optimizer
-
-
-@configurable("forgetting", denylist=["name"])
-def _forgetting(
-    name: str,
-    architecture: str = gin.REQUIRED,
-    batch_size: int = gin.REQUIRED,
-    training_steps: int = gin.REQUIRED,
-    steps_per_task: int = gin.REQUIRED,
-    eval_every_steps: int = 50,
-    weight_rotation_loss: float = 1.0,
-    rotated_batch_size: int = 64,
-    lr: float = 2e-4,
-    optimizer_fn: Callable = adam,
-    seed: int = 0,
-) -> Forgetting:
-    """A classifier whose task changes, for `ssgan forget`: Figure 3.
-
-    Args:
-        name: `dataset.name`.
-        architecture: as `options.architecture`. Whose D is the network.
-        batch_size: int >= 2. Images per update, an even number.
-        training_steps: int >= 1. Updates.
-        steps_per_task: int >= 1. Updates before the class changes.
-        eval_every_steps: int >= 1. Updates between two tests; divides `steps_per_task`.
-        weight_rotation_loss: float >= 0. Weight of the rotation loss; 0: the network
-            has no rotation head.
-        rotated_batch_size: int >= 4. Images in the rotation loss per batch, upright
-            ones included: a multiple of 4, at most 4 x `batch_size`.
-        lr: float >= 0. Learning rate.
-        optimizer_fn: reference. Makes the optimizer; a function of the learning rate.
-        seed: int >= 0. Of the weights and of the batches.
-    """
-    for parameter, value, at_least in (
-        ("batch_size", batch_size, 2),
-        ("training_steps", training_steps, 1),
-        ("steps_per_task", steps_per_task, 1),
-        ("eval_every_steps", eval_every_steps, 1),
-        ("rotated_batch_size", rotated_batch_size, 4),
-        ("seed", seed, 0),
-    ):
-        check_integer(f"forgetting.{parameter}", value, at_least=at_least)
-    check_number("forgetting.weight_rotation_loss", weight_rotation_loss)
-    check_number("forgetting.lr", lr)
-    if batch_size % 2 or rotated_batch_size % 4 or rotated_batch_size > 4 * batch_size:
-        raise ConfigError(
-            "`forgetting.batch_size` must be even, and `forgetting.rotated_batch_size` "
-            "four times a number of images of the batch. Received: batch_size="
-            f"{batch_size}, rotated_batch_size={rotated_batch_size}. Take 64 and 64."
-        )
-    if steps_per_task % eval_every_steps:
-        raise ConfigError(
-            "`forgetting.eval_every_steps` must divide `forgetting.steps_per_task`: "
-            "there is a test at every change. Received: eval_every_steps="
-            f"{eval_every_steps}, steps_per_task={steps_per_task}. Set one of them so "
-            "that it does."
-        )
-    return Forgetting(
-        name,
-        architecture,
-        batch_size,
-        training_steps,
-        steps_per_task,
-        eval_every_steps,
-        weight_rotation_loss,
-        rotated_batch_size,
-        lr,
-        optimizer_fn,
-        seed,
-    )
 
 
 def forgetting() -> Forgetting:
@@ -145,13 +120,14 @@ def forgetting() -> Forgetting:
         ConfigError: a value cannot be used; the data set has no labels.
     """
     with config_errors():
-        name, *others = dataset()
-        plan = _forgetting(name)
-    if not datasets.get_spec(name).num_classes or others != [1.0, None, False]:
+        data = DatasetOptions()
+        settings = Forgetting(dataset=data.full_name)
+    changed = (data.label_fraction, data.label_file, data.flip) != (1.0, None, False)
+    if changed or not datasets.get_spec(data.full_name).num_classes:
         raise ConfigError(
-            "The task is told from labels: `dataset.name` must be a data set that has "
-            "them, all of its own, and no image is flipped. Received: dataset.name="
-            f"{name!r}, label_fraction={others[0]}, label_file={others[1]!r}, flip="
-            f"{others[2]}. Take cifar10, and leave the others out."
+            "`dataset.name` must be a data set with labels, all of them its own, "
+            f"without flips. Received: dataset.name={data.full_name!r}, "
+            f"label_fraction={data.label_fraction}, label_file={data.label_file!r}, "
+            f"flip={data.flip}. Take cifar10, and leave the others out."
         )
-    return plan
+    return settings

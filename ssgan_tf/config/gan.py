@@ -1,4 +1,4 @@
-"""What a config says of the training: losses, penalties, optimizers, objectives."""
+"""The parameters of the GAN: losses, penalties, optimizers and objectives."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
         dim: `options.z_dim`.
         distribution_fn: reference. Makes the distribution; a function of the size of z.
     """
-    return made_by("z.distribution_fn", distribution_fn, Latents, dim)
+    return made_by("z.distribution_fn", distribution_fn, Latents, (dim,))
 
 
 for _name, _loss in (
@@ -119,11 +119,11 @@ def penalty(
 
 @configurable("augmentation")
 def augmentation(policy: Sequence[str] = ()) -> Augmentation | None:
-    """What every image, real or fake, goes through before D (DiffAugment).
+    """Augmentation of every image, real or fake, before D (DiffAugment).
 
     Args:
-        policy: list of "color", "translation" and "cutout". In the order in which they
-            are applied; nothing is if it is empty.
+        policy: list of "color", "translation" and "cutout". Operations in the order
+            of application; empty: no augmentation.
     """
     check_list("augmentation.policy", policy, "'color', 'translation', 'cutout'")
     for operation in policy:
@@ -145,21 +145,12 @@ def adam(
         beta1: float in [0, 1). Decay of the mean gradient, per update.
         beta2: float in [0, 1). Decay of the mean squared gradient, per update.
         epsilon: float >= 0. Added to the root of that; the default is TensorFlow 1's,
-            Keras's own is 1e-7.
+            Keras's is 1e-7.
     """
     check_number("adam.beta1", beta1, below=1.0)
     check_number("adam.beta2", beta2, below=1.0)
     check_number("adam.epsilon", epsilon)
     return Adam(learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon)
-
-
-def _scheduled(rate: float, schedule: str, num_updates: int):
-    """The learning rate as Keras's optimizers take it."""
-    if schedule == "constant":
-        return rate
-    return keras.optimizers.schedules.PolynomialDecay(
-        rate, num_updates, end_learning_rate=0.0
-    )
 
 
 @configurable(
@@ -183,12 +174,12 @@ def modular_gan(
     ema_decay: float = 0.9999,
     ema_start_step: int = 40000,
 ) -> GAN:
-    """A GAN without self-supervision. What is bound here holds for SSGAN and S3GAN too.
+    """A GAN without self-supervision. SSGAN and S3GAN use these parameters too.
 
     Args:
         plan: the `Plan`.
         objective: tasks of an objective.
-        heads: what that asks of D: fields of its spec.
+        heads: heads of D that these need, as fields of `networks.DiscriminatorSpec`.
         adversarial: whether there is an adversarial loss.
         conditional: bool. Whether both networks get the labels.
         tasks: list of references. Each makes a further term of the losses, a task of
@@ -200,9 +191,9 @@ def modular_gan(
         g_optimizer_fn: reference. Makes the optimizer of G; a function of the learning
             rate.
         d_optimizer_fn: reference or None. The same of D; None: that of G.
-        g_use_ema: bool. Whether a moving average of G's weights is kept; it is then
-            what is sampled, exported and scored.
-        ema_decay: float in [0, 1). Of the average, per step.
+        g_use_ema: bool. Whether to keep a moving average of G's weights, which is then
+            sampled, exported and scored.
+        ema_decay: float in [0, 1). Decay of the average, per step.
         ema_start_step: int >= 0. Before this step the average equals the weights.
     """
     d_lr = g_lr if d_lr is None else d_lr
@@ -216,39 +207,15 @@ def modular_gan(
     check_integer("ModularGAN.ema_start_step", ema_start_step, at_least=0)
     check_list("ModularGAN.tasks", tasks, "@my_task")
     options = plan.options
-    asked = {
-        "image_shape": plan.spec.image_shape,
-        "num_classes": _num_classes(plan, conditional),
-    }
-    build = functools.partial(
-        generator, options.architecture, asked | {"latent_dim": options.z_dim}
-    )
     d_penalty, interval = penalty()
-    further = [made_by("ModularGAN.tasks", task, Task) for task in tasks]
-    gan = GAN(
-        build(),
-        discriminator(options.architecture, asked | (heads or {})),
-        latents=z(options.z_dim),
-        seed=plan.run.seed,
-        average=build() if g_use_ema else None,
-    )
-
-    def optimizer(parameter: str, make: Callable, rate: float, updates: int):
-        rate = _scheduled(rate, lr_schedule, updates)
-        made = made_by(parameter, make, keras.Optimizer, rate)
-        return LossScaled(made) if options.precision == "mixed_float16" else made
-
-    steps = options.training_steps
+    own_tasks = [made_by("ModularGAN.tasks", task, Task) for task in tasks]
+    gan = _networks(plan, conditional, heads or {}, with_average=g_use_ema)
+    make_optimizer = functools.partial(_optimizer, options, lr_schedule)
     gan.compile(
-        g_optimizer=optimizer("ModularGAN.g_optimizer_fn", g_optimizer_fn, g_lr, steps),
-        d_optimizer=optimizer(
-            "ModularGAN.d_optimizer_fn",
-            d_optimizer_fn,
-            d_lr,
-            steps * options.disc_iters,
-        ),
+        g_optimizer=make_optimizer("g", g_optimizer_fn, g_lr),
+        d_optimizer=make_optimizer("d", d_optimizer_fn, d_lr),
         adversarial_loss=loss() if adversarial else None,
-        tasks=[*objective, *further],
+        tasks=[*objective, *own_tasks],
         penalty=d_penalty,
         penalty_weight=options.lamba,
         penalty_interval=interval,
@@ -258,23 +225,58 @@ def modular_gan(
         ema_decay=ema_decay,
         ema_start_step=ema_start_step,
         steps_per_execution=plan.run.iterations_per_loop,
+        jit_compile=plan.jit_compile,
     )
     return gan
 
 
+def _networks(plan, conditional: bool, heads: dict, *, with_average: bool) -> GAN:
+    """The GAN before `compile`."""
+    options = plan.options
+    spec_fields = {
+        "image_shape": plan.spec.image_shape,
+        "num_classes": _num_classes(plan, conditional),
+    }
+    make_generator = functools.partial(
+        generator, options.architecture, spec_fields | {"latent_dim": options.z_dim}
+    )
+    return GAN(
+        make_generator(),
+        discriminator(options.architecture, spec_fields | heads),
+        latents=z(options.z_dim),
+        seed=plan.run.seed,
+        average=make_generator() if with_average else None,
+    )
+
+
+def _optimizer(options, schedule: str, player: str, factory: Callable, rate: float):
+    """An optimizer of G or D with its learning rate or schedule."""
+    if schedule == "linear":
+        updates = options.training_steps * (options.disc_iters if player == "d" else 1)
+        rate = keras.optimizers.schedules.PolynomialDecay(
+            rate, updates, end_learning_rate=0.0
+        )
+    parameter = f"ModularGAN.{player}_optimizer_fn"
+    optimizer = made_by(parameter, factory, keras.Optimizer, (rate,))
+    if options.precision == "mixed_float16":
+        return LossScaled(optimizer)
+    return optimizer
+
+
 def _num_classes(plan, conditional: bool) -> int:
-    """Classes that the networks know."""
+    """Number of classes that the networks know."""
+    data = plan.data
     if not conditional:
-        if plan.label_fraction < 1:
+        if data.label_fraction < 1:
             raise ConfigError(
                 "`dataset.label_fraction` must be 1 for a GAN that reads no labels. "
-                f"Received: label_fraction={plan.label_fraction}. Set "
+                f"Received: label_fraction={data.label_fraction}. Set "
                 "ModularGAN.conditional = True."
             )
-        if plan.label_file is not None:
+        if data.label_file is not None:
             raise ConfigError(
                 "`dataset.label_file` must be None for a GAN that reads no labels. "
-                f"Received: label_file={plan.label_file!r}. Leave it out, or set "
+                f"Received: label_file={data.label_file!r}. Leave it out, or set "
                 "ModularGAN.conditional = True."
             )
         return 0
@@ -286,7 +288,7 @@ def _num_classes(plan, conditional: bool) -> int:
     return plan.spec.num_classes
 
 
-# Self-supervision -> (task, whether there is an adversarial loss beside it).
+# Self-supervision -> (task, whether there is also an adversarial loss).
 _SELF_SUPERVISION = {
     "rotation_gan": (RotationTask, True),
     "rotation_only": (RotationTask, False),
@@ -296,25 +298,27 @@ _SELF_SUPERVISION = {
 
 
 def _rotation_task(
-    player: str,
+    configurable_name: str,
     make_task: Callable[..., RotationTask],
+    *,
     rotated_batch_size: int,
     weight_rotation_loss_d: float,
     weight_rotation_loss_g: float,
     each_in_one: bool,
     g_anneal_steps: int | None,
 ) -> RotationTask:
-    check_number(f"{player}.weight_rotation_loss_d", weight_rotation_loss_d)
-    check_number(f"{player}.weight_rotation_loss_g", weight_rotation_loss_g)
-    check_flag(f"{player}.each_in_one", each_in_one)
+    """The task that SSGAN and S3GAN have in common, its parameters checked."""
+    check_number(f"{configurable_name}.weight_rotation_loss_d", weight_rotation_loss_d)
+    check_number(f"{configurable_name}.weight_rotation_loss_g", weight_rotation_loss_g)
+    check_flag(f"{configurable_name}.each_in_one", each_in_one)
     if g_anneal_steps is not None:
-        check_integer(f"{player}.g_anneal_steps", g_anneal_steps, at_least=1)
+        check_integer(f"{configurable_name}.g_anneal_steps", g_anneal_steps, at_least=1)
     return make_task(
-        rotated_batch_size,
-        weight_rotation_loss_d,
-        weight_rotation_loss_g,
-        each_in_one,
-        g_anneal_steps,
+        rotated_batch_size=rotated_batch_size,
+        d_weight=weight_rotation_loss_d,
+        g_weight=weight_rotation_loss_g,
+        each_in_one=each_in_one,
+        g_anneal_steps=g_anneal_steps,
     )
 
 
@@ -340,9 +344,9 @@ def ss_gan(
             ones included: a multiple of 4 x replicas x `options.accumulate`, at most 4
             x `options.batch_size`.
         weight_rotation_loss_d: float >= 0. beta: weight of the rotation loss of real
-            images in D's loss. 0: there is none.
+            images in D's loss; 0 turns it off.
         weight_rotation_loss_g: float >= 0. alpha: weight of the rotation loss of fakes
-            in G's loss. 0: there is none.
+            in G's loss; 0 turns it off.
         each_in_one: bool. False: the last `rotated_batch_size / 4` images of the batch
             are shown in all four orientations. True: `rotated_batch_size` images in one
             orientation each, a quarter of them in each; at most `options.batch_size`.
@@ -355,11 +359,11 @@ def ss_gan(
     task = _rotation_task(
         "SSGAN",
         make_task,
-        rotated_batch_size,
-        weight_rotation_loss_d,
-        weight_rotation_loss_g,
-        each_in_one,
-        g_anneal_steps,
+        rotated_batch_size=rotated_batch_size,
+        weight_rotation_loss_d=weight_rotation_loss_d,
+        weight_rotation_loss_g=weight_rotation_loss_g,
+        each_in_one=each_in_one,
+        g_anneal_steps=g_anneal_steps,
     )
     heads = {"rotation_classes": task.heads["rotation_logits"]}
     return modular_gan(plan, [task], heads, adversarial)
@@ -383,7 +387,7 @@ def s3_gan(
     Args:
         plan: the `Plan`.
         self_supervision: "rotation" or "none". Whether D predicts quarter turns.
-        rotated_batch_fraction: int >= 1. The rotation loss sees `options.batch_size`
+        rotated_batch_fraction: int >= 1. The rotation loss uses `options.batch_size`
             divided by this many images, upright ones included; a multiple of 4.
         weight_rotation_loss_d: float >= 0. As that of SSGAN.
         weight_rotation_loss_g: float >= 0. As that of SSGAN.
@@ -414,11 +418,11 @@ def s3_gan(
             _rotation_task(
                 "S3GAN",
                 RotationTask,
-                rotated,
-                weight_rotation_loss_d,
-                weight_rotation_loss_g,
-                each_in_one,
-                g_anneal_steps,
+                rotated_batch_size=rotated,
+                weight_rotation_loss_d=weight_rotation_loss_d,
+                weight_rotation_loss_g=weight_rotation_loss_g,
+                each_in_one=each_in_one,
+                g_anneal_steps=g_anneal_steps,
             )
         )
         heads["rotation_classes"] = NUM_ROTATIONS

@@ -1,4 +1,4 @@
-"""What a config says of the two networks."""
+"""The parameters of the two networks: weights, norms, G and D."""
 
 import dataclasses
 import functools
@@ -46,10 +46,10 @@ def weights(
 
 @configurable("spectral_norm")
 def spectral_norm(singular_value: str = "left") -> str:
-    """How spectral normalization is done where G or D has it.
+    """Spectral normalization of G or D.
 
     Args:
-        singular_value: "left", "right" or "auto". Which singular vector of a kernel is
+        singular_value: "left", "right" or "auto". Singular vector of a kernel that is
             kept between steps; "auto": the shorter one.
     """
     check_choice("spectral_norm.singular_value", singular_value, VECTORS)
@@ -58,12 +58,12 @@ def spectral_norm(singular_value: str = "left") -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """How batch normalization keeps its moments.
+    """Settings of the moments of batch normalization.
 
     Attributes:
         momentum: float. Decay of the moving moments.
         epsilon: float. Added to the variance.
-        standing_examples: int. Samples that the exported moments are averaged over
+        standing_examples: int. Samples over which the exported moments are averaged
             after training; 0 for the moving moments of training.
     """
 
@@ -73,7 +73,7 @@ class Moments:
 
     @property
     def arguments(self) -> dict[str, float]:
-        """Those of a layer."""
+        """Arguments of a layer."""
         return {"momentum": self.momentum, "epsilon": self.epsilon}
 
 
@@ -87,11 +87,11 @@ def standardize_batch(
     """The moments of every batch normalization of G, whatever modulates it.
 
     Args:
-        decay: float in [0, 1). Of the moving moments, per step.
+        decay: float in [0, 1). Decay of the moving moments, per step.
         epsilon: float >= 0. Added to the variance.
         use_moving_averages: bool. False: an export holds standing statistics, moments
             averaged over samples after training, in place of the moving ones.
-        num_accu_examples: int >= 1. How many samples those are averaged over.
+        num_accu_examples: int >= 1. Number of those samples.
     """
     check_number("standardize_batch.decay", decay, below=1.0)
     check_number("standardize_batch.epsilon", epsilon)
@@ -151,11 +151,11 @@ def conditional_batch_norm(
 
 
 def _norm(factory, vector: str | None, name: str) -> keras.layers.Layer:
-    return made_by("G.batch_norm_fn", factory, keras.layers.Layer, name, vector)
+    return made_by("G.batch_norm_fn", factory, keras.layers.Layer, (name, vector))
 
 
 def _common(player: str, width, attention, use_spectral_norm) -> dict:
-    """What a config says of either network, checked."""
+    """Fields of the spec that G and D share, checked."""
     if width is not None:
         check_integer(f"{player}.width", width, at_least=1)
     check_flag(f"{player}.spectral_norm", use_spectral_norm)
@@ -167,10 +167,10 @@ def _common(player: str, width, attention, use_spectral_norm) -> dict:
     }
 
 
-@configurable("G", denylist=["architecture", "asked"])
+@configurable("G", denylist=["architecture", "spec_fields"])
 def generator(
     architecture: str,
-    asked: dict,
+    spec_fields: dict,
     batch_norm_fn: Callable = batch_norm,
     spectral_norm: bool = False,
     width: int | None = None,
@@ -181,15 +181,15 @@ def generator(
 
     Args:
         architecture: `options.architecture`.
-        asked: what the experiment says of the network: fields of its spec.
+        spec_fields: further fields of `networks.GeneratorSpec`.
         batch_norm_fn: reference. Normalization layers; a function of one's name and of
-            the singular vector that spectral normalization keeps, None for none.
+            the singular vector that spectral normalization keeps, or None.
         spectral_norm: bool. Whether kernels are spectrally normalized.
-        width: int >= 1, or None. Channels, as the unit that the layers of the
-            architecture have multiples of; None: the paper's.
+        width: int >= 1, or None. Base number of channels, of which the layers have
+            multiples; None: the paper's.
         attention: str or None. The block that self-attention follows, such as "B4", or
             "none"; None: the architecture's own choice.
-        hierarchical_z: bool or None. Whether every block gets a piece of z of its own;
+        hierarchical_z: bool or None. Whether every block gets its own piece of z;
             None: the architecture's own choice.
     """
     common = _common("G", width, attention, spectral_norm)
@@ -201,15 +201,15 @@ def generator(
         plain_norm=functools.partial(layers.BatchNorm, **moments),
         hierarchical_z=hierarchical_z,
         **common,
-        **asked,
+        **spec_fields,
     )
     return networks.build_generator(architecture, spec)
 
 
-@configurable("D", denylist=["architecture", "asked"])
+@configurable("D", denylist=["architecture", "spec_fields"])
 def discriminator(
     architecture: str,
-    asked: dict,
+    spec_fields: dict,
     spectral_norm: bool = False,
     layer_norm: bool = False,
     width: int | None = None,
@@ -219,7 +219,7 @@ def discriminator(
 
     Args:
         architecture: `options.architecture`.
-        asked: what the experiment and the objective say of it: fields of its spec.
+        spec_fields: further fields of `networks.DiscriminatorSpec`.
         spectral_norm: bool. Whether kernels are spectrally normalized.
         layer_norm: bool. Whether residual blocks have layer normalization.
         width: int >= 1, or None. As that of G.
@@ -229,6 +229,6 @@ def discriminator(
     spec = networks.DiscriminatorSpec(
         layer_norm=layer_norm,
         **_common("D", width, attention, spectral_norm),
-        **asked,
+        **spec_fields,
     )
     return networks.build_discriminator(architecture, spec)

@@ -1,13 +1,16 @@
-"""Gin: what a config may bind, in whose names, and how wrong ones are refused."""
+"""Gin: the names and values that a config may bind, and the errors of wrong ones."""
 
+import dataclasses
 import re
 
+import gin
 import keras
 import numpy as np
 import pytest
 import tiny
 
 from ssgan_tf import config, layers, losses, penalties
+from ssgan_tf.config import gan as config_gan
 from ssgan_tf.gan import GAN
 from ssgan_tf.networks import resnet
 
@@ -94,8 +97,8 @@ def test_syntax_errors_name_the_place(tmp_path, text, line):
     file = tmp_path / "wrong.gin"
     file.write_text(text)
     (error,) = errors_of(files=[file])
-    found = re.match(re.escape(str(file)) + r":(\d+): ", error)
-    assert found and abs(int(found[1]) - line) <= 1
+    place = re.match(re.escape(str(file)) + r":(\d+): ", error)
+    assert place and abs(int(place[1]) - line) <= 1
 
 
 def test_files_that_are_none(tmp_path):
@@ -455,10 +458,10 @@ def test_what_does_not_fit_together(bindings, message):
     ],
 )
 def test_unknown_references_are_answered_with_the_legal_ones(parameter, legal):
-    said = f"Legal: {legal}, or one of your own."
+    hint = f"Legal: {legal}, or one of your own."
     (error,) = errors_of(f"{parameter} = @nothing_like_it")
-    assert error.endswith(said)
-    assert refusal(f"{parameter} = 'hinge'").endswith(said)
+    assert error.endswith(hint)
+    assert refusal(f"{parameter} = 'hinge'").endswith(hint)
 
 
 def test_the_players_may_have_optimizers_of_their_own():
@@ -674,3 +677,36 @@ def test_linear_schedule_falls_to_zero_over_the_updates_of_each_network():
 def test_unknown_schedule():
     with pytest.raises(config.ConfigError, match="'constant', 'linear'.*cosine"):
         tiny.plan("ModularGAN.lr_schedule = 'cosine'").build_gan()
+
+
+class TestDataclasses:
+    def test_fields_that_are_not_passed_come_from_gin(self):
+        config.parse([tiny.CONFIG], ["run_config.seed = 9", "dataset.flip = True"])
+        assert config.RunConfig().seed == 9 and config.DatasetOptions().flip
+        assert config.RunConfig(seed=3).seed == 3
+        with pytest.raises(config.ConfigError, match="seed=-1"):
+            config.RunConfig(seed=-1)
+
+    def test_a_copy_reads_nothing_from_gin(self):
+        plan = tiny.plan("run_config.seed = 9")
+        config.parse([tiny.CONFIG], ["run_config.seed = 5", "options.z_dim = 3"])
+        run = dataclasses.replace(plan.run, on_nan="rollback")
+        assert (run.seed, run.on_nan) == (9, "rollback")
+        assert dataclasses.replace(plan.options).z_dim == 8
+
+    def test_a_copy_is_checked(self):
+        with pytest.raises(config.ConfigError, match="batch_size=0"):
+            dataclasses.replace(tiny.plan().options, batch_size=0)
+
+
+@gin.configurable
+def own_gan(plan):
+    """Makes a GAN as a user's module may: from nothing but the plan."""
+    return config_gan.modular_gan(plan)
+
+
+@pytest.mark.parametrize("gan_class", ["SSGAN", "own_gan"])
+def test_jit_compile_reaches_the_gan(gan_class):
+    plan = tiny.plan(f"options.gan_class = @{gan_class}")
+    assert plan.build_gan(jit_compile=True).jit_compile is True
+    assert plan.build_gan().jit_compile is False

@@ -111,7 +111,7 @@ def step_twice(gan, plan) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (num_images, *plan.spec.image_shape), np.uint8)
     labels = rng.integers(0, max(1, plan.spec.num_classes), num_images)
-    if plan.label_fraction < 1:
+    if plan.data.label_fraction < 1:
         labels[::2] = -1
     for step in range(2):
         assert gan.step == step
@@ -160,7 +160,7 @@ def test_says_what_its_name_says(name):
     assert plan.options.batch_size == facts.batch_size
     assert plan.options.training_steps == facts.steps
     assert plan.options.disc_iters == facts.d_steps
-    assert plan.label_fraction == facts.label_fraction
+    assert plan.data.label_fraction == facts.label_fraction
     assert plan.standing_examples == facts.standing
     assert name.startswith("quickstart") or name.endswith(f"_{plan.dataset}.gin")
     if facts.tasks == FEW_LABELS:

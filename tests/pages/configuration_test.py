@@ -23,7 +23,7 @@ PARAMETERS = [
     for parameter in parameters
 ]
 # What the code, not a config, gives the factories.
-GIVEN = {"architecture": "resnet_cifar", "asked": {}, "name": "cifar10", "dim": 2}
+GIVEN = {"architecture": "resnet_cifar", "spec_fields": {}, "name": "cifar10", "dim": 2}
 
 
 def legal_of(name, parameter) -> str:
