@@ -1,6 +1,8 @@
 """Converts a checkpoint or module of compare_gan: `ssgan convert` as a script.
 
-python export/convert_compare_gan.py --module=model.ckpt-100000 --output_dir=module
+    python export/convert_compare_gan.py --module=model.ckpt-100000 --output_dir=module
+
+The flags are those of the command.
 """
 
 from ssgan_tf.commands import convert

@@ -68,7 +68,7 @@ def read(module: str | os.PathLike) -> ModuleWeights:
             "A training starts from a module that this package exported, with "
             f"`{METADATA}` in it. Received: warm_start={module}, without. "
             "If it is one of compare_gan, or a checkpoint of it, convert it first: "
-            "export/convert_compare_gan.py --module=... --output_dir=..."
+            "ssgan convert --module=... --output_dir=..."
         )
     metadata = check_files(folder)
     if "variables" not in metadata:

@@ -64,7 +64,7 @@ def called(texts: dict[str, str]) -> dict[str, list]:
         for command in pages.commands(text, name):
             for binary, arguments in pages.calls(command):
                 says_nothing = not (arguments or command.whole)
-                if not (says_nothing or {"--help", "..."} & set(arguments)):
+                if not (says_nothing or {"--help", "-h", "..."} & set(arguments)):
                     found.setdefault(binary, []).append((command, arguments))
     return found
 
