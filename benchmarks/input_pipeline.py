@@ -1,16 +1,17 @@
-"""Times the input pipeline on both of its paths against the train step it feeds.
+"""Times both paths of the input pipeline against the train step.
 
     python benchmarks/input_pipeline.py --tfds_data_dir=~/tensorflow_datasets
     python benchmarks/input_pipeline.py --gin_config=quickstart.gin --dataset=digits32
 
-"Decoded once" gathers from the decoded split in memory, "on the fly" reads and decodes
-each image when its turn comes; which of them training takes, `datasets.open_split`
-says. Each supplies the stream of the config, batches of uint8, through the one-device
-strategy while nothing else runs; the step trains on fake data while nothing is
-supplied. Prints a table and, as the last line, the same as one JSON object.
+"Decoded once" gathers from the decoded split in memory; "on the fly" reads and decodes
+each image when it is needed. `datasets.open_split` decides which of them training uses.
+Each path supplies the stream of the config, batches of uint8, through the one-device
+strategy while nothing else runs. The step trains on fake data. Prints a table and, as
+the last line, the same as one JSON object.
 
-The time to the first batch is that from a prepared data set to a batch on the device.
-Memory is what a path keeps between batches. `ratio_to_step` is that of the slower path.
+The time to the first batch is measured from a prepared data set to a batch on the
+device. Memory is what a path keeps between batches. `ratio_to_step` is that of the
+slower path.
 """
 
 import json
@@ -26,22 +27,22 @@ _GIN_CONFIG = flags.DEFINE_multi_string(
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Gin binding.")
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set to supply. None: the one of the config."
+    "dataset", None, "Data set to read. None: the one of the config."
 )
 _TFDS_DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir", None, "Folder of prepared TFDS data sets."
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 5.0, "For how long to take batches from each path.", lower_bound=0.0
+    "seconds", 5.0, "Measured seconds per path.", lower_bound=0.0
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", 3, "Timed train steps; 0 times none.", lower_bound=0
+    "steps", 3, "Number of timed train steps, 0 for none.", lower_bound=0
 )
 _WARM_UP_BATCHES = 20
 
 
 def main(argv):
-    # TensorFlow takes seconds to import: only now.
+    # TensorFlow takes seconds to import.
     import tensorflow as tf
 
     from ssgan_tf import config, datasets
@@ -51,7 +52,7 @@ def main(argv):
     plan = config.plan()
     strategy = strategies.get_strategy("one_device")
     name = _DATASET.value or plan.dataset
-    # Prepares the data set where it is not: that is no part of a start of training.
+    # Prepares the data set if needed, which is not part of the measured time.
     datasets.index_split(name, "train", _TFDS_DATA_DIR.value)
     paths = {}
     for path, open_split, memory in (
@@ -69,7 +70,7 @@ def main(argv):
         }
     step_rate = _step_rate(strategy, plan) if _STEPS.value else None
     _print_table(paths, step_rate)
-    slower = min(each["images_per_second"] for each in paths.values())
+    slower = min(rates["images_per_second"] for rates in paths.values())
     facts = {
         "dataset": name,
         "config": _GIN_CONFIG.value,
@@ -85,7 +86,7 @@ def main(argv):
 
 
 def _stream(strategy, plan, images, labels):
-    """An iterator over the training stream, one element per step."""
+    """Iterates over the training stream, one element per step."""
     from ssgan_tf import datasets
 
     return iter(
@@ -115,7 +116,7 @@ def _rate(iterator) -> float:
 
 
 def _step_rate(strategy, plan) -> float:
-    """Images per second that the train step takes: the median over the steps."""
+    """Images per second of the train step, median over the steps."""
     import tensorflow as tf
 
     from ssgan_tf.training import loop
@@ -130,7 +131,7 @@ def _step_rate(strategy, plan) -> float:
     gan.make_train_function()
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     seconds = []
-    # The first one compiles.
+    # The first step compiles.
     for _ in range(1 + _STEPS.value):
         start = time.perf_counter()
         float(gan.train_function(iterator)["loss/g"])

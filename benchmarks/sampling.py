@@ -1,14 +1,13 @@
-"""Times what comes before a score: images from G, and features of images.
+"""Times the steps before a score: images from G, and features of images.
 
     python benchmarks/sampling.py
     python benchmarks/sampling.py --gin_config=quickstart.gin --batch_sizes=64,256
     python benchmarks/sampling.py --inception_path=/path/to/inception
 
-G is exported untrained and reloaded, and sampled as scoring does it. Features are those
-of the classifier that is trained on a data set's labels, here untrained, or with
-`--inception_path` those of Inception. Both run by turns, in batches of each size:
-medians, after the calls that compile. Prints a table and, as the last line, the same as
-one JSON object.
+An untrained G is exported, reloaded and sampled as in scoring. The features are those
+of the small classifier, here untrained, or with `--inception_path` those of Inception.
+Both run alternately, in batches of each size; the results are medians, without the
+calls that compile. Prints a table and, as the last line, the same as one JSON object.
 """
 
 import dataclasses
@@ -32,14 +31,14 @@ _INCEPTION_PATH = flags.DEFINE_string(
 )
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "64", "256"], "Images per call.")
 _NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", 512, "Images of each timing.", lower_bound=1
+    "num_images", 512, "Images per timing.", lower_bound=1
 )
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Timings of each.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Timings per batch size.", lower_bound=1)
 
 
 def main(argv):
     batch_sizes = [_positive(size) for size in _BATCH_SIZES.value]
-    # TensorFlow takes seconds to import: only now.
+    # TensorFlow takes seconds to import.
     import numpy as np
     import tensorflow as tf
 
@@ -49,18 +48,20 @@ def main(argv):
 
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.plan()
-    # As modules are exported, whatever the precision of the training.
+    # Modules are float32, whatever the precision of training.
     gan = plan.build_gan(precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "module"
-        writing.export(gan.generator, gan.discriminator, gan.latents, path, {})
+        writing.export(
+            gan.generator, gan.discriminator, gan.latents, path=path, metadata={}
+        )
         module = reading.load(path)
     if _INCEPTION_PATH.value:
         extractor = features.load_inception(_INCEPTION_PATH.value)
     else:
-        extractor = dataset_classifier._classifier_extractor(
+        extractor = dataset_classifier.classifier_extractor(
             "untrained_cnn",
-            dataset_classifier._build_classifier(
+            dataset_classifier.build_classifier(
                 plan.spec.image_shape, num_classes=10, seed=0
             ),
         )
@@ -68,29 +69,10 @@ def main(argv):
         0, 256, (_NUM_IMAGES.value, *plan.spec.image_shape), np.uint8
     )
 
-    def rates(batch_size: int) -> dict[str, float]:
-        """Images per second at one batch size."""
-        extract = dataclasses.replace(extractor, batch_size=batch_size).extract
-
-        def sample():
-            for _ in module.sample_batches(_NUM_IMAGES.value, batch_size=batch_size):
-                pass
-
-        timed = {"sampled": sample, "features": lambda: extract(images)}
-        for function in timed.values():
-            function()
-        times = {name: [] for name in timed}
-        for _ in range(_REPEATS.value):
-            for name, function in timed.items():
-                start = time.perf_counter()
-                function()
-                times[name].append(time.perf_counter() - start)
-        return {
-            f"{name}_per_second": round(_NUM_IMAGES.value / statistics.median(each), 1)
-            for name, each in times.items()
-        }
-
-    rows = [{"batch_size": size} | rates(size) for size in batch_sizes]
+    rows = [
+        {"batch_size": size} | _rates(module, extractor, images, size)
+        for size in batch_sizes
+    ]
     print("".join(f"{name:>22}" for name in rows[0]))
     for row in rows:
         print("".join(f"{value:>22,}" for value in row.values()))
@@ -104,6 +86,29 @@ def main(argv):
         "precision": "float32",
     }
     print(json.dumps(facts | {"rates": rows}))
+
+
+def _rates(module, extractor, images, batch_size: int) -> dict[str, float]:
+    """Images per second at one batch size."""
+    extract = dataclasses.replace(extractor, batch_size=batch_size).extract
+
+    def sample():
+        for _ in module.sample_batches(_NUM_IMAGES.value, batch_size=batch_size):
+            pass
+
+    functions = {"sampled": sample, "features": lambda: extract(images)}
+    for function in functions.values():
+        function()
+    seconds = {name: [] for name in functions}
+    for _ in range(_REPEATS.value):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {
+        f"{name}_per_second": round(_NUM_IMAGES.value / statistics.median(times), 1)
+        for name, times in seconds.items()
+    }
 
 
 def _positive(text: str) -> int:

@@ -1,14 +1,14 @@
-"""Times the Frechet distance on features that are drawn batch by batch and not held.
+"""Times the Frechet distance on features that are streamed batch by batch.
 
     python benchmarks/scores.py
     python benchmarks/scores.py --samples=5000
 
-Two sets of correlated features, half of them cut off at 0 as by a ReLU: moments of
-each in one pass (`moments_s`, without the drawing), then the distance between them
-(`distance_s`). On the first `--tfgan_samples` of either set, which TFGAN must hold, its
-distance is timed from the features, and so is ours with the moments. Everything is
-in float64, on the CPU. Prints a table and, as the last line, the same as one JSON
-object.
+There are two sets of correlated features, half of them cut off at 0 as by a ReLU.
+`moments_s` times the moments of a set in one pass, without the random draws, and
+`distance_s` the distance between the sets. TFGAN, which needs all features in memory,
+computes the distance of the first `--tfgan_samples` of both sets; the time of ours
+includes the moments. Everything is float64 on the CPU. Prints a table and, as the last
+line, the same as one JSON object.
 
 `peak_memory_mib` is that of the process before TFGAN is imported.
 """
@@ -32,58 +32,25 @@ _BATCH_SIZE = 1000
 
 
 def main(argv):
-    # TensorFlow takes seconds to import: only now.
+    # TensorFlow takes seconds to import.
     import numpy as np
     import tensorflow as tf
 
     from ssgan_tf.evaluation import frechet, tfgan
 
-    def draw(count: int, seed: int):
-        """Batches of features, float32; another mean and covariance for each seed."""
-        rng = np.random.default_rng(seed)
-        dim = _DIM.value
-        mixing = rng.normal(size=(dim, dim)).astype(np.float32) / dim**0.5
-        floor = np.where(np.arange(dim) % 2, 0.0, -np.inf).astype(np.float32)
-        for start in range(0, count, _BATCH_SIZE):
-            size = min(_BATCH_SIZE, count - start)
-            noise = rng.standard_normal((size, dim), np.float32)
-            # The mean goes with the seed too.
-            yield np.maximum(noise + noise @ mixing + 0.1 * mixing[0], floor)
-
-    def timed_moments(count: int, seed: int):
-        """Moments, and the seconds they took besides the drawing."""
-        drawing = 0.0
-
-        def clocked(batches):
-            nonlocal drawing
-            while True:
-                start = time.perf_counter()
-                batch = next(batches, None)
-                drawing += time.perf_counter() - start
-                if batch is None:
-                    return
-                yield batch
-
-        start = time.perf_counter()
-        moments = frechet.moments(clocked(draw(count, seed)))
-        return moments, time.perf_counter() - start - drawing
-
-    def timed(function, *arguments):
-        start = time.perf_counter()
-        value = float(function(*arguments))
-        return value, time.perf_counter() - start
-
-    (real, real_s), (fake, fake_s) = (timed_moments(_SAMPLES.value, s) for s in (0, 1))
-    distance, distance_s = timed(frechet.distance, real, fake)
+    (real, real_s), (fake, fake_s) = (
+        _timed_moments(_SAMPLES.value, seed) for seed in (0, 1)
+    )
+    distance, distance_s = _timed(frechet.distance, real, fake)
     peak = machine.peak_memory()
 
-    held = [np.concatenate([*draw(_TFGAN_SAMPLES.value, seed)]) for seed in (0, 1)]
-    ours, ours_s = timed(
-        lambda: frechet.distance(*(frechet.moments([each]) for each in held))
+    sets = [np.concatenate([*_batches(_TFGAN_SAMPLES.value, seed)]) for seed in (0, 1)]
+    ours, ours_s = _timed(
+        lambda: frechet.distance(*(frechet.moments([rows]) for rows in sets))
     )
     reference = tfgan.import_eval().frechet_classifier_distance_from_activations
-    activations = [tf.constant(each, tf.float64) for each in held]
-    theirs, theirs_s = timed(reference, *activations)
+    activations = [tf.constant(rows, tf.float64) for rows in sets]
+    theirs, theirs_s = _timed(reference, *activations)
     result = {
         "moments_s": round((real_s + fake_s) / 2, 3),
         "distance_s": round(distance_s, 3),
@@ -105,6 +72,47 @@ def main(argv):
         "precision": "float64",
     }
     print(json.dumps(facts | result))
+
+
+def _batches(count: int, seed: int):
+    """Batches of float32 features; mean and covariance depend on the seed."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    dim = _DIM.value
+    mixing = rng.normal(size=(dim, dim)).astype(np.float32) / dim**0.5
+    floor = np.where(np.arange(dim) % 2, 0.0, -np.inf).astype(np.float32)
+    for start in range(0, count, _BATCH_SIZE):
+        size = min(_BATCH_SIZE, count - start)
+        noise = rng.standard_normal((size, dim), np.float32)
+        yield np.maximum(noise + noise @ mixing + 0.1 * mixing[0], floor)
+
+
+def _timed_moments(count: int, seed: int):
+    """Moments, and their seconds without the random draws."""
+    from ssgan_tf.evaluation import frechet
+
+    drawing = 0.0
+
+    def clocked(batches):
+        nonlocal drawing
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            drawing += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    start = time.perf_counter()
+    moments = frechet.moments(clocked(_batches(count, seed)))
+    return moments, time.perf_counter() - start - drawing
+
+
+def _timed(function, *arguments):
+    start = time.perf_counter()
+    value = float(function(*arguments))
+    return value, time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ spec.loader.exec_module(plain)
 
 BINDINGS = (
     "ModularGAN.g_use_ema = False",
-    # Rounding must not decide: Adam makes a whole step of a gradient that is nearly 0.
+    # With a small epsilon Adam takes a whole step for a gradient of rounding noise.
     "adam.epsilon = 0.01",
 )
 
@@ -39,9 +39,9 @@ BINDINGS = (
     ],
 )
 def test_equals_our_step(bindings):
-    ours, plainly = (tiny.plan(*BINDINGS, *bindings).build_gan() for _ in range(2))
+    ours, plain_gan = (tiny.plan(*BINDINGS, *bindings).build_gan() for _ in range(2))
     for network in ("generator", "discriminator"):
-        oracles.copy_weights(getattr(ours, network), getattr(plainly, network))
+        oracles.copy_weights(getattr(ours, network), getattr(plain_gan, network))
     rng = np.random.default_rng(0)
     for _ in range(2):
         images = tf.constant(
@@ -49,20 +49,20 @@ def test_equals_our_step(bindings):
         )
         logs = ours.train_step(images)
         with plain.forms():
-            plain_logs = plain.step(plainly, images)
+            plain_logs = plain.step(plain_gan, images)
         if ours.d_steps == 1:
             np.testing.assert_allclose(logs["loss/d"], plain_logs["loss/d"], rtol=1e-4)
         np.testing.assert_allclose(logs["loss/g"], plain_logs["loss/g"], rtol=1e-4)
     for network in ("generator", "discriminator"):
-        for one, other in zip(
+        for actual, expected in zip(
             oracles.values(getattr(ours, network)),
-            oracles.values(getattr(plainly, network)),
+            oracles.values(getattr(plain_gan, network)),
             strict=True,
         ):
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=2e-5)
 
 
-def test_the_plain_forms_go_with_the_context():
+def test_plain_forms_end_with_the_context():
     before = dict(resampling.RESAMPLED_CONVS)
     with pytest.raises(KeyError), plain.forms():
         assert resampling.RESAMPLED_CONVS["up"] != before["up"]
@@ -70,9 +70,9 @@ def test_the_plain_forms_go_with_the_context():
     assert resampling.RESAMPLED_CONVS == before
 
 
-def test_what_is_not_written_down_is_refused():
+def test_an_unsupported_gan_is_refused():
     gan = tiny.plan("ModularGAN.g_use_ema = True").build_gan()
-    with pytest.raises(ValueError, match="must be one of an SS-GAN"):
+    with pytest.raises(ValueError, match="RotationTask"):
         plain.step(gan, tf.zeros((8, 32, 32, 1), tf.uint8))
 
 
@@ -89,7 +89,7 @@ TINY = ["--gin_config=quickstart.gin"] + [
 
 
 def run_benchmark(script, *flags):
-    """The object of the last line."""
+    """The JSON object in the last line of the output."""
     done = subprocess.run(
         [sys.executable, str(FOLDER / script), *flags],
         capture_output=True,
@@ -110,7 +110,7 @@ def test_train_step_runs():
     assert result["images_per_second"] == pytest.approx(8 / ms * 1e3, rel=0.01)
     work = result["gflop_counted"] / (ms / 1e3)
     peak = result["matmul_gflop_per_second"]
-    # Both are rounded, and the work is tiny.
+    # Both numbers are rounded, and the work is tiny.
     assert result["fraction_of_matmul_peak"] == pytest.approx(work / peak, abs=0.01)
     profile = result["profile_ms"]
     assert profile["convolutions"] > 0 and profile["ReLU"] > 0
@@ -127,7 +127,7 @@ def test_train_step_runs():
         ["--gin_bindings=options.precision = 'mixed_bfloat16'"],
     ],
 )
-def test_train_step_runs_in_other_ways(flags):
+def test_train_step_runs_with_flags(flags):
     result = run_benchmark("train_step.py", *TINY, "--repeats=2", *flags)
     assert result["compiled"] is ("--jit_compile=true" in flags)
     assert result["replicas"] == (2 if "--replicas=2" in flags else 1)
