@@ -1,23 +1,21 @@
-"""Writes images of a module, or of a data set, as files that other programs score.
+"""Writes images of a module or data set as files that other programs score.
 
     ssgan dump --module=run/tfhub/1600 --num=10000 --out=fakes
     ssgan dump --dataset=cifar10 --out=reals
 
-The fakes are those that the scores of this package see, of the same seed and rounded
-the same way; docs/recheck.md has the commands of those programs.
+With the seed of the scores, the fakes are the images that were scored, rounded to the
+same 8-bit values; docs/recheck.md has the commands of other programs.
 
-`--out` is a folder of PNG files 00000.png, 00001.png, ..., or, ending in .npz, one
-file with the array `images`, uint8 (num, height, width, channels), and `labels`, int32
-(num,), where the images have some. Where they come from is in the folder's `dump.json`,
-which has the labels too, or in the file's array `facts`.
+`--out` is a folder for PNG files 00000.png, 00001.png, ..., or an .npz file with the
+array `images`, uint8 (num, height, width, channels), and, for labelled images,
+`labels`, int32 (num,). The origin of the images is in the folder's `dump.json`, which
+has the labels too, or in the file's array `facts`.
 """
 
-import contextlib
-import hashlib
 import json
-import os
 import pathlib
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,17 +32,17 @@ from ssgan_tf.utils import files, startup
 from ssgan_tf.utils.progress import track
 
 _MODULE = define_module_flags()
-_SEED = flags.DEFINE_integer("seed", 0, "Of the samples: equal seeds, equal images.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set to take the images of, in place of a module."
+    "dataset", None, "Data set whose images to write, instead of a module's."
 )
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set.")
 _TFDS_DATA_DIR = define_data_flag()
 _NUM = flags.DEFINE_integer(
     "num",
     None,
-    "Number of images. Image i of a module depends on it: give that of the scores. Of "
-    "a data set: the first ones; default: all.",
+    "Number of images. A module's images depend on it: use the number of the scores. "
+    "For a data set, the first images are written; default: all.",
     lower_bound=1,
 )
 _OUT = flags.DEFINE_string(
@@ -58,13 +56,14 @@ _BATCH_SIZE = 1024
 
 
 class Images(NamedTuple):
-    """What is written.
+    """Images to write.
 
     Attributes:
-        batches: uint8, `(any, height, width, channels)`; in all `shape[0]` images.
+        batches: uint8 arrays `(any, height, width, channels)`, `shape[0]` images in
+            total.
         shape: `(num, height, width, channels)`.
         labels: int32, `(num,)`, or None.
-        facts: dict, JSON-ready. Where the images come from.
+        facts: dict, JSON-ready. The origin of the images.
     """
 
     batches: Iterator[np.ndarray]
@@ -74,7 +73,7 @@ class Images(NamedTuple):
 
 
 def write_folder(path: pathlib.Path, images: Images) -> None:
-    """Writes a folder of PNG files, whole or not at all.
+    """Writes a folder of PNG files atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -86,30 +85,31 @@ def write_folder(path: pathlib.Path, images: Images) -> None:
         facts["labels"] = images.labels.tolist()
     with files.atomic_write(path) as partial:
         partial.mkdir()
-        each = (image for batch in _tracked(images) for image in batch)
-        write_numbered(partial, each, images.shape[0])
+        pictures = (image for batch in _tracked(images) for image in batch)
+        write_numbered(partial, pictures, images.shape[0])
         (partial / _FOLDER_FACTS).write_text(json.dumps(facts) + "\n")
 
 
 def write_npz(path: pathlib.Path, images: Images) -> None:
-    """Writes an .npz file as `np.savez` would, batch by batch, whole or not at all.
+    """Writes an .npz file atomically.
+
+    `np.savez` takes whole arrays, 2.4 GB for 50,000 images of 128 x 128. So the images
+    are collected in a temporary file that is mapped into memory.
 
     Raises:
         OSError: it cannot be written.
     """
-    header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
     arrays = {_FILE_FACTS: np.array(json.dumps(images.facts))}
     if images.labels is not None:
         arrays["labels"] = images.labels
-    with files.atomic_write(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        # Its size is not known to the archive beforehand, and may exceed 4 GiB.
-        with archive.open("images.npy", "w", force_zip64=True) as file:
-            np.lib.format.write_array_header_1_0(file, header)
+    with files.atomic_write(path) as partial:
+        with tempfile.TemporaryFile(dir=partial.parent) as temporary:
             for batch in _tracked(images):
-                file.write(batch.tobytes())
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+                temporary.write(batch.tobytes())
+            temporary.flush()
+            pixels = np.memmap(temporary, np.uint8, "r", shape=images.shape)
+            with partial.open("wb") as file:
+                np.savez(file, images=pixels, **arrays)
 
 
 def _tracked(images: Images) -> Iterator[np.ndarray]:
@@ -117,25 +117,24 @@ def _tracked(images: Images) -> Iterator[np.ndarray]:
 
 
 def check_target(path: pathlib.Path) -> None:
-    """Refuses to write over anything but a dump of the same kind or an empty folder.
+    """Checks that `path` is new, an empty folder or a dump of the same kind.
 
     Raises:
-        FileExistsError: there is something else at `path`.
+        FileExistsError: it is something else.
     """
     if path.suffix == ".npz":
-        ours = path.is_file() and _is_dump(path)
+        replaceable = path.is_file() and _is_dump(path)
     else:
-        ours = path.is_dir() and _is_dump_folder(path)
-    if path.exists() and not ours:
+        replaceable = path.is_dir() and _is_dump_folder(path)
+    if path.exists() and not replaceable:
         raise FileExistsError(
-            "A dump must be written to a new or empty folder, to a new .npz file, or "
-            f"over a dump of the same kind. Received: out={path}, which is something "
-            "else. Name another place, or move that away."
+            f"{path} exists and is not a dump of the same kind. Choose a new path, an "
+            "empty folder, or a dump to replace."
         )
 
 
 def _is_dump_folder(path: pathlib.Path) -> bool:
-    """Whether there is nothing in a folder but what a dump wrote."""
+    """Whether a folder has only files of a dump, or none."""
     names = {file.name for file in path.iterdir()}
     pictures = {name for name in names if re.fullmatch(r"\d{5,}\.png", name)}
     return names == (pictures | {_FOLDER_FACTS} if pictures else set())
@@ -149,11 +148,11 @@ def _is_dump(path: pathlib.Path) -> bool:
 
 
 def fakes(module, num: int, seed: int) -> Images:
-    """What the scorer sees of a module, labels drawn by the seed where it has classes.
+    """Samples of a module as the scorer draws them, with labels if it has classes.
 
     Args:
         module: `LoadedModule`.
-        num: int. How many.
+        num: int. Number of samples.
         seed: int.
     """
     from ssgan_tf.utils.pictures import to_uint8
@@ -173,10 +172,11 @@ def fakes(module, num: int, seed: int) -> Images:
 
 
 def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Images:
-    """The first `num` images of a split, in its order; None: all.
+    """The first `num` images of a split in its order; None for all.
 
     Raises:
-        OSError, ValueError: as `datasets.load_split`; or the split is smaller.
+        OSError, ValueError: see `datasets.load_split`.
+        ValueError: the split is smaller.
     """
     from ssgan_tf import datasets
 
@@ -185,9 +185,9 @@ def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Image
         num = len(images)
     if num > len(images):
         raise ValueError(
-            f"A split must have as many images as are asked for. Received: num={num}, "
-            f"dataset={name!r}, split={split!r}, which has {len(images)}. Leave --num "
-            "out for all of them."
+            f"--num must be at most {len(images)}, the size of the split. Received: "
+            f"num={num}, dataset={name!r}, split={split!r}. Without --num all images "
+            "are written."
         )
     images, labels = images[:num], labels[:num]
     starts = range(0, num, _BATCH_SIZE)
@@ -199,31 +199,8 @@ def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Image
     )
 
 
-@contextlib.contextmanager
-def _claimed(path: pathlib.Path) -> Iterator[None]:
-    """Keeps other dumps of this machine away from a place, for a block."""
-    digest = hashlib.sha256(str(path).encode()).hexdigest()
-    # Not beside it: that is the user's folder.
-    lock = files.cache_dir() / "locks" / digest
-    if not os.access(_nearest(lock), os.W_OK):
-        # Whoever has no cache has no other dump either.
-        yield
-        return
-    with files.try_lock(lock) as others:
-        if others is not None:
-            raise OSError(
-                "One process at a time may write a dump. Received: out="
-                f"{path}, where {others} is writing. Name another place."
-            )
-        yield
-
-
-def _nearest(path: pathlib.Path) -> pathlib.Path:
-    return next(each for each in (path, *path.parents) if each.exists())
-
-
 def _check_flags() -> None:
-    """Every flag that is given must mean something."""
+    """Refuses flags that would have no effect."""
     for flag, source in (
         (_SEED, _MODULE),
         (_SPLIT, _DATASET),
@@ -232,8 +209,8 @@ def _check_flags() -> None:
         if flag.present and source.value is None:
             raise app.UsageError(
                 f"--{flag.name} goes with --{source.name} only. Received: "
-                f"--{flag.name}={flag.value} without --{source.name}. Add the one, or "
-                "leave out the other."
+                f"--{flag.name}={flag.value} without --{source.name}. Add or remove "
+                "one of them."
             )
     if _MODULE.value is not None and _NUM.value is None:
         raise app.UsageError(
@@ -254,6 +231,5 @@ def main(argv):
         images = reals(_DATASET.value, _SPLIT.value, _NUM.value, _TFDS_DATA_DIR.value)
         source = f"{_DATASET.value}, {_SPLIT.value} split"
     write = write_npz if out.suffix == ".npz" else write_folder
-    with _claimed(out):
-        write(out, images)
+    write(out, images)
     print(f"{images.shape[0]} images of {source}: {_OUT.value}")

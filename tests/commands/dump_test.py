@@ -1,4 +1,4 @@
-"""Dumped images: those that are scored, whole or not at all, over nothing of others."""
+"""Dumps hold the scored images, are atomic and overwrite nothing but dumps."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from ssgan_tf.randomness import SAMPLING_LABELS_STREAM
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 CLASSES = 3
-# More than the 64 of a batch.
+# More than a batch of 64.
 NUM = 70
 
-# The binary, again and again in one process: TensorFlow takes seconds to import. And
-# in a process of its own: two binaries' flags cannot be defined at once.
+# All calls share one process, as TensorFlow takes seconds to import. The tests' own
+# process does not serve: it cannot define the flags of two commands.
 CALLS = """
 import contextlib
 import io
@@ -44,7 +44,7 @@ def tree():
     }
 
 
-said = []
+results = []
 for line in json.load(open(sys.argv[1])):
     before = tree()
     sys.argv = ["ssgan dump", *line]
@@ -57,9 +57,9 @@ for line in json.load(open(sys.argv[1])):
             cli.run(dump.main)
         except SystemExit as end:
             code = end.code or 0
-    said.append([code, out.getvalue() + errors.getvalue(), tree() == before])
+    results.append([code, out.getvalue() + errors.getvalue(), tree() == before])
     flags.FLAGS.unparse_flags()
-json.dump(said, sys.stdout)
+json.dump(results, sys.stdout)
 """
 
 
@@ -73,14 +73,14 @@ def export(folder: pathlib.Path, num_classes=0, scale=1.0) -> LoadedModule:
         oracles.tiny_discriminator(num_classes=num_classes),
         Latents(5),
         folder,
-        {"step": 5, "weights": "ema"},
+        metadata={"step": 5, "weights": "ema"},
     )
     return reading.load(folder)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where all calls run: modules, and things of other people."""
+    """The working directory of all calls: modules, and files of other programs."""
     folder = tmp_path_factory.mktemp("dump")
     export(folder / "nan", scale=np.nan)
     (folder / "theirs").mkdir()
@@ -119,17 +119,17 @@ WRITTEN = {
 REFUSED = {
     "none": (["--num=0"], "--num=0"),
     "negative": (["--num=-2"], "--num=-2"),
-    "many": ([*REALS, "--num=398"], "Received: num=398, dataset='digits32', split="),
-    "missing": (["--module=nosuch", "--num=5"], "Received: module=nosuch"),
+    "many": ([*REALS, "--num=398"], "num=398, dataset='digits32', split="),
+    "missing": (["--module=nosuch", "--num=5"], "nosuch"),
     "no_module": (["--module=theirs", "--num=5"], "module=theirs"),
     "nan": (["--module=nan", "--num=5"], "Images must be finite"),
     "nan_file": (["--module=nan", "--num=5", "--out=nan.npz"], "must be finite"),
-    "folder": ([*FAKES, "--out=theirs"], "theirs, which is something else"),
-    "file": ([*FAKES, "--out=theirs.npz"], "theirs.npz, which is something else"),
-    "text_file": ([*FAKES, "--out=text.npz"], "text.npz, which is something else"),
-    "text": ([*FAKES, "--out=text"], "text, which is something else"),
+    "folder": ([*FAKES, "--out=theirs"], "theirs exists"),
+    "file": ([*FAKES, "--out=theirs.npz"], "theirs.npz exists"),
+    "text_file": ([*FAKES, "--out=text.npz"], "text.npz exists"),
+    "text": ([*FAKES, "--out=text"], "text exists"),
     "below_text": ([*FAKES, "--out=text/a"], "text/a"),
-    "module": ([*FAKES, "--out=module"], "module, which is something else"),
+    "module": ([*FAKES, "--out=module"], "module exists"),
     "both": ([*FAKES, "--dataset=digits32"], "one of (module, dataset)"),
     "neither": (["--num=5"], "one of (module, dataset)"),
     "no_num": (["--module=module"], "--module=module without --num"),
@@ -143,11 +143,11 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def said(folder, module, conditional):
-    """Exit code, output and whether nothing was changed, of every call."""
+def results(folder, module, conditional):
+    """Exit code, output, and whether the folder is unchanged, for every call."""
     lines = list(WRITTEN.values())
     for arguments, _ in REFUSED.values():
-        out = any(each.startswith("--out") for each in arguments)
+        out = any(argument.startswith("--out") for argument in arguments)
         lines.append(arguments if out else [*arguments, "--out=out"])
     calls = folder.with_name(folder.name + ".json")
     calls.write_text(json.dumps(lines))
@@ -164,12 +164,12 @@ def said(folder, module, conditional):
 
 
 def pngs(folder: pathlib.Path) -> np.ndarray:
-    """The images of a folder, which has nothing else but its facts."""
+    """The images of a folder; it must have no other file but dump.json."""
     names = sorted(path.name for path in folder.iterdir())
     assert names.pop() == "dump.json"
     assert names == [f"{i:05d}.png" for i in range(len(names))]
     images = np.stack([np.asarray(Image.open(folder / name)) for name in names])
-    # Grey ones have no axis of channels.
+    # Grey PNGs have no channel axis.
     return images.reshape(*images.shape[:3], -1)
 
 
@@ -178,18 +178,18 @@ def assert_equals_samples(images: np.ndarray, samples: np.ndarray) -> None:
     expected = np.floor(samples * 255.0 + 0.5)
     assert images.shape == expected.shape and expected.std() > 10
     difference = np.abs(images - expected)
-    # Another process may add in another order: a value at the edge may round apart.
+    # The order of additions differs between processes: a value may round differently.
     assert difference.max() <= 1 and difference.mean() < 1e-3
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_it_says_what_it_wrote(said, name):
-    code, output, unchanged = said["written", name]
+def test_the_output_names_the_images(results, name):
+    code, output, unchanged = results["written", name]
     assert code == 0 and not unchanged, output
     assert "images of" in output and "error" not in output
 
 
-def test_images_are_those_that_are_scored(said, folder, module):
+def test_images_are_the_scored_ones(results, folder, module):
     with np.load(folder / "new/file.npz", allow_pickle=False) as archive:
         assert set(archive.files) == {"images", "facts"}
         facts = json.loads(str(archive["facts"]))
@@ -203,22 +203,22 @@ def test_images_are_those_that_are_scored(said, folder, module):
     assert_equals_samples(pngs(folder / "empty"), module.sample(5))
 
 
-def test_a_dump_takes_the_place_of_a_dump(said, folder, module):
+def test_a_dump_replaces_a_dump(results, folder, module):
     assert_equals_samples(pngs(folder / "again"), module.sample(2))
     with np.load(folder / "again.npz") as archive:
         assert_equals_samples(archive["images"], module.sample(2))
-    # Neither half-written nor former ones.
+    # No temporary files are left.
     assert not list(folder.rglob(".*"))
 
 
-def test_labels_are_those_of_the_images(said, folder, conditional):
+def test_labels_belong_to_the_images(results, folder, conditional):
     with np.load(folder / "classes.npz") as archive:
         assert set(archive.files) == {"images", "labels", "facts"}
         images, labels = archive["images"], archive["labels"]
     drawn = draw_labels(NUM, CLASSES, [0, SAMPLING_LABELS_STREAM])
     assert labels.dtype == np.int32 and set(labels) == {0, 1, 2}
     np.testing.assert_array_equal(labels, drawn)
-    # Without labels: those that the scorer lets the module draw.
+    # Without labels the module draws them, as for the scorer.
     assert_equals_samples(images, conditional.sample(NUM, 0))
     facts = json.loads((folder / "classes/dump.json").read_text())
     assert_equals_samples(
@@ -226,7 +226,7 @@ def test_labels_are_those_of_the_images(said, folder, conditional):
     )
 
 
-def test_real_images(said, folder):
+def test_real_images(results, folder):
     images, labels = datasets.load_split("digits32", "test")
     with np.load(folder / "reals.npz") as archive:
         np.testing.assert_array_equal(archive["images"], images)
@@ -243,13 +243,13 @@ def test_real_images(said, folder):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_wrong_calls_write_nothing(said, name):
-    code, output, unchanged = said["refused", name]
+def test_wrong_calls_write_nothing(results, name):
+    code, output, unchanged = results["refused", name]
     assert code in (1, 2) and unchanged
     assert "Traceback" not in output and REFUSED[name][1] in output
 
 
-def test_the_binary(folder, module):
+def test_the_command(folder, module):
     line = [
         sys.executable,
         "-m",
@@ -268,9 +268,8 @@ def test_the_binary(folder, module):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{NUM} images of module, seed 0: binary/fakes\n"
     assert_equals_samples(pngs(folder / "binary/fakes"), module.sample(NUM))
-    # Without TensorFlow.
     done = subprocess.run(
         [*line, "--out=text"], cwd=folder, env=ENVIRONMENT, capture_output=True
     )
     assert done.returncode == 1
-    assert done.stderr.decode().startswith("error: A dump must be written to")
+    assert f"{folder / 'text'} exists" in done.stderr.decode()
