@@ -25,7 +25,7 @@ quickstart: $(INSTALLED)
 	  --schedule=eval_after_train --eval_every_steps=1600
 	$(BIN)/python export/load_generator.py --module=$(RUN)/tfhub/1600 \
 	  --num=64 --out=$(RUN)/digits.png
-	$(BIN)/ssgan summary --model_dir=$(RUN)
+	$(BIN)/ssgan compare $(RUN)
 
 # The tests of a file share what they trained.
 test: $(INSTALLED)

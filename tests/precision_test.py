@@ -182,7 +182,7 @@ def test_exports_compute_in_float32(precision, tmp_path):
     for seed, network in enumerate((gan.average, gan.discriminator)):
         oracles.randomize(network, seed)
     run = run_dir.RunDir(tmp_path / "run")
-    run.checkpoints.save(gan)
+    run.checkpoints.save(gan.step, gan.parts)
     module = reading.load(checkpoint_export.export_checkpoint(plan, run, 0))
     exact = plan.build_gan(precision="float32")
     oracles.copy_weights(gan.average, exact.average)

@@ -62,19 +62,19 @@ def main(argv):
         dataset, options, data_dir=_TFDS_DATA_DIR.value, strategy=strategy
     )
     scorer.check_labels(module.num_classes)
-    found = scorer.score(module)
+    scores = scorer.score(module)
     protocol = scorer.protocol(module.metadata)
     if not strategies.Workers(strategy).is_chief:
         return
-    print(score_table.report(found, protocol))
+    print(score_table.report(scores, protocol))
     if table:
         table.add(
-            module.metadata.get("step", 0),
-            module.path,
-            found,
-            protocol,
-            module.metadata.get("config", ""),
-            module.metadata["weights_sha256"],
-            scorer.metrics,
+            scores,
+            step=module.metadata.get("step", 0),
+            checkpoint=module.path,
+            weights_sha256=module.metadata["weights_sha256"],
+            protocol=protocol,
+            config=module.metadata.get("config", ""),
+            metrics=scorer.metrics,
         )
         print(f"added to {table.path}")

@@ -28,8 +28,7 @@ COMMANDS = {
     "convert": "convert a module or checkpoint of compare_gan",
     "sample": "draw images from a module",
     "evaluate": "score a module",
-    "summary": "print the scores of a run and what to look at",
-    "compare": "print the scores of several runs side by side",
+    "compare": "print the scores of a run, or of several side by side",
     "report": "write an HTML page about one or several runs",
     "probe": "fit a linear classifier to every block of D",
     "forget": "train a classifier on a sequence of tasks",
@@ -124,7 +123,7 @@ def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:
         if isinstance(error, ImportError):
             return _fail(
                 f"A required package is missing or incompatible: {error}. "
-                "`ssgan doctor` says what to install."
+                "`ssgan doctor` lists what to install."
             )
         return _fail(error)
 

@@ -102,18 +102,17 @@ def main(argv):
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
-    is_chief = schedule.train_and_evaluate(
-        plan,
-        run,
-        start_up=start_up,
+    settings = schedule.Settings(
         schedule=_SCHEDULE.value,
-        get_strategy=get_strategy,
         jit_compile=_JIT_COMPILE.value,
-        options=scoring_options(_NUM_EVAL_AVERAGING_RUNS.value),
+        scoring=scoring_options(_NUM_EVAL_AVERAGING_RUNS.value),
         data_dir=_TFDS_DATA_DIR.value,
         eval_every_steps=_EVAL_EVERY_STEPS.value,
         score_filename=_SCORE_FILENAME.value,
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+    )
+    is_chief = schedule.train_and_evaluate(
+        plan, run, settings, start_up=start_up, get_strategy=get_strategy
     )
     if is_chief and _SCHEDULE.value != "train":
         print(summary.summary(run, _SCORE_FILENAME.value))

@@ -1,7 +1,7 @@
-"""The numbers of an experiment: a tidy table, from which its report is made.
+"""The measurements of a study: a tidy table, from which its report is made.
 
-`results.csv` has one number per row. The paper's numbers are rows without a seed; a run
-whose last number is missing has a row without a value.
+`results.csv` has one measurement per row. The paper's numbers are rows without a seed.
+A run that lacks its last measurement has a row without a value.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments.jobs import Campaign, Job
-from ssgan_tf.utils import tables
+from ssgan_tf.utils.tables import Table
 
 SPREAD = "logit_spread_real"
 PROBE = "probe_accuracy"
@@ -25,23 +25,25 @@ class Measurement:
     """One row of the table.
 
     Attributes:
-        experiment, scale: what was asked for.
-        dataset, row, arm: what was trained on what. Of figure 3, the numbers over steps
-            have the task as their row.
-        seed: int. Of the run; None for the paper's numbers.
-        step: int. Of the checkpoint.
-        block: int. Of D.
-        metric: str. Its name.
-        value: float. None where it is missing, and for the paper's numbers.
-        paper: str. The paper's number: "87.86", "87.86 +- 3.44". In a row with a value
-            that of its place, which the report puts beside it: of the same step, or at
-            the last one where the paper says none; and beside any Frechet distance
-            the FID.
-        protocol: str. What moves the value besides the weights.
+        experiment: str. Name of the study.
+        scale: str. Scale of the study, or "".
+        dataset, row, arm: str. Data set, row of Table 2 and method of the run. In
+            figure 3 the accuracies over steps have the task as their row.
+        seed: int. Seed of the run; None for the paper's numbers.
+        step: int. Step of the checkpoint.
+        block: int. Block of D.
+        metric: str. Name of the metric.
+        value: float. None if it is missing, and for the paper's numbers.
+        paper: str. The paper's number, such as "87.86" or "87.86 +- 3.44". A row with a
+            value has the number that the report shows beside it: that of the same step,
+            or at the last step if the paper names none. The FID is shown beside any
+            Frechet distance.
+        protocol: str. The facts that the value depends on besides the weights.
         run: str. Name of the run.
-        config: str. Files and bindings, as flags.
-        commit, machine: str. Of the last training session, where that is known.
-        seconds: float. Wall time of the training.
+        config: str. Config files and bindings, as flags.
+        commit: str. Commit of the last training session, if known.
+        seconds: float. Wall time of training.
+        machine: str. Machine of the last training session, if known.
     """
 
     experiment: str
@@ -63,23 +65,19 @@ class Measurement:
     machine: str = ""
 
 
-_COLUMNS = [field.name for field in dataclasses.fields(Measurement)]
-_NUMERIC = {"seed": int, "step": int, "block": int, "value": float, "seconds": float}
-_AGAIN = "Make it again with the command of its report."
-
-
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Runs whose numbers belong into one report.
+    """Runs whose measurements belong in one report.
 
     Attributes:
-        name, scale: str.
-        title: str. What it is, in a line.
-        command: str. What makes it.
+        name: str. A key of `recipes.STUDIES`, or "sweep".
+        scale: str. A key of `recipes.SCALES`, or "".
+        title: str. One line.
+        command: str. The command that runs it.
         jobs: in order.
-        source: which table of a run is read: a key of `_READERS`.
+        source: str. A key of `_READERS`: which table of a run is read.
         paper: the paper's numbers.
-        differences: what differs from the paper, one sentence each.
+        differences: differences from the paper, one sentence each.
     """
 
     name: str
@@ -92,75 +90,40 @@ class Study:
     differences: tuple[str, ...] = ()
 
 
-def write(path: str | os.PathLike, numbers: Iterable[Measurement]) -> None:
+def write(path: str | os.PathLike, measurements: Iterable[Measurement]) -> None:
     """Writes the table, whole or not at all."""
-    tables.write_csv(
-        path,
-        _COLUMNS,
-        (
-            {
-                name: "" if value is None else str(value)
-                for name, value in dataclasses.asdict(number).items()
-            }
-            for number in numbers
-        ),
-    )
+    Table(path, Measurement).write(measurements)
 
 
 def read(path: str | os.PathLike) -> list[Measurement]:
-    """The numbers of a table that `write` wrote.
+    """Reads the table.
 
     Raises:
-        ValueError: it is no such table; the message names a cell that cannot be read.
-        OSError: it cannot be read.
+        ValueError: the table is damaged; the message names the row and the column.
     """
-    columns, rows = tables.read_csv(path)
-    if columns != _COLUMNS:
-        raise ValueError(
-            f"A table of results must have the columns {_COLUMNS}. Received: {path} "
-            f"with the columns {columns}. {_AGAIN}"
-        )
-    return [_number(path, place, row) for place, row in enumerate(rows, start=1)]
-
-
-def _number(path, place: int, row: dict[str, str]) -> Measurement:
-    if None in row or None in row.values():
-        raise ValueError(
-            f"Each row of a table of results must have {len(_COLUMNS)} cells. "
-            f"Received: {path}, row {place} with others. {_AGAIN}"
-        )
-    fields = dict(row)
-    for name, kind in _NUMERIC.items():
-        try:
-            fields[name] = kind(row[name]) if row[name] else None
-        except ValueError as error:
-            raise ValueError(
-                f"Cells of a table of results must be of type {kind.__name__}, or "
-                f"empty, in the column {name}. Received: {path}, row {place}, "
-                f"{name}={row[name]}. {_AGAIN}"
-            ) from error
-    return Measurement(**fields)
+    return Table(path, Measurement).rows()
 
 
 # --- From the runs to the table ------------------------------------------------
 
 
-def collect(experiment: Study, campaign: Campaign) -> list[Measurement]:
-    """All numbers of an experiment: the paper's, and those that its runs have so far.
+def collect(study: Study, campaign: Campaign) -> list[Measurement]:
+    """Collects the paper's numbers, and the measurements of the runs so far.
 
     Args:
-        experiment: whose jobs are looked at, done or not.
-        campaign: where they lie.
+        study: its jobs may be done or not.
+        campaign: knows the run directories.
 
     Raises:
         ValueError: a table of a run cannot be read.
     """
-    numbers = list(experiment.paper)
-    for job in experiment.jobs:
-        found = _READERS[experiment.source](campaign.run_dir(job), job.steps)
+    measurements = list(study.paper)
+    for job in study.jobs:
+        path = campaign.run_dir(job)
+        readings = _READERS[study.source](path, job.steps)
         common = {
-            "experiment": experiment.name,
-            "scale": experiment.scale,
+            "experiment": study.name,
+            "scale": study.scale,
             "dataset": job.dataset,
             "row": job.row,
             "arm": job.arm,
@@ -168,19 +131,19 @@ def collect(experiment: Study, campaign: Campaign) -> list[Measurement]:
             "run": job.name,
             "config": job.config,
         }
-        if found:
-            common |= _circumstances(campaign.run_dir(job))
-        if not any(each["step"] == job.steps for each in found):
-            found.append({"step": job.steps})
-        numbers += [
-            _beside(Measurement(**common | each), experiment.paper, job.steps)
-            for each in found
+        if readings:
+            common |= _circumstances(path)
+        if not any(reading["step"] == job.steps for reading in readings):
+            readings.append({"step": job.steps})
+        measurements += [
+            _with_paper(Measurement(**common | reading), study.paper, job.steps)
+            for reading in readings
         ]
-    return numbers
+    return measurements
 
 
 def _circumstances(path: pathlib.Path) -> dict:
-    """Commit, machine and wall time of a run, as far as they are known."""
+    """Commit, machine and wall time of a run, if known."""
     # TensorFlow takes seconds to import.
     from ssgan_tf.training import events
     from ssgan_tf.training.run_dir import RunDir
@@ -188,7 +151,8 @@ def _circumstances(path: pathlib.Path) -> dict:
     sessions = RunDir(path).environments()
     last = sessions[max(sessions)] if sessions else {}
     machine = [last["cpu"], _cores(last["cores"])] if last else []
-    machine += [each for each in last.get("devices", ()) if not each.startswith("CPU")]
+    devices = last.get("devices", ())
+    machine += [device for device in devices if not device.startswith("CPU")]
     return {
         "commit": last.get("commit") or "",
         "machine": ", ".join(machine),
@@ -200,61 +164,63 @@ def _cores(count: int) -> str:
     return f"{count} core{'s' * (count > 1)}"
 
 
-def _scores(run, steps: int) -> list[dict]:
-    """Means of every metric; the last ones where a step was scored more than once."""
+# Each reader returns fields of measurements. If a step was measured more than once,
+# the last measurement counts.
+
+
+def _scores(path: pathlib.Path, steps: int) -> list[dict]:
+    """The mean of every metric."""
     from ssgan_tf.evaluation.score_table import FILENAME, ScoreTable
 
-    found = {}
-    for row in ScoreTable(run / FILENAME).rows():
-        for column, text in row.items():
-            metric = column.removesuffix("_mean")
-            if metric != column and text:
-                found[int(row["step"]), metric] = {
-                    "step": int(row["step"]),
-                    "metric": metric,
-                    "value": float(text),
-                    "protocol": row["protocol"],
-                }
-    return [found[key] for key in sorted(found)]
+    readings = {}
+    for row in ScoreTable(path / FILENAME).rows():
+        for metric, mean in row.means().items():
+            readings[row.step, metric] = {
+                "step": row.step,
+                "metric": metric,
+                "value": mean,
+                "protocol": row.protocol,
+            }
+    return [readings[key] for key in sorted(readings)]
 
 
-def _probe(run, steps: int) -> list[dict]:
-    """Test accuracies of every block; of the last protocol of a step."""
+def _probe(path: pathlib.Path, steps: int) -> list[dict]:
+    """The test accuracy of every block."""
     from ssgan_tf.experiments.probe import ProbeTable
 
-    found = {}
-    for row in ProbeTable(run / "probe.csv").rows():
-        found[int(row["step"]), int(row["block"])] = {
-            "step": int(row["step"]),
-            "block": int(row["block"]),
+    readings = {}
+    for row in ProbeTable(path / "probe.csv").rows():
+        readings[row.step, row.block] = {
+            "step": row.step,
+            "block": row.block,
             "metric": PROBE,
-            "value": float(row["test_accuracy"]),
-            "protocol": row["protocol"],
+            "value": row.test_accuracy,
+            "protocol": row.protocol,
         }
-    return [found[key] for key in sorted(found)]
+    return [readings[key] for key in sorted(readings)]
 
 
-def _last_block(run, steps: int) -> list[dict]:
+def _last_block(path: pathlib.Path, steps: int) -> list[dict]:
     """The accuracy of the last block over steps, its highest and its last."""
-    found = _probe(run, steps)
-    last = max((each["block"] for each in found), default=None)
-    found = [each for each in found if each["block"] == last]
-    if found and found[-1]["step"] == steps:
-        end, highest = found[-1], max(each["value"] for each in found)
-        found += [
+    readings = _probe(path, steps)
+    last = max((reading["block"] for reading in readings), default=None)
+    readings = [reading for reading in readings if reading["block"] == last]
+    if readings and readings[-1]["step"] == steps:
+        end = readings[-1]
+        highest = max(reading["value"] for reading in readings)
+        readings += [
             end | {"metric": PROBE_PEAK, "value": highest},
             end | {"metric": PROBE_END},
         ]
-    return found
+    return readings
 
 
-def _forgetting(run, steps: int) -> list[dict]:
-    """Accuracies over steps, and what `forgetting_summary` makes of them."""
+def _forgetting(path: pathlib.Path, steps: int) -> list[dict]:
+    """The accuracy over steps, and its summary."""
     from ssgan_tf.experiments import forgetting
 
-    path = run / forgetting.FILENAME
-    rows = forgetting.read(path) if path.exists() else []
-    found = [
+    rows = forgetting.read(path / forgetting.FILENAME)
+    readings = [
         {
             "step": row.step,
             "row": f"task {row.task}",
@@ -266,11 +232,12 @@ def _forgetting(run, steps: int) -> list[dict]:
     ]
     if rows and rows[-1].step == steps:
         common = {"step": steps, "protocol": rows[-1].protocol}
-        summary = forgetting_summary(
-            [(row.step, row.task, row.accuracy) for row in rows]
-        )
-        found += [common | {"metric": k, "value": v} for k, v in summary.items()]
-    return found
+        points = [(row.step, row.task, row.accuracy) for row in rows]
+        readings += [
+            common | {"metric": metric, "value": value}
+            for metric, value in forgetting_summary(points).items()
+        ]
+    return readings
 
 
 _READERS: dict[str, Callable] = {
@@ -282,7 +249,7 @@ _READERS: dict[str, Callable] = {
 
 
 def segments(points: Sequence[tuple]) -> list[list[tuple]]:
-    """Points `(step, task, ...)` in order of steps, cut where the task changes."""
+    """Cuts points `(step, task, ...)`, in order of steps, where the task changes."""
     parts: list[list[tuple]] = []
     for point in sorted(points):
         if not parts or parts[-1][-1][1] != point[1]:
@@ -292,11 +259,11 @@ def segments(points: Sequence[tuple]) -> list[list[tuple]]:
 
 
 def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, float]:
-    """What Figure 3 shows, in numbers.
+    """Summarizes Figure 3.
 
-    Of a task's evaluations the first, at the switch, is before any update on it; its
-    floor is the lowest of the others, its peak the highest. The first task of all
-    follows no switch and counts in no mean of floors.
+    A task's first evaluation, at the switch, precedes its first update. The lowest of
+    the others is its floor, the highest its peak. The very first task follows no switch
+    and is left out of the mean of floors.
 
     Args:
         points: `(step, task, accuracy)` of all evaluations. Every cycle has every task
@@ -307,61 +274,65 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
         `floor_task_2_again`: the floor of the third task, and its floor one cycle
         later: the switches at 2,000 and 12,000 steps of the paper. `first_cycle` and
         `second_cycle`: means over all evaluations but those at switches; and
-        `second_minus_first`. What there are no points for is left out: all means of
-        others than the evaluations at switches where a task has none.
+        `second_minus_first`. Numbers without points are left out, and all means but
+        `at_switches` if a task has an evaluation at its switch alone.
     """
     tasks = len({task for _, task, _ in points})
     parts = segments(points)
     after = [[accuracy for _, _, accuracy in part[1:]] for part in parts]
-    found = {}
+    numbers = {}
     if len(parts) > 1:
-        found["at_switches"] = statistics.fmean(part[0][2] for part in parts[1:])
+        numbers["at_switches"] = statistics.fmean(part[0][2] for part in parts[1:])
     if len(parts) > 1 and all(after):
-        found["floors"] = statistics.fmean(map(min, after[1:]))
-        found["peaks"] = statistics.fmean(map(max, after))
+        numbers["floors"] = statistics.fmean(map(min, after[1:]))
+        numbers["peaks"] = statistics.fmean(map(max, after))
     for part, name in ((2, "floor_task_2"), (2 + tasks, "floor_task_2_again")):
         if part < len(after) and after[part]:
-            found[name] = min(after[part])
+            numbers[name] = min(after[part])
     if len(parts) >= 2 * tasks and all(after):
         first, second = (
             statistics.fmean(accuracy for part in cycle for accuracy in part)
             for cycle in (after[:tasks], after[tasks : 2 * tasks])
         )
-        found |= {
+        numbers |= {
             "first_cycle": first,
             "second_cycle": second,
             "second_minus_first": second - first,
         }
-    return found
+    return numbers
 
 
-def _beside(
-    number: Measurement, paper: Sequence[Measurement], last_step: int
+def _with_paper(
+    measurement: Measurement, paper: Sequence[Measurement], last_step: int
 ) -> Measurement:
-    """A number with the paper's beside it, where that has one."""
-    if number.value is None:
-        return number
-    kind = "fid" if protocols.is_distance(number.metric) else number.metric
-    place = (number.dataset, number.row, number.arm, kind, number.step)
-    for other in paper:
-        step = last_step if other.step is None else other.step
-        same = place == (other.dataset, other.row, other.arm, other.metric, step)
-        if same and other.block in (None, number.block):
-            return dataclasses.replace(number, paper=other.paper)
-    return number
+    """Adds the paper's number to a measurement, if there is one."""
+    if measurement.value is None:
+        return measurement
+    is_distance = protocols.is_distance(measurement.metric)
+    metric = "fid" if is_distance else measurement.metric
+    key = (measurement.dataset, measurement.row, measurement.arm, metric)
+    for number in paper:
+        step = last_step if number.step is None else number.step
+        if (
+            key == (number.dataset, number.row, number.arm, number.metric)
+            and measurement.step == step
+            and number.block in (None, measurement.block)
+        ):
+            return dataclasses.replace(measurement, paper=number.paper)
+    return measurement
 
 
-def arms_of(numbers: Sequence[Measurement]) -> list[str]:
-    """The arms of an experiment, in the order of its runs."""
-    runs = [each for each in numbers if each.run]
-    return list(dict.fromkeys(each.arm for each in [*runs, *numbers]))
+def arms_of(measurements: Sequence[Measurement]) -> list[str]:
+    """The arms of a study, in the order of its runs."""
+    runs = [measurement for measurement in measurements if measurement.run]
+    return list(dict.fromkeys(row.arm for row in [*runs, *measurements]))
 
 
-def finals(numbers: Iterable[Measurement]) -> list[Measurement]:
-    """The numbers at the last step of their runs."""
-    numbers = list(numbers)
+def finals(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The measurements at the last step of their runs."""
+    runs = [measurement for measurement in measurements if measurement.run]
     last: dict[str, int] = {}
-    for each in numbers:
-        if each.step is not None:
-            last[each.run] = max(each.step, last.get(each.run, 0))
-    return [each for each in numbers if each.run and each.step == last[each.run]]
+    for row in runs:
+        if row.step is not None:
+            last[row.run] = max(row.step, last.get(row.run, 0))
+    return [row for row in runs if row.step == last[row.run]]

@@ -73,7 +73,7 @@ class SaveCheckpoints(_EverySteps):
         # All workers hold the same numbers, so that all or none of them go on.
         self.model.check_finite()
         if self.workers.is_chief:
-            self.checkpoints.save(self.model)
+            self.checkpoints.save(step, self.model.parts)
             self.checkpoints.keep(
                 self.settings.keep_checkpoint_max,
                 self.settings.keep_checkpoint_every_steps,

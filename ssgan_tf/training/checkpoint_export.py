@@ -1,6 +1,5 @@
 """Exports a checkpoint of a run as a module."""
 
-import json
 import os
 import pathlib
 
@@ -12,8 +11,8 @@ from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import files
 
 
-def load_run(model_dir: str) -> tuple[config.Plan, RunDir]:
-    """A run directory and the experiment that its latest operative config describes.
+def load_run(model_dir: str | os.PathLike) -> tuple[config.Plan, RunDir]:
+    """Parses the latest operative config of a run.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -24,7 +23,7 @@ def load_run(model_dir: str) -> tuple[config.Plan, RunDir]:
 
 
 def export_checkpoint(
-    experiment: config.Plan,
+    plan: config.Plan,
     run: RunDir,
     step: int,
     path: str | os.PathLike | None = None,
@@ -36,30 +35,30 @@ def export_checkpoint(
     """Exports a checkpoint.
 
     Args:
-        experiment: what was trained.
-        run: where the checkpoint lies.
-        step: int. Which checkpoint.
-        path: folder of the module; None is `tfhub/<step>` of the run, where a module
-            that is there and newer than the checkpoint stays.
-        weights: "ema" or "raw": which weights of G; None: the average where one is
-            kept.
+        plan: the configuration of the run.
+        run: the run directory.
+        step: int. Step of the checkpoint.
+        path: folder of the module. None is `tfhub/<step>` of the run; a module there
+            that is newer than the checkpoint is kept.
+        weights: "ema" or "raw": which weights of G; None: the average if the run keeps
+            one.
         fine_tunable: see `writing.export`.
-        table: the scores that the module's metadata repeat, where they are of its
-            weights; None: no scores.
+        table: scores to copy into the module's metadata, if they are of its weights;
+            None: no scores.
 
     Returns:
         The folder of the module.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        OSError: the module cannot be written there.
-        ValueError: the run has kept no average, and that is asked for; or the module
-            of the run itself is to be another one than training exports.
+        FileNotFoundError: the checkpoint does not exist.
+        OSError: the module cannot be written.
+        ValueError: `weights` is "ema" and the run keeps no average, or the options for
+            the run's own module differ from those of training.
     """
     run.check_step(step)
-    how = {"weights": weights, "fine_tunable": fine_tunable, "table": table}
+    options = {"weights": weights, "fine_tunable": fine_tunable, "table": table}
     if path is not None:
-        _export(experiment, run, step, pathlib.Path(path), **how)
+        _export(plan, run, step, pathlib.Path(path), **options)
         return pathlib.Path(path)
     if weights is not None or fine_tunable:
         raise ValueError(
@@ -67,15 +66,15 @@ def export_checkpoint(
             f"of its own. Received: weights={weights}, fine_tunable={fine_tunable}, "
             f"and {run.module(step)}, which is scored. Name an --output_dir."
         )
-    # A training and its evaluation may want the same module at the same time.
+    # Training and its evaluation may export the same module at the same time.
     with files.lock(run.path):
         if not run.has_module(step):
-            _export(experiment, run, step, run.module(step), **how)
+            _export(plan, run, step, run.module(step), **options)
     return run.module(step)
 
 
 def _export(
-    experiment,
+    plan: config.Plan,
     run: RunDir,
     step: int,
     path: pathlib.Path,
@@ -85,21 +84,21 @@ def _export(
     table: ScoreTable | None,
 ) -> None:
     check_target(path)
-    # Networks cost more than a look.
+    # Building the networks takes longer than this check.
     run.checkpoints.check_whole(step)
-    # Whoever loads a module wants its numbers, not the speed of the training.
-    gan = experiment.build_gan(precision="float32")
+    # Users of a module want exact numbers, not the speed of training.
+    gan = plan.build_gan(precision="float32")
     weights = weights or ("raw" if gan.average is None else "ema")
     generator = {"raw": gan.generator, "ema": gan.average}[weights]
     if generator is None:
         raise ValueError(
-            "Averaged weights must have been kept in training. Received: weights=ema "
-            f"and {run.path}, which kept none (ModularGAN.g_use_ema = False). Export "
+            "`weights` must be raw for a run that keeps no average. Received: "
+            f"weights=ema and {run.path}, whose ModularGAN.g_use_ema is False. Export "
             "weights=raw."
         )
-    run.checkpoints.restore(gan, step)
+    run.checkpoints.restore(step, gan.parts)
     batch_norm = writing.use_standing_moments(
-        generator, gan.latents, experiment.standing_examples, experiment.run.seed
+        generator, gan.latents, plan.standing_examples, plan.run.seed
     )
     scores = []
     if table is not None:
@@ -110,9 +109,9 @@ def _export(
         gan.discriminator,
         gan.latents,
         path,
-        {
+        metadata={
             "step": step,
-            "dataset": experiment.dataset,
+            "dataset": plan.dataset,
             "weights": weights,
             "batch_norm": batch_norm,
             "config": config.operative_config(),
@@ -122,18 +121,14 @@ def _export(
     )
 
 
-def _scores_of(table: ScoreTable, step: int, weights: str) -> list[dict]:
-    """All scores of a module, one dict for each protocol; a number for each seed."""
+def _scores_of(table: ScoreTable, step: int, weights_sha256: str) -> list[dict]:
+    """All scores of a module: one dict per protocol, with one number per seed."""
     return [
         {
-            "values": {
-                name.removesuffix("_list"): json.loads(numbers)
-                for name, numbers in row.items()
-                if name.endswith("_list") and numbers
-            },
-            "protocol": row["protocol"],
-            "versions": row["versions"],
+            "values": row.numbers(),
+            "protocol": row.protocol,
+            "versions": row.versions,
         }
         for row in table.rows()
-        if (row["step"], row["weights_sha256"]) == (str(step), weights)
+        if (row.step, row.weights_sha256) == (step, weights_sha256)
     ]

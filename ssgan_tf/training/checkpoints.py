@@ -1,9 +1,9 @@
 """Checkpoints: written whole, kept by a rule, read back whole or skipped.
 
-`ckpt-<step>.data-00000-of-00001` holds the tensors, `ckpt-<step>.index` where each of
-them is, with a checksum. Both are written aside and moved to their places, the index
-last: a step that has one was written to the end, whenever the process was killed. What
-a dying machine or disk tears afterwards fails its checksum.
+`ckpt-<step>.data-00000-of-00001` holds the tensors, `ckpt-<step>.index` their places
+and checksums. Both are written to a temporary folder and moved, the index last: a step
+that has an index was written to the end, whenever the process was killed. Files that a
+failing disk damages later do not match their checksums.
 """
 
 import contextlib
@@ -12,18 +12,24 @@ import pathlib
 import re
 import shutil
 import textwrap
+from collections.abc import Mapping
 
+import keras
 import tensorflow as tf
 from absl import logging
 
-from ssgan_tf.gan import GAN
-
-# What says nothing of the files themselves.
+# Errors of access: the files may be whole.
 _UNREACHABLE = (
     tf.errors.PermissionDeniedError,
     tf.errors.ResourceExhaustedError,
     tf.errors.UnavailableError,
 )
+
+# `ssgan forget` once used tf.train.CheckpointManager, which saves this too.
+_SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
+
+# The state of a run, by name.
+Parts = Mapping[str, keras.Model | keras.optimizers.Optimizer | keras.Variable]
 
 
 class DamagedCheckpoint(ValueError):
@@ -33,8 +39,17 @@ class DamagedCheckpoint(ValueError):
 class Checkpoints:
     """The checkpoints of a run.
 
+    Example:
+
+        checkpoints = Checkpoints("run/checkpoints")
+        parts = {"network": network, "optimizer": optimizer}
+        step = checkpoints.restore_latest(parts) or 0
+        ...
+        checkpoints.save(step, parts)
+        checkpoints.keep(1)
+
     Args:
-        folder: where they lie. Made with the first one.
+        folder: the folder of the files. It is made with the first checkpoint.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -45,45 +60,48 @@ class Checkpoints:
         return _numbers(self.folder.glob("ckpt-*.index"), r"ckpt-(\d+)\.index")
 
     def prefix(self, step: int) -> str:
-        """What the names of the files of one step begin with."""
+        """The path of a step's files, without their suffixes."""
         return str(self.folder / f"ckpt-{step}")
 
-    def save(self, gan: GAN) -> None:
-        """Writes one of the GAN's step, whole or not at all.
+    def save(self, step: int, parts: Parts) -> None:
+        """Writes a checkpoint, whole or not at all.
+
+        Args:
+            step: int.
+            parts: networks, optimizers and variables, by name. Learning rates are left
+                out: they belong to the configuration.
 
         Raises:
-            OSError: it cannot be written; the ones before are as they were.
+            OSError: it cannot be written; the earlier ones are unchanged.
         """
-        step = gan.step
         try:
-            self._write(gan, step)
+            self._write(step, parts)
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "message", None) or error
-            steps = [each for each in self.steps() if each < step]
+            steps = [earlier for earlier in self.steps() if earlier < step]
             latest = f"step {steps[-1]}" if steps else "none"
             raise OSError(
-                "A checkpoint must be writable. Received: "
-                f"checkpoint={self.prefix(step)}, which fails with: "
+                f"The checkpoint {self.prefix(step)} cannot be written: "
                 f"{textwrap.shorten(str(reason), 300)} Free some space, or make the "
                 "folder writable; the same command then continues from the last good "
                 f"checkpoint ({latest})."
             ) from error
         finally:
-            self._sweep()
+            self._remove_partial()
 
-    def _write(self, gan: GAN, step: int) -> None:
+    def _write(self, step: int, parts: Parts) -> None:
         partial = self.folder / f".ckpt-{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _checkpoint_of(gan).write(str(partial / f"ckpt-{step}"))
+        _checkpoint(parts).write(str(partial / f"ckpt-{step}"))
         for path in sorted(partial.glob("ckpt-*.*")):  # "data" before "index"
-            # On the disk before it has its name.
+            # The content must be on the disk before the file has its name.
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             path.replace(self.folder / path.name)
 
-    def keep(self, num_latest: int, every: int | None) -> None:
-        """Deletes all but the latest ones and the multiples of `every`.
+    def keep(self, num_latest: int, every: int | None = None) -> None:
+        """Deletes all but the latest checkpoints and the multiples of a step.
 
         Args:
             num_latest: int, at least 1.
@@ -94,23 +112,32 @@ class Checkpoints:
                 for path in self._files_of(step):
                     path.unlink(missing_ok=True)
 
-    def restore(self, gan: GAN, step: int) -> None:
-        """Gives a GAN the state of a step.
+    def restore(self, step: int, parts: Parts) -> None:
+        """Assigns the state of a step.
+
+        Args:
+            step: int.
+            parts: as they were saved.
 
         Raises:
-            DamagedCheckpoint: its files are torn, altered or gone.
-            ValueError: it belongs to another GAN.
+            DamagedCheckpoint: the files are torn, altered or gone.
+            ValueError: the checkpoint has other parts, or of other shapes.
+            OSError: the files cannot be accessed.
         """
         prefix = self.prefix(step)
         try:
-            _checkpoint_of(gan).read(prefix).assert_consumed()
-        # What a damaged file raises is up to TensorFlow.
+            checkpoint = _checkpoint(parts)
+            if tf.train.load_checkpoint(prefix).has_tensor(_SAVE_COUNTER):
+                # TensorFlow creates the counter on first access.
+                _ = checkpoint.save_counter
+            checkpoint.read(prefix).assert_consumed()
+        # The exception for a damaged file depends on the version of TensorFlow.
         except (AssertionError, ValueError, LookupError, tf.errors.OpError) as error:
             reason = textwrap.shorten(str(error), 200)
             if isinstance(error, _UNREACHABLE):
                 raise OSError(
-                    f"A checkpoint must be readable. Received: checkpoint={prefix}, "
-                    f"which fails with: {reason} See to its disk and its permissions."
+                    f"The checkpoint {prefix} cannot be read: {reason} Check its disk "
+                    "and its permissions."
                 ) from error
             self.check_whole(step)
             raise ValueError(
@@ -120,53 +147,53 @@ class Checkpoints:
             ) from error
 
     def check_whole(self, step: int) -> None:
-        """Refuses a step whose files do not fit their checksums.
+        """Refuses a step whose files do not match their checksums.
 
         Raises:
-            DamagedCheckpoint: they are torn, altered or gone.
+            DamagedCheckpoint: the files are torn, altered or gone.
         """
         prefix = self.prefix(step)
         try:
             reader = tf.train.load_checkpoint(prefix)
             for name in reader.get_variable_to_shape_map():
-                # TensorFlow compares the checksums.
+                # Reading compares the checksums.
                 reader.get_tensor(name)
         except (ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
             raise DamagedCheckpoint(
-                f"A checkpoint must be whole. Received: checkpoint={prefix}, which is "
-                f"damaged: {textwrap.shorten(str(error), 200)}"
+                f"The checkpoint {prefix} is damaged: "
+                f"{textwrap.shorten(str(error), 200)}"
             ) from error
 
-    def restore_latest(self, gan: GAN) -> int | None:
-        """Gives a GAN the state of the latest whole checkpoint.
+    def restore_latest(self, parts: Parts) -> int | None:
+        """Assigns the state of the latest whole checkpoint.
 
-        Damaged ones are skipped and put aside, as `damaged-ckpt-<step>.*`, and the log
-        says so. Nobody else may be writing here.
+        Damaged ones are logged and renamed to `damaged-ckpt-<step>.*`. No other process
+        may write here.
 
         Returns:
-            Its step; None where there are no checkpoints.
+            Its step; None without checkpoints.
 
         Raises:
-            DamagedCheckpoint: there are some, and all are damaged.
-            ValueError: the latest whole one belongs to another GAN.
+            DamagedCheckpoint: all checkpoints are damaged.
+            ValueError: the latest whole one has other parts, or of other shapes.
+            OSError: the files cannot be accessed.
         """
         steps = self.steps()
         damaged = []
         for step in reversed(steps):
             try:
-                self.restore(gan, step)
+                self.restore(step, parts)
             except DamagedCheckpoint as error:
                 logging.warning("skipped: %s", error)
                 damaged.append(step)
             else:
-                # What comes after this step belongs to the run that is gone on with.
-                for each in damaged:
-                    self._put_aside(each)
+                # The run writes the later steps again.
+                for later in damaged:
+                    self._put_aside(later)
                 return step
         if steps:
             raise DamagedCheckpoint(
-                "A run must have a whole checkpoint to continue from. Received: "
-                f"{self.folder}, where those of steps {steps} are all damaged. Restore "
+                f"All checkpoints in {self.folder} are damaged: steps {steps}. Restore "
                 "one from a backup, or delete the folder to train from the start."
             )
         return None
@@ -176,10 +203,10 @@ class Checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 path.replace(path.with_name(f"damaged-{path.name}"))
 
-    def _sweep(self) -> None:
-        """Removes what a write that failed or was killed has left behind.
+    def _remove_partial(self) -> None:
+        """Removes the files of writes that failed or were killed.
 
-        Nobody else may be writing here.
+        No other process may write here.
         """
         with contextlib.suppress(OSError):
             for path in self.folder.glob(".ckpt-*.partial"):
@@ -201,33 +228,22 @@ def _numbers(paths, pattern: str) -> list[int]:
     return sorted({int(match[1]) for match in matches if match})
 
 
-def _checkpoint_of(gan: GAN) -> tf.train.Checkpoint:
-    """All state of a run: nets, optimizers (the step number with them), average."""
-    parts = {
-        "generator": gan.generator,
-        "discriminator": gan.discriminator,
-        "g_optimizer": gan.g_optimizer,
-        "d_optimizer": gan.d_optimizer,
-    }
-    if gan.average is not None:
-        parts["average"] = gan.average
-    return tf.train.Checkpoint(
-        rollbacks=gan.rollbacks.value,
-        **{part: state_of(owner) for part, owner in parts.items()},
-    )
+def _checkpoint(parts: Parts) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(**{name: _state(part) for name, part in parts.items()})
 
 
-def state_of(owner) -> dict[str, tf.Variable]:
-    """What a checkpoint keeps of a network or an optimizer.
+def _state(part) -> tf.Variable | dict[str, tf.Variable]:
+    """The variables of a part that a checkpoint keeps.
 
-    Every variable is listed, in its owner's order. TensorFlow would look for them by
-    itself in the attributes of the networks, but it does not look into Keras's lists
-    of layers and says nothing of what it misses. The learning rates are left out:
-    they belong to the configuration.
+    They are listed one by one, in the part's order: TensorFlow would search the
+    attributes of a network, but not Keras's lists of layers, and would not report
+    what it misses.
     """
-    variables = [v for v in owner.variables if v.name != "learning_rate"]
-    # Optimizers begin a slot's name with its layer's, which Keras numbers in the order
-    # of birth where it has none: only the end is the same in the next process.
+    if isinstance(part, keras.Variable):
+        return part.value
+    variables = [v for v in part.variables if v.name != "learning_rate"]
+    # Optimizers begin a slot's name with its layer's. Keras numbers layers without a
+    # name in the order of birth, so that only the end is the same in every process.
     return {
         f"{i:04d}_{v.name.rpartition('_')[-1]}": v.value
         for i, v in enumerate(variables)

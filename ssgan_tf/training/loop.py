@@ -1,50 +1,50 @@
-"""A whole experiment, top to bottom: train, export, score."""
+"""The training loop: builds the GAN, resumes, trains, exports the last checkpoint."""
 
 import contextlib
 
+import keras
 import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import config, datasets
 from ssgan_tf.datasets import folders
-from ssgan_tf.gan import GAN, Diverged
+from ssgan_tf.gan import GAN
 from ssgan_tf.training import callbacks, warm_start
 from ssgan_tf.training.checkpoint_export import export_checkpoint
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import environment, strategies
 from ssgan_tf.utils.startup import StartUp
+from ssgan_tf.utils.step_model import Diverged
 
 _MAX_ROLLBACKS = 3
 
 
 def build(
-    experiment: config.Plan,
+    plan: config.Plan,
     strategy: tf.distribute.Strategy,
     jit_compile: str = "auto",
     *,
     warm: bool = True,
 ) -> GAN:
-    """The GAN under a strategy, after checking that the batch can be shared out.
-
-    All workers call this.
+    """Builds the GAN under a strategy. All workers call this.
 
     Args:
-        experiment: what the config says.
+        plan: the configuration.
         strategy: where the GAN lives.
         jit_compile: see `strategies.jit_compiles`.
-        warm: whether it gets the weights of `run_config.warm_start`, where that names
-            a module; what a checkpoint follows for needs none.
+        warm: bool. Whether to start from the module `run_config.warm_start`, if there
+            is one. A checkpoint that is restored afterwards needs no module.
 
     Raises:
-        ValueError: a value of the config cannot be used; the replicas or the rotations
-            do not divide the batch; the module to start from does not fit the
-            networks, or is another one for another worker.
-        OSError: the module is not there.
+        ValueError: a value of the configuration cannot be used; the replicas or the
+            rotations do not divide the batch; the module does not fit the networks, or
+            workers read different modules.
+        OSError: the module does not exist.
     """
-    if experiment.run.deterministic:
+    if plan.run.deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
-    batch_size, pieces = experiment.options.batch_size, experiment.options.accumulate
+    batch_size, pieces = plan.options.batch_size, plan.options.accumulate
     compiles = strategies.jit_compiles(jit_compile, strategy, pieces)
     if batch_size % replicas:
         raise config.ConfigError(
@@ -60,16 +60,14 @@ def build(
             f"{replicas}. Choose a divisor of {batch_size // replicas}."
         )
     with strategy.scope():
-        gan = experiment.build_gan()
-    for task in gan.tasks:
-        task.check(batch_size // shares, shares)
-    gan.jit_compile = compiles
-    if warm and experiment.run.warm_start is not None:
-        weights = warm_start.read(experiment.run.warm_start)
+        gan = plan.build_gan(jit_compile=compiles)
+    gan.check_batch(batch_size, shares)
+    if warm and plan.run.warm_start is not None:
+        weights = warm_start.read(plan.run.warm_start)
         # Each worker reads its own copy.
         digest = weights.metadata["weights_sha256"]
         strategies.Workers(strategy).check_same(
-            f"run_config.warm_start = {experiment.run.warm_start!r}, weights {digest}"
+            f"run_config.warm_start = {plan.run.warm_start!r}, weights {digest}"
         )
         with strategy.scope():
             warm_start.start(gan, weights)
@@ -78,7 +76,7 @@ def build(
 
 def train(
     gan: GAN,
-    experiment: config.Plan,
+    plan: config.Plan,
     run: RunDir,
     *,
     start_up: StartUp,
@@ -86,121 +84,109 @@ def train(
 ) -> None:
     """Trains to `options.training_steps`, from the last checkpoint if there is one.
 
-    Without one it starts from the weights that the GAN has.
-
     Writes checkpoints, the operative config, summaries and sample grids into the run
     directory, exports the last checkpoint and marks the run as done. All workers call
     this; the chief writes.
 
     Args:
         gan: made by `build`.
-        experiment: what to train.
-        run: where to keep it.
+        plan: the configuration.
+        run: the run directory.
         start_up: the parts of this start so far.
         data_dir: folder of prepared TFDS data sets, or None for TFDS's default.
 
     Raises:
         ValueError: the last checkpoint does not fit the GAN or the configuration.
-        Diverged: a loss or weight is not finite, and `run_config.on_nan` says stop.
+        Diverged: a loss or weight is not finite, and `run_config.on_nan` is "stop".
         OSError: another process trains in the run directory, or it cannot be written.
     """
     workers = strategies.Workers(gan.distribute_strategy)
-    last_step, data = experiment.options.training_steps, None
+    last_step, data = plan.options.training_steps, None
     if max(run.checkpoints.steps(), default=0) < last_step:
-        # What is missing must show before the run directory is made.
-        data = _open_data(experiment, data_dir)
+        # Fail on missing data before the run directory is made.
+        data = _open_data(plan, data_dir)
     with run.claimed() if workers.is_chief else contextlib.nullcontext():
         step = _resume(gan, run, workers)
         if step is not None:
             logging.info("continuing from %s", run.checkpoints.prefix(step))
-        _check_step(gan.step, experiment)
+        _check_step(gan.step, plan)
         if gan.step < last_step:
-            data = data or _open_data(experiment, data_dir)
+            data = data or _open_data(plan, data_dir)
             if workers.is_chief:
                 run.write_config(config.operative_config(), gan.step)
                 run.write_environment(environment.facts(), gan.step)
-                if experiment.spec.folder:
-                    run.note_folder(folders.state(experiment.dataset))
+                if plan.spec.folder:
+                    run.note_folder(folders.state(plan.dataset))
                 run.train_done.unlink(missing_ok=True)
             start_up.done("data")
-            _fit(gan, experiment, run, workers, data, start_up)
+            _fit(gan, plan, run, data=data, start_up=start_up)
         if workers.is_chief:
-            export_checkpoint(experiment, run, gan.step)
+            export_checkpoint(plan, run, gan.step)
             run.train_done.touch()
-        # What the others ask for next is there.
+        # The other workers read these files next.
         workers.wait()
 
 
-def _open_data(experiment: config.Plan, data_dir: str | None):
-    """Images and labels of the training split, as `datasets.open_split` gives them."""
-    images, labels = datasets.open_split(experiment.dataset, "train", data_dir)
-    if experiment.label_file:
+def _open_data(plan: config.Plan, data_dir: str | None):
+    """Images and labels of the training split, as `datasets.open_split`."""
+    images, labels = datasets.open_split(plan.dataset, "train", data_dir)
+    if plan.data.label_file:
         labels = datasets.read_labels(
-            experiment.label_file, len(labels), experiment.spec.num_classes
+            plan.data.label_file, len(labels), plan.spec.num_classes
         )
-    if experiment.label_fraction < 1:
-        labels = datasets.keep_labels(
-            labels, experiment.label_fraction, experiment.run.seed
-        )
+    if plan.data.label_fraction < 1:
+        labels = datasets.keep_labels(labels, plan.data.label_fraction, plan.run.seed)
     return images, labels
 
 
 def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
-    """Gives all workers the state of the checkpoint that the chief chooses."""
-    step = run.checkpoints.restore_latest(gan) if workers.is_chief else None
+    """Restores on all workers the checkpoint that the chief chooses.
+
+    Returns:
+        Its step; None without checkpoints.
+    """
+    step = run.checkpoints.restore_latest(gan.parts) if workers.is_chief else None
     (step,) = workers.from_chief([-1 if step is None else step])
     if step < 0:
         return None
     if not workers.is_chief:
         if step not in run.checkpoints.steps():
             raise FileNotFoundError(
-                "All workers must see the same `--model_dir`, on a file system that "
-                f"they share. Received: model_dir={run.path}, where the chief has a "
-                f"checkpoint of step {step} and this worker has none. Mount the same "
-                "folder on all hosts."
+                "All workers must share `--model_dir` on one file system. In "
+                f"{run.path} the chief has a checkpoint of step {step}, this worker has "
+                "none. Mount the same folder on all hosts."
             )
-        run.checkpoints.restore(gan, step)
+        run.checkpoints.restore(step, gan.parts)
     return step
 
 
-def _check_step(step: int, experiment: config.Plan) -> None:
+def _check_step(step: int, plan: config.Plan) -> None:
     """Refuses to continue from a step that the configuration cannot reach."""
-    loop = experiment.run.iterations_per_loop
-    last = experiment.options.training_steps
+    loop = plan.run.iterations_per_loop
+    last = plan.options.training_steps
     if step % loop or step > last:
         raise config.ConfigError(
             "A run continues from a multiple of `run_config.iterations_per_loop`, up "
             f"to `options.training_steps`. Received: step={step}, iterations_per_loop="
-            f"{loop}, training_steps={last}. Go back to the former values."
+            f"{loop}, training_steps={last}. Restore the former values."
         )
 
 
-def _fit(gan, experiment, run, workers, data, start_up) -> None:
-    """Trains to the last step, going back to a checkpoint where the config says so."""
-    settings = experiment.run
-    last_step = experiment.options.training_steps
+def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, start_up: StartUp) -> None:
+    """Trains to the last step; goes back to a checkpoint if the plan says so."""
+    workers = strategies.Workers(gan.distribute_strategy)
+    last_step = plan.options.training_steps
     with contextlib.ExitStack() as stack:
-        save = callbacks.SaveCheckpoints(run.checkpoints, workers, settings)
+        save = callbacks.SaveCheckpoints(run.checkpoints, workers, plan.run)
         on_signal = callbacks.SaveOnSignal(save, workers)
-        everyone = [save, on_signal]
+        all_callbacks = [save, on_signal]
         if workers.is_chief:
             writer = tf.summary.create_file_writer(str(run.tensorboard))
             stack.enter_context(contextlib.closing(writer))
-            grids = callbacks.SampleGrid(
-                run, writer, settings.seed, settings.save_checkpoints_steps
-            )
-            everyone = [
-                callbacks.Progress(last_step),
-                callbacks.FirstSteps(start_up, settings.iterations_per_loop, last_step),
-                callbacks.Scalars(writer, settings.save_summary_steps),
-                callbacks.SingularValues(writer, settings.save_checkpoints_steps),
-                grids,
-                *everyone,
-            ]
+            all_callbacks = [*_displays(plan, run, writer, start_up), *all_callbacks]
         stack.enter_context(on_signal.listening())
         last_good, tries = None, 0
         while gan.step < last_step:
-            stream = _stream(gan, experiment, *data)
             logging.info(
                 "training %s: steps %d to %d, %d replicas",
                 run.path,
@@ -210,34 +196,47 @@ def _fit(gan, experiment, run, workers, data, start_up) -> None:
             )
             try:
                 gan.fit(
-                    stream,
+                    _stream(gan, plan, *data),
                     steps_per_epoch=last_step - gan.step,
                     shuffle=False,
                     verbose=0,
-                    callbacks=everyone,
+                    callbacks=all_callbacks,
                 )
             except Diverged as error:
-                if settings.on_nan == "stop":
+                if plan.run.on_nan == "stop":
                     raise
                 step = _resume(gan, run, workers)
                 tries = tries + 1 if step == last_good else 1
                 if step is None or tries > _MAX_ROLLBACKS:
                     raise
                 last_good = step
-                # What the checkpoint holds is the same whenever it is restored.
+                # The checkpoint holds the same number at each restore.
                 gan.rollbacks.assign(gan.rollbacks.numpy() + tries)
                 logging.warning("%s Back to step %d.", error, step)
         on_signal.end_if_asked()
 
 
-def _stream(gan, experiment, images, labels):
-    """The batches from the GAN's step on, dealt out to the replicas.
+def _displays(plan, run, writer, start_up) -> list[keras.callbacks.Callback]:
+    """The callbacks of the chief that show how training proceeds."""
+    settings, last_step = plan.run, plan.options.training_steps
+    interval = settings.save_checkpoints_steps
+    return [
+        callbacks.Progress(last_step),
+        callbacks.FirstSteps(start_up, settings.iterations_per_loop, last_step),
+        callbacks.Scalars(writer, settings.save_summary_steps),
+        callbacks.SingularValues(writer, interval),
+        callbacks.SampleGrid(run, writer, settings.seed, interval),
+    ]
+
+
+def _stream(gan: GAN, plan: config.Plan, images, labels):
+    """The batches from the GAN's step on, distributed to the replicas.
 
     By default a strategy copies the next element to each device while the step runs
-    (`experimental_fetch_to_device`, one element per replica); the stream itself is some
-    elements ahead of that on the host.
+    (`experimental_fetch_to_device`, one element per replica). The stream itself runs
+    some elements ahead of that on the host.
     """
-    options, step = experiment.options, gan.step
+    options, step = plan.options, gan.step
     rollbacks = int(gan.rollbacks.numpy())
 
     def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -245,11 +244,11 @@ def _stream(gan, experiment, images, labels):
             images,
             labels,
             batch_size=options.batch_size,
-            seed=experiment.run.seed,
+            seed=plan.run.seed,
             d_steps=options.disc_iters,
             start_step=step,
             rollbacks=rollbacks,
-            flip=experiment.flip,
+            flip=plan.data.flip,
             input_context=input_context,
         )
 

@@ -6,7 +6,12 @@ import re
 import pytest
 
 from ssgan_tf.evaluation import protocols
-from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable, comparison
+from ssgan_tf.evaluation.score_table import (
+    ModuleScores,
+    ScoreRow,
+    ScoreTable,
+    comparison,
+)
 
 VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_real": [0.5]}
 CONFUSION = [[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
@@ -15,14 +20,11 @@ CONFUSION = [[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
 def test_table_keeps_mean_deviation_and_list(tmp_path):
     table = ScoreTable(tmp_path / "new" / "scores.csv")
     assert table.rows() == [] and not table.has(5, "p", "w", ("fid",))
-    found = ModuleScores(VALUES, {"real": CONFUSION})
-    protocol, config = "p, with; 'signs'", "a = 1\nb = '2'\n"
-    table.add(5, "run/ckpt-5", found, protocol, config, "w", ("fid", "is"))
-    assert table.rows() == [
-        {
-            "checkpoint": "run/ckpt-5",
-            "step": "5",
-            "weights_sha256": "w",
+    row = ScoreRow(
+        checkpoint="run/ckpt-5",
+        step=5,
+        weights_sha256="w",
+        cells={
             "frechet_x_mean": "5.0",
             "frechet_x_std": "1.0",
             "frechet_x_list": "[4.0, 6.0]",
@@ -30,21 +32,48 @@ def test_table_keeps_mean_deviation_and_list(tmp_path):
             "rotation_accuracy_real_std": "0.0",
             "rotation_accuracy_real_list": "[0.5]",
             "rotation_confusion_real": str(CONFUSION),
-            "metrics": "fid,is",
-            "versions": protocols.versions(),
-            "protocol": protocol,
-            "config": config,
-        }
-    ]
+        },
+        metrics="fid,is",
+        versions=protocols.versions(),
+        protocol="p, with; 'signs'",
+        config="a = 1\nb = '2'\n",
+    )
+    table.add(
+        ModuleScores(VALUES, {"real": CONFUSION}),
+        step=5,
+        checkpoint="run/ckpt-5",
+        weights_sha256="w",
+        protocol=row.protocol,
+        config=row.config,
+        metrics=("fid", "is"),
+    )
+    assert table.rows() == [row]
+    assert row.means() == {"frechet_x": 5.0, "rotation_accuracy_real": 0.5}
+    assert row.numbers() == VALUES
+    assert row.deviation("frechet_x") == 1.0
+    # The bytes that earlier versions wrote.
+    versions = protocols.versions()
+    with table.path.open(newline="") as file:
+        assert file.read() == (
+            "checkpoint,step,weights_sha256,frechet_x_mean,frechet_x_std,frechet_x_list"
+            ",rotation_accuracy_real_mean,rotation_accuracy_real_std,"
+            "rotation_accuracy_real_list,rotation_confusion_real,metrics,versions,"
+            "protocol,config\r\n"
+            'run/ckpt-5,5,w,5.0,1.0,"[4.0, 6.0]",0.5,0.0,[0.5],'
+            f'"{CONFUSION}","fid,is",{versions},"{row.protocol}",'
+            "\"a = 1\nb = '2'\n\"\r\n"
+        )
 
 
-def add(table, step, values, protocol, weights="w", keys=("fid",), checkpoint="c"):
-    table.add(step, checkpoint, ModuleScores(values, {}), protocol, "", weights, keys)
+def add(table, step, values, protocol, **changes):
+    fields = {"checkpoint": "c", "weights_sha256": "w", "metrics": ("fid",)} | changes
+    scores = ModuleScores(values, {})
+    table.add(scores, step=step, protocol=protocol, config="", **fields)
 
 
 def test_one_row_per_step_and_protocol(tmp_path):
     table = ScoreTable(tmp_path / "scores.csv")
-    add(table, 5, {"gone": [9.0]}, "p", "of a run that is no more")
+    add(table, 5, {"gone": [9.0]}, "p", weights_sha256="of a deleted run")
     assert not table.has(5, "p", "w", ("fid",))
     add(table, 5, VALUES, "p")
     assert table.has(5, "p", "w", ("fid",))
@@ -53,25 +82,22 @@ def test_one_row_per_step_and_protocol(tmp_path):
     add(table, 5, {"other": [1.0]}, "q")
     add(table, 6, VALUES, "p")
     rows = table.rows()
-    assert [(row["step"], row["protocol"]) for row in rows] == [
-        ("5", "p"),
-        ("5", "q"),
-        ("6", "p"),
-    ]
-    assert rows[0]["frechet_x_mean"] == "5.0" and "gone_mean" not in rows[0]
-    assert rows[1]["frechet_x_mean"] == "" and rows[1]["other_mean"] == "1.0"
-    assert list(rows[0])[-4:] == ["metrics", "versions", "protocol", "config"]
+    assert [(row.step, row.protocol) for row in rows] == [(5, "p"), (5, "q"), (6, "p")]
+    assert rows[0].means()["frechet_x"] == 5 and "gone_mean" not in rows[0].cells
+    assert rows[1].means() == {"other": 1.0} and rows[1].cells["frechet_x_mean"] == ""
+    columns = table.path.read_text().splitlines()[0].split(",")
+    assert columns[-4:] == ["metrics", "versions", "protocol", "config"]
 
 
 def test_metrics_of_the_same_weights_add_up(tmp_path):
     table = ScoreTable(tmp_path / "scores.csv")
-    add(table, 5, {"fid": [9.0]}, "p", keys=("fid",))
+    add(table, 5, {"fid": [9.0]}, "p", metrics=("fid",))
     assert not table.has(5, "p", "w", ("fid", "kid"))
-    add(table, 5, {"kid": [1.0], "fid": [8.0]}, "p", keys=("kid", "fid"))
+    add(table, 5, {"kid": [1.0], "fid": [8.0]}, "p", metrics=("kid", "fid"))
     assert table.has(5, "p", "w", ("fid", "kid"))
     (row,) = table.rows()
-    assert (row["fid_mean"], row["kid_mean"]) == ("8.0", "1.0")
-    assert row["metrics"] == "fid,kid"
+    assert row.means() == {"fid": 8.0, "kid": 1.0}
+    assert row.metrics == "fid,kid"
 
 
 def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
@@ -79,7 +105,7 @@ def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
     path.write_text("name,phone\nA,1\n")
     table = ScoreTable(path)
     for call in (table.rows, lambda: add(table, 1, VALUES, "p")):
-        with pytest.raises(ValueError, match="Name another file, or"):
+        with pytest.raises(ValueError, match=f"{path}.*checkpoint, step"):
             call()
     assert path.read_text() == "name,phone\nA,1\n"
 
@@ -88,8 +114,9 @@ def test_modules_of_one_table_stay_apart(tmp_path):
     table = ScoreTable(tmp_path / "mine.csv")
     for name, value in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
         found = {"fid_10k_test": [value]}
-        add(table, 0, found, str(PROTOCOL), weights=f"w{value}", checkpoint=name)
-    assert [row["fid_10k_test_mean"] for row in table.rows()] == ["2.0", "3.0"]
+        weights = f"w{value}"
+        add(table, 0, found, str(PROTOCOL), weights_sha256=weights, checkpoint=name)
+    assert [row.means()["fid_10k_test"] for row in table.rows()] == [2, 3]
     lines = comparison([table.path]).splitlines()
     assert [line.split() for line in lines[:3]] == [
         ["run", "b", "a"],
@@ -103,26 +130,29 @@ def test_one_module_by_two_names_and_two_by_one(tmp_path, monkeypatch):
     tables = [ScoreTable(tmp_path / name) for name in ("a.csv", "b.csv")]
     for table, value in zip(tables, (1.0, 2.0), strict=True):
         found = {"fid": [value]}
-        add(table, 0, found, str(PROTOCOL), weights=f"w{value}", checkpoint="m/0")
+        weights = f"w{value}"
+        add(table, 0, found, str(PROTOCOL), weights_sha256=weights, checkpoint="m/0")
     lines = comparison([table.path for table in tables]).splitlines()
     assert lines[2].split() == ["fid", "1", "2"]
     # The same weights by another path, then other weights at that path.
     path = str(tmp_path / "m" / "0")
-    add(tables[0], 0, {"kid": [3.0]}, str(PROTOCOL), "w1.0", ("kid",), path)
+    fields = {"weights_sha256": "w1.0", "metrics": ("kid",), "checkpoint": path}
+    add(tables[0], 0, {"kid": [3.0]}, str(PROTOCOL), **fields)
     (row,) = tables[0].rows()
-    assert (row["fid_mean"], row["kid_mean"]) == ("1.0", "3.0")
-    add(tables[0], 0, {"fid": [4.0]}, str(PROTOCOL), "w4.0", ("fid",), "m/0")
+    assert row.means() == {"fid": 1.0, "kid": 3.0}
+    fields = {"weights_sha256": "w4.0", "metrics": ("fid",), "checkpoint": "m/0"}
+    add(tables[0], 0, {"fid": [4.0]}, str(PROTOCOL), **fields)
     (row,) = tables[0].rows()
-    assert row["fid_mean"] == "4.0" and "kid_mean" not in row
+    assert row.means() == {"fid": 4.0}
 
 
 def test_versions_of_metrics_that_were_added_later(tmp_path, monkeypatch):
     table = ScoreTable(tmp_path / "scores.csv")
     for key in ("fid", "kid"):
         monkeypatch.setattr(protocols, "versions", lambda key=key: f"tensorflow={key}")
-        add(table, 5, {key: [1.0]}, "p", keys=(key,))
+        add(table, 5, {key: [1.0]}, "p", metrics=(key,))
     (row,) = table.rows()
-    assert row["versions"] == "tensorflow=fid | tensorflow=kid"
+    assert row.versions == "tensorflow=fid | tensorflow=kid"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +170,7 @@ def test_torn_and_edited_tables(tmp_path, spoil):
     add(table, 5, VALUES, "p")
     text = spoil(table.path.read_text())
     table.path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=f"Received: {table.path}"):
+    with pytest.raises(ValueError, match=str(table.path)):
         table.rows()
 
 
@@ -258,5 +288,5 @@ def test_the_latest_step_of_the_first_runs_latest_protocol(tmp_path):
 
 def test_a_run_without_scores(two_runs, tmp_path):
     (tmp_path / "c").mkdir()
-    with pytest.raises(FileNotFoundError, match="c/scores.csv, which has none"):
+    with pytest.raises(FileNotFoundError, match="c/scores.csv"):
         comparison([*two_runs, tmp_path / "c"])

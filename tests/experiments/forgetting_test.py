@@ -13,9 +13,9 @@ from paths import ROOT
 
 from ssgan_tf import config, datasets, networks
 from ssgan_tf.experiments import forgetting as running
-from ssgan_tf.gan import Diverged
 from ssgan_tf.training import events
 from ssgan_tf.training.run_dir import RunDir
+from ssgan_tf.utils.step_model import Diverged
 
 BINDINGS = (
     "dataset.name = 'digits32'",
@@ -76,14 +76,14 @@ def test_batches_are_balanced_and_follow_from_seed_and_step():
 
 def test_test_images_are_half_of_the_class():
     labels = np.random.default_rng(0).permutation(np.repeat(range(10), 20))
-    places, targets = running.test_places(labels, 4)
+    places, targets = running.select_test_images(labels, 4)
     assert len(set(places)) == 40
     np.testing.assert_array_equal(labels[places] == 4, targets == 1)
     assert targets.sum() == 20
     assert len(np.unique(labels[places[targets == 0]])) > 5
-    np.testing.assert_array_equal(running.test_places(labels, 4)[0], places)
+    np.testing.assert_array_equal(running.select_test_images(labels, 4)[0], places)
     # Where the class is most of the images.
-    places, targets = running.test_places(np.array([1, 1, 1, 0]), 1)
+    places, targets = running.select_test_images(np.array([1, 1, 1, 0]), 1)
     assert sorted(places) == [0, 1, 2, 3] and targets.sum() == 3
 
 
@@ -139,7 +139,7 @@ def test_what_is_minimized_is_the_weighted_sum(tmp_path):
     network, _ = started.build()
     before = [v.numpy() for v in network.trainable_variables]
     state = [v.numpy() for v in network.variables]
-    update = running._update(network, keras.optimizers.SGD(1.0), started)
+    update = running.update_function(network, keras.optimizers.SGD(1.0), started)
     places, targets = running.draw_batch(labels, 0, 8, seed=0, step=0)
     update(images[places], targets)
     moved = [b - v.numpy() for b, v in zip(before, network.trainable_variables)]
@@ -239,9 +239,12 @@ def test_a_table_that_is_damaged_or_gone(tmp_path):
     table = tmp_path / "forgetting.csv"
     header, first, second = table.read_text().splitlines()
     for text, words in (
-        ("step,accuracy\n", "must have the columns"),
-        (f"{header}\n{first}\n{second.replace(',0,', ',x,', 1)}\n", "row 2: .*'x'"),
-        (f"{header}\n", "without rows, at step 2"),
+        ("step,accuracy\n", "missing columns task"),
+        (
+            f"{header}\n{first}\n{second.replace(',0,', ',x,', 1)}\n",
+            "row 2, column task: 'x'",
+        ),
+        (f"{header}\n", "at step 2"),
     ):
         table.write_text(text)
         with pytest.raises(ValueError, match=words) as caught:

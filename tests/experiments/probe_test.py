@@ -278,10 +278,10 @@ def run(tmp_path_factory):
     run = RunDir(tmp_path_factory.mktemp("probe") / "run")
     gan = plan.build_gan()
     run.write_config(config.operative_config(), 0)
-    run.checkpoints.save(gan)
+    run.checkpoints.save(gan.step, gan.parts)
     oracles.randomize(gan.discriminator, 0)
     gan.g_optimizer.iterations.assign(2)
-    run.checkpoints.save(gan)
+    run.checkpoints.save(gan.step, gan.parts)
     assert run.checkpoints.steps() == [0, 2]
     return run
 
@@ -317,7 +317,7 @@ def test_a_run_is_probed(run, tmp_path):
     # By another way, all at once.
     plan = tiny.plan()
     gan = plan.build_gan()
-    run.checkpoints.restore(gan, 2)
+    run.checkpoints.restore(2, gan.parts)
     features, labels = {}, {}
     for split in ("train", "test"):
         images, labels[split] = datasets.load_split("digits32", split)
@@ -342,7 +342,7 @@ def test_a_run_is_probed(run, tmp_path):
     "arguments, words",
     [
         (["--step=7"], "checkpoints of steps [0, 2]"),
-        (["--dataset=celeb_a_hq"], "which has none. By --dataset"),
+        (["--dataset=celeb_a_hq"], "which has none. Pass --dataset"),
         (["--dataset=cifar10"], "dataset='cifar10' of shape (32, 32, 3)"),
     ],
 )
@@ -375,7 +375,7 @@ def test_features_that_do_not_fit(run, monkeypatch):
 def test_a_discriminator_without_blocks():
     images = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="discriminator=Functional without blocks"):
-        probe._block_names(keras.Model(images, images))
+        probe.block_names(keras.Model(images, images))
 
 
 def test_features_are_those_of_each_block(tmp_path):
@@ -387,7 +387,7 @@ def test_features_are_those_of_each_block(tmp_path):
         for split, count in (("train", 100), ("test", 3))
     }
     tensors = {split: tf.constant(each) for split, each in images.items()}
-    features = probe._extract(model, tensors, tmp_path)
+    features = probe.extract_features(model, tensors, tmp_path)
     for split, each in images.items():
         maps = model.block_features(each.astype(np.float32) / 255)
         for found, block in zip(features[split], maps, strict=True):
@@ -403,7 +403,7 @@ def test_images_in_files_are_those_in_memory():
     stored, _ = datasets.index_split("digits32", "test")
     decoded, _ = datasets.load_split("digits32", "test")
     for images in (stored, tf.constant(decoded)):
-        batches = list(probe._batches(images).as_numpy_iterator())
+        batches = list(probe.batches_of(images).as_numpy_iterator())
         assert {len(batch) for batch in batches[:-1]} == {64}
         np.testing.assert_array_equal(np.concatenate(batches), decoded)
 
@@ -421,19 +421,18 @@ def test_rows_of_the_same_step_and_protocol_are_replaced(tmp_path):
     # Fewer blocks than before.
     table.add([score(1, 0, 0.5), score(1, 1, 0.6)])
     assert [
-        (row["step"], row["block"], row["test_accuracy"], row["protocol"])
-        for row in table.rows()
+        (row.step, row.block, row.test_accuracy, row.protocol) for row in table.rows()
     ] == [
-        ("2", "0", "0.3", "a=1; b=2"),
-        ("1", "0", "0.4", "other"),
-        ("1", "0", "0.5", "a=1; b=2"),
-        ("1", "1", "0.6", "a=1; b=2"),
+        (2, 0, 0.3, "a=1; b=2"),
+        (1, 0, 0.4, "other"),
+        (1, 0, 0.5, "a=1; b=2"),
+        (1, 1, 0.6, "a=1; b=2"),
     ]
 
 
 def test_another_table_is_left_alone(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("step,protocol\n1,a\n")
-    with pytest.raises(ValueError, match="by --out"):
+    with pytest.raises(ValueError, match=f"{path}: missing columns block"):
         probe.ProbeTable(path).add([score(1, 0, 0.5)])
     assert path.read_text() == "step,protocol\n1,a\n"

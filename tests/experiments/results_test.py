@@ -1,5 +1,6 @@
 """Numbers of runs: read, tabulated, reported and drawn."""
 
+import csv
 import dataclasses
 import json
 import pathlib
@@ -13,7 +14,6 @@ from ssgan_tf.experiments import plots, recipes, report, results, runner
 from ssgan_tf.experiments.jobs import Campaign
 from ssgan_tf.experiments.results import Measurement
 from ssgan_tf.training import events
-from ssgan_tf.utils import tables
 
 METRIC = {"small": "frechet_cifar10_cnn_10k_test", "full": "fid_10k_test"}
 
@@ -75,6 +75,14 @@ def forgetting_rows(job) -> list[dict]:
     return rows
 
 
+def write_csv(path: pathlib.Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def make_runs(experiment, campaign, left_out=(), last=None) -> None:
     """The tables that the runs of an experiment would have."""
     for job in experiment.jobs:
@@ -89,7 +97,7 @@ def make_runs(experiment, campaign, left_out=(), last=None) -> None:
             name, rows = "forgetting.csv", forgetting_rows(job)
         else:
             name, rows = "probe.csv", probe_rows(job)
-        tables.write_csv(campaign.run_dir(job) / name, list(rows[0]), rows)
+        write_csv(campaign.run_dir(job) / name, rows)
 
 
 @pytest.fixture
@@ -140,16 +148,16 @@ def test_what_is_written_is_read(tmp_path):
     assert results.read(tmp_path / "results.csv") == numbers
     text = (tmp_path / "results.csv").read_text()
     for old, new, words in (
-        (",100,", ",1e2,", "row 2, step=1e2"),
-        (",12.5,", ",soon,", "row 2, seconds=soon"),
-        (",12.5,", ",12.5,,", "row 2 with others"),
-        (',"a CPU, 4 cores"', "", "row 2 with others"),
+        (",100,", ",1e2,", "row 2, column step: '1e2'"),
+        (",12.5,", ",soon,", "row 2, column seconds: 'soon'"),
+        (",12.5,", ",12.5,,", "row 2: more cells"),
+        (',"a CPU, 4 cores"', "", "row 2, column machine"),
     ):
         (tmp_path / "bad.csv").write_text(text.replace(old, new))
-        with pytest.raises(ValueError, match=f"bad.csv, {words}"):
+        with pytest.raises(ValueError, match=f"bad.csv: {words}"):
             results.read(tmp_path / "bad.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="other.csv with the columns"):
+    with pytest.raises(ValueError, match="other.csv: missing columns exp"):
         results.read(tmp_path / "other.csv")
 
 
@@ -541,7 +549,7 @@ def test_a_mean_is_of_all_seeds_or_not_drawn(campaign):
     make_runs(experiment, campaign)
     job = next(job for job in experiment.jobs if (job.arm, job.seed) == ("SS-GAN", 1))
     rows = score_rows(job, "small", 6000)
-    tables.write_csv(campaign.run_dir(job) / "scores.csv", list(rows[0]), rows)
+    write_csv(campaign.run_dir(job) / "scores.csv", rows)
     ours, _ = plots.draw(results.collect(experiment, campaign)).axes
     np.testing.assert_array_equal(drawn(ours)["SS-GAN (n=2)"][0], [0, 3000, 6000])
     assert len(drawn(ours)["Cond-GAN (n=2)"][0]) == 5

@@ -95,15 +95,9 @@ def test_tags_of_training(tmp_path):
     schedule.train_and_evaluate(
         plan,
         run,
+        schedule.Settings(jit_compile="false", eval_every_steps=0),
         start_up=StartUp(),
-        schedule="train",
         get_strategy=lambda: strategies.get_strategy("one_device"),
-        jit_compile="false",
-        data_dir=None,
-        options=module_scorer.ScoringOptions(),
-        eval_every_steps=0,
-        score_filename="scores.csv",
-        allow_config_change=False,
     )
     tags = {
         re.sub(r"^(sigma/.)/.*", r"\1/<layer>", tag) for tag in written(run.tensorboard)
@@ -170,7 +164,15 @@ def test_tags_and_columns_of_scores(tmp_path):
     (tags,) = GLOSSARY["TensorBoard: scores"]
     assert {tag.replace("<score>", "fid") for tag in tags} == written(tmp_path)
     table = ScoreTable(tmp_path / "scores.csv")
-    table.add(1, "ckpt-1", found, "protocol", "config", "weights", ("fid",))
+    table.add(
+        found,
+        step=1,
+        checkpoint="ckpt-1",
+        weights_sha256="weights",
+        protocol="protocol",
+        config="config",
+        metrics=("fid",),
+    )
     with table.path.open(newline="") as file:
         columns = next(csv.reader(file))
     (named,) = GLOSSARY["scores.csv"]
@@ -194,7 +196,7 @@ def test_columns_and_tags_of_forgetting(tmp_path):
     columns, tags = GLOSSARY["forgetting.csv"]
     assert columns == names_of(forgetting.Row)
     writer = tf.summary.create_file_writer(str(tmp_path))
-    forgetting._show(writer, forgetting.Row(1, 0, 0.5, 0.6, 0.7, "protocol"))
+    forgetting.write_summaries(writer, forgetting.Row(1, 0, 0.5, 0.6, 0.7, "protocol"))
     writer.close()
     assert tags == written(tmp_path)
 

@@ -16,13 +16,14 @@ import tensorflow as tf
 from absl import logging
 
 from ssgan_tf import layers
-from ssgan_tf.gan import GAN, Diverged
+from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents
 from ssgan_tf.modules import reading, writing
 from ssgan_tf.training import callbacks, events
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import pictures
 from ssgan_tf.utils.startup import StartUp
+from ssgan_tf.utils.step_model import Diverged
 
 LOGS = {
     "loss/d": 1.5,

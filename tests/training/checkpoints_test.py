@@ -4,22 +4,22 @@ import os
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from absl import logging
 
-from ssgan_tf.gan import Diverged
 from ssgan_tf.training.checkpoints import Checkpoints, DamagedCheckpoint
+from ssgan_tf.utils.step_model import Diverged
 
 
 def save(gan, folder, *steps: int) -> Checkpoints:
-    found = Checkpoints(folder)
+    checkpoints = Checkpoints(folder)
     for step in steps:
         gan.g_optimizer.iterations.assign(step)
-        found.save(gan)
-    return found
+        checkpoints.save(step, gan.parts)
+    return checkpoints
 
 
 def randomize(gan, seed: int) -> None:
@@ -48,14 +48,14 @@ def names(folder) -> set[str]:
 def test_checkpoints_are_listed_by_number_when_whole(tmp_path, pair):
     gan, _ = pair
     assert Checkpoints(tmp_path / "none").steps() == []
-    found = save(gan, tmp_path / "run", 0, 5, 10, 100)
-    assert found.steps() == [0, 5, 10, 100]
-    pathlib.Path(found.prefix(100) + ".index").unlink()
-    (found.folder / "ckpt-x.index").touch()
-    assert found.steps() == [0, 5, 10]
+    checkpoints = save(gan, tmp_path / "run", 0, 5, 10, 100)
+    assert checkpoints.steps() == [0, 5, 10, 100]
+    pathlib.Path(checkpoints.prefix(100) + ".index").unlink()
+    (checkpoints.folder / "ckpt-x.index").touch()
+    assert checkpoints.steps() == [0, 5, 10]
     # A run may be moved.
-    moved = Checkpoints(shutil.move(found.folder, tmp_path / "moved"))
-    assert moved.restore_latest(gan) == gan.step == 10
+    moved = Checkpoints(shutil.move(checkpoints.folder, tmp_path / "moved"))
+    assert moved.restore_latest(gan.parts) == gan.step == 10
 
 
 def test_a_checkpoint_holds_every_variable(tmp_path, pair):
@@ -63,7 +63,7 @@ def test_a_checkpoint_holds_every_variable(tmp_path, pair):
     randomize(gan, 1)
     randomize(other, 2)
     gan.rollbacks.assign(2)
-    save(gan, tmp_path, 3).restore(other, 3)
+    save(gan, tmp_path, 3).restore(3, other.parts)
     assert other.rollbacks.numpy() == 2
     owners = [*networks_of(gan), gan.g_optimizer, gan.d_optimizer]
     others = [*networks_of(other), other.g_optimizer, other.d_optimizer]
@@ -76,9 +76,9 @@ def test_a_checkpoint_holds_every_variable(tmp_path, pair):
 
 def test_a_changed_learning_rate_takes_effect(tmp_path):
     gan = tiny.plan("ModularGAN.g_lr = 0.5").build_gan()
-    found = save(gan, tmp_path, 3)
+    checkpoints = save(gan, tmp_path, 3)
     other = tiny.plan("ModularGAN.g_lr = 0.25").build_gan()
-    found.restore(other, 3)
+    checkpoints.restore(3, other.parts)
     assert float(other.g_optimizer.learning_rate) == 0.25
     assert float(other.d_optimizer.learning_rate) == 0.25
 
@@ -86,10 +86,10 @@ def test_a_changed_learning_rate_takes_effect(tmp_path):
 def test_a_changed_schedule_takes_effect(tmp_path):
     gan = tiny.plan().build_gan()
     randomize(gan, 1)
-    found = save(gan, tmp_path, 3)
+    checkpoints = save(gan, tmp_path, 3)
     # A schedule is no variable: nothing else may be taken for what it replaces.
     other = tiny.plan("ModularGAN.lr_schedule = 'linear'").build_gan()
-    found.restore(other, 3)
+    checkpoints.restore(3, other.parts)
     for name in ("g_optimizer", "d_optimizer"):
         ours = [
             variable
@@ -111,10 +111,13 @@ def test_a_changed_schedule_takes_effect(tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, binding, pair):
     gan, changed = pair[0], tiny.plan(binding).build_gan()
     for saved, other in ((gan, changed), (changed, gan)):
-        found = save(saved, tmp_path, 3)
-        for restore in (lambda gan: found.restore(gan, 3), found.restore_latest):
-            with pytest.raises(ValueError, match="fit the conf.*ckpt-3") as caught:
-                restore(other)
+        checkpoints = save(saved, tmp_path, 3)
+        for restore in (
+            lambda parts: checkpoints.restore(3, parts),
+            checkpoints.restore_latest,
+        ):
+            with pytest.raises(ValueError, match="checkpoint=.*ckpt-3") as caught:
+                restore(other.parts)
             assert not isinstance(caught.value, DamagedCheckpoint)
 
 
@@ -140,66 +143,63 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, monkeypatch, pair):
+def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, caplog, pair):
     gan, other = pair
     randomize(other, 2)
     randomize(gan, 1)
-    found = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, 3, 5)
     (data,) = tmp_path.glob("ckpt-5.data*")
     DAMAGES[damage](data, tmp_path / "ckpt-5.index")
-    with pytest.raises(DamagedCheckpoint, match="must be whole.*ckpt-5"):
-        found.restore(gan, 5)
-    said = []
-    monkeypatch.setattr(
-        logging, "warning", lambda text, *args: said.append(text % args)
-    )
-    assert found.restore_latest(other) == other.step == 3
-    (line,) = said
+    with pytest.raises(DamagedCheckpoint, match="ckpt-5"):
+        checkpoints.restore(5, gan.parts)
+    with caplog.at_level("WARNING"):
+        assert checkpoints.restore_latest(other.parts) == other.step == 3
+    (line,) = caplog.messages
     assert line.startswith("skipped: ") and "ckpt-5" in line
     gan.g_optimizer.iterations.assign(3)
     for owner, twin in zip(networks_of(gan), networks_of(other), strict=True):
         for variable, copy in zip(owner.variables, twin.variables, strict=True):
             np.testing.assert_array_equal(variable, copy)
     # What was damaged does not count any more, but is not lost.
-    assert found.steps() == [3]
+    assert checkpoints.steps() == [3]
     assert all(
         name.startswith(("ckpt-3.", "damaged-ckpt-5.")) for name in names(tmp_path)
     )
     # With no other left the run must not begin anew by itself.
     (data,) = tmp_path.glob("ckpt-3.data*")
     DAMAGES[damage](data, tmp_path / "ckpt-3.index")
-    with pytest.raises(DamagedCheckpoint, match=r"steps \[3\] are all damaged"):
-        found.restore_latest(other)
-    assert found.steps() == [3]
+    with pytest.raises(DamagedCheckpoint, match=r"steps \[3\]"):
+        checkpoints.restore_latest(other.parts)
+    assert checkpoints.steps() == [3]
     # The step that was torn is written again when training comes there.
-    assert save(gan, tmp_path, 5).restore_latest(other) == 5
+    assert save(gan, tmp_path, 5).restore_latest(other.parts) == 5
 
 
 def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
     gan, _ = pair
-    found = save(gan, tmp_path, 3)
-    before = names(tmp_path)
+    folder, killed = tmp_path / "run", tmp_path / "killed"
+    save(gan, folder, 3)
+    before = names(folder)
     replace = pathlib.Path.replace
 
-    def killed(path, target):
+    def copy_before_the_index(path, target):
         if path.suffix == ".index":
-            raise KeyboardInterrupt
+            # The files that a process leaves that is killed here.
+            shutil.copytree(folder, killed)
         return replace(path, target)
 
-    monkeypatch.setattr(pathlib.Path, "replace", killed)
-    monkeypatch.setattr(Checkpoints, "_sweep", lambda self: None)
-    with pytest.raises(KeyboardInterrupt):
-        save(gan, tmp_path, 5)
-    # As the process left it: tensors, no index.
-    assert names(tmp_path) - before == {
+    monkeypatch.setattr(pathlib.Path, "replace", copy_before_the_index)
+    save(gan, folder, 5)
+    monkeypatch.undo()
+    # Tensors, but no index.
+    assert names(killed) - before == {
         ".ckpt-5.partial",
         "ckpt-5.data-00000-of-00001",
     }
-    assert found.steps() == [3]
-    monkeypatch.undo()
-    # The next one that is written tidies up.
-    save(gan, tmp_path, 7)
-    assert names(tmp_path) == before | {
+    assert Checkpoints(killed).steps() == [3]
+    # The next checkpoint removes the rest.
+    save(gan, killed, 7)
+    assert names(killed) == before | {
         "ckpt-7.data-00000-of-00001",
         "ckpt-7.index",
     }
@@ -207,7 +207,7 @@ def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
 
 def test_one_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch, pair):
     gan, _ = pair
-    found = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, 3, 5)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     error = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
@@ -221,9 +221,9 @@ def test_one_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch, pai
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     monkeypatch.undo()
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"must be writable.*\(none\)"):
+    with pytest.raises(OSError, match=r"checkpoints/ckpt-1 .*\(none\)"):
         save(gan, tmp_path / "file" / "checkpoints", 1)
-    assert found.restore_latest(gan) == 5
+    assert checkpoints.restore_latest(gan.parts) == 5
 
 
 def test_what_a_killed_write_left_is_no_hindrance(tmp_path, pair):
@@ -237,15 +237,15 @@ def test_what_a_killed_write_left_is_no_hindrance(tmp_path, pair):
 
 def test_what_cannot_be_reached_is_not_taken_for_damaged(tmp_path, monkeypatch, pair):
     gan, _ = pair
-    found = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, 3, 5)
 
     def refuse(*args):
         raise tf.errors.PermissionDeniedError(None, None, "Permission denied")
 
     monkeypatch.setattr(tf.train.Checkpoint, "read", refuse)
-    with pytest.raises(OSError, match="must be readable.*ckpt-5.*Permission denied"):
-        found.restore_latest(gan)
-    assert found.steps() == [3, 5]
+    with pytest.raises(OSError, match="ckpt-5.*Permission denied"):
+        checkpoints.restore_latest(gan.parts)
+    assert checkpoints.steps() == [3, 5]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_the_latest_and_multiples_are_kept(
     for step in range(11):
         for ending in ("index", "data-00000-of-00002", "data-00001-of-00002"):
             (tmp_path / f"ckpt-{step}.{ending}").touch()
-    found = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path)
     unlink, deleted = pathlib.Path.unlink, []
 
     def record(path, **options):
@@ -271,8 +271,8 @@ def test_the_latest_and_multiples_are_kept(
         unlink(path, **options)
 
     monkeypatch.setattr(pathlib.Path, "unlink", record)
-    found.keep(num_latest, every)
-    assert found.steps() == kept
+    checkpoints.keep(num_latest, every)
+    assert checkpoints.steps() == kept
     assert len(names(tmp_path)) == 3 * len(kept)
     # The index first: a process that is killed then leaves no half of a checkpoint.
     assert deleted[::3] == (11 - len(kept)) * [".index"]
@@ -291,3 +291,30 @@ def test_numbers_that_are_not_finite_are_refused(part, value, pair):
     with pytest.raises(Diverged, match=f"1 of .* such as {variable.path}, at step 7"):
         gan.check_finite()
     variable.assign(good)
+
+
+def test_parts_may_be_any_networks_optimizers_and_variables(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    pairs = []
+    for value in (1.0, 2.0):
+        network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        optimizer = keras.optimizers.SGD(momentum=0.9)
+        optimizer.build(network.trainable_variables)
+        counter = keras.Variable(value, trainable=False)
+        network.set_weights([np.full(w.shape, value) for w in network.get_weights()])
+        pairs.append({"net": network, "optimizer": optimizer, "counter": counter})
+    assert checkpoints.restore_latest(pairs[1]) is None
+    checkpoints.save(7, pairs[0])
+    assert checkpoints.restore_latest(pairs[1]) == 7
+    assert float(pairs[1]["counter"]) == 1
+    for weight in pairs[1]["net"].get_weights():
+        np.testing.assert_array_equal(weight, np.ones_like(weight))
+
+
+def test_checkpoints_of_a_checkpoint_manager_are_read(tmp_path):
+    counter, other = keras.Variable(3.0), keras.Variable(0.0)
+    checkpoint = tf.train.Checkpoint(counter=counter.value)
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=1)
+    manager.save(checkpoint_number=4)
+    assert Checkpoints(tmp_path).restore_latest({"counter": other}) == 4
+    assert float(other) == 3

@@ -398,6 +398,9 @@ def test_evaluate_and_compare(runs, tmp_path):
     compare = ["ssgan_tf", "compare", str(runs / "alone"), "mine.csv"]
     assert "\n  fake_count: 397 | 100\n" in call(tmp_path, 1, *compare)
     assert "\n* of another protocol" in call(tmp_path, 0, *compare, "--anyway")
+    alone = call(tmp_path, 0, *compare[:3])
+    assert alone.split()[:3] == ["step", "0", str(LAST)]
+    assert "last / first" in alone and f"scores        {runs}/alone" in alone
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """What happens to machines and numbers in the middle of a run."""
 
-import json
 import os
 import pathlib
 import resource
@@ -19,12 +18,12 @@ from objectives import BATCH, PLAIN, build
 
 from ssgan_tf.evaluation import module_scorer
 from ssgan_tf.evaluation.score_table import ScoreTable
-from ssgan_tf.gan import Diverged
 from ssgan_tf.training import checkpoint_export, loop
 from ssgan_tf.training.run_dir import RunDir
-from ssgan_tf.training.schedule import _explained, evaluate
+from ssgan_tf.training.schedule import evaluate, explain_errors
 from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
+from ssgan_tf.utils.step_model import Diverged
 
 # ------------------------------------------------------------- numbers that are none
 
@@ -119,7 +118,7 @@ def test_a_run_that_has_fled_goes_on(fleeing):
     assert gan.step == 6 and run.train_done.exists()
     # A run that is continued goes on with the noise that it fled to.
     fresh = tiny.plan().build_gan()
-    run.checkpoints.restore(fresh, 6)
+    run.checkpoints.restore(6, fresh.parts)
     assert fresh.rollbacks.numpy() == 2
     fresh.check_finite()
     # And another rollback flees from there; a checkpoint gained, it may flee thrice
@@ -137,7 +136,7 @@ def test_a_run_that_has_fled_goes_on(fleeing):
 @pytest.mark.parametrize(
     ("error", "workers", "kind", "words"),
     [
-        (tf.errors.UnavailableError, 2, ConnectionError, "All 2 workers .* Gone away"),
+        (tf.errors.UnavailableError, 2, ConnectionError, "All 2 workers .*Gone away"),
         (tf.errors.AbortedError, 2, ConnectionError, "start all of them again"),
         (tf.errors.UnavailableError, 1, tf.errors.UnavailableError, "Gone away"),
         (tf.errors.ResourceExhaustedError, 1, MemoryError, "options.accumulate = 2"),
@@ -148,7 +147,7 @@ def test_what_there_is_to_do(error, workers, kind, words, tmp_path):
     message = 'Detected at node x (of):\n  File "y"\n\nGone away'
     processes = types.SimpleNamespace(count=workers)
     with pytest.raises(kind, match=words) as caught:
-        with _explained(RunDir(tmp_path), processes):
+        with explain_errors(RunDir(tmp_path), processes):
             raise error(None, None, message)
     if kind is not error:
         assert "File" not in str(caught.value) and "from step 0" in str(caught.value)
@@ -170,7 +169,7 @@ def test_an_image_that_is_lost_while_training(tmp_path, monkeypatch):
     gan = loop.build(plan, strategies.get_strategy("one_device"))
     words = f"Every image of the train split of digits32 .*{shard}.* from step 0"
     with pytest.raises(OSError, match=words):
-        with _explained(run, strategies.Workers(gan.distribute_strategy)):
+        with explain_errors(run, strategies.Workers(gan.distribute_strategy)):
             loop.train(gan, plan, run, start_up=StartUp(), data_dir=tmp_path / "data")
     assert run.checkpoints.steps() == [0]
 
@@ -203,8 +202,8 @@ def test_what_cannot_be_written_is_said(tmp_path):
     )
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-1]
-    assert error.startswith("error: A checkpoint must be writable. Received: ")
-    assert "checkpoint=run/checkpoints/ckpt-0" in error and "File too large" in error
+    assert error.startswith("error: ")
+    assert "run/checkpoints/ckpt-0" in error and "File too large" in error
     assert "Traceback" not in result.stderr
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
 
@@ -288,7 +287,7 @@ def test_two_workers_live_and_die_together(tmp_path):
         assert "Traceback" not in said
         if number == signal.SIGKILL:
             other = 1 - victim
-            assert f"[{other}] error: All 2 workers must stay up. Received: " in said
+            assert f"[{other}] error: All 2 workers must stay up" in said
         else:
             last = max(run.checkpoints.steps())
             assert said.count(f"{number.name}: step {last} saved") == 2
@@ -302,7 +301,7 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     run = RunDir(tmp_path / "run")
     table = ScoreTable(run.path / "scores.csv")
     rows = table.rows()
-    assert [row["step"] for row in rows] == ["0", "4"]
+    assert [row.step for row in rows] == [0, 4]
     # One of them prints the scores and writes them.
     assert two.said().count("] protocol: ") == 1
     assert two.said().count(" scored in ") == len(rows)
@@ -310,15 +309,12 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     plan, run = checkpoint_export.load_run(run.path)
     scorer = module_scorer.ModuleScorer(plan.dataset)
     evaluate(plan, run, scorer, table, every_steps=0)
-    by_step = {row["step"]: row for row in table.rows()}
+    by_step = {row.step: row for row in table.rows()}
     for ours in rows:
-        theirs = by_step[ours["step"]]
-        assert ours["protocol"] == theirs["protocol"]
-        for name in ours:
-            if name.endswith("_list"):
-                np.testing.assert_allclose(
-                    json.loads(ours[name]), json.loads(theirs[name]), rtol=1e-4
-                )
+        theirs = by_step[ours.step]
+        assert ours.protocol == theirs.protocol
+        for name, numbers in ours.numbers().items():
+            np.testing.assert_allclose(numbers, theirs.numbers()[name], rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ssgan_tf.utils import environment
 
 def save(gan, run: RunDir, step: int) -> None:
     gan.g_optimizer.iterations.assign(step)
-    run.checkpoints.save(gan)
+    run.checkpoints.save(gan.step, gan.parts)
 
 
 def test_an_empty_place_holds_nothing_and_gets_nothing(tmp_path):

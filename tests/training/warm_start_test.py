@@ -23,7 +23,7 @@ from ssgan_tf.modules import writing
 from ssgan_tf.modules.metadata import METADATA, read_metadata, seal
 from ssgan_tf.training import checkpoint_export, dry_run, loop, warm_start
 from ssgan_tf.training.run_dir import RunDir
-from ssgan_tf.training.schedule import train_and_evaluate
+from ssgan_tf.training.schedule import Settings, train_and_evaluate
 from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 
@@ -157,7 +157,7 @@ class TestRead:
 
     def test_a_module_of_tensorflow_1(self, copy):
         (copy.path / METADATA).unlink()
-        with pytest.raises(ValueError, match=r"convert_compare_gan\.py --module="):
+        with pytest.raises(ValueError, match="ssgan convert --module="):
             warm_start.read(copy.path)
 
     def test_a_module_that_names_no_variables(self, copy):
@@ -374,22 +374,20 @@ class TestRun:
         train_and_evaluate(
             plan,
             RunDir(path),
+            Settings(
+                schedule=schedule,
+                scoring=module_scorer.ScoringOptions(num_runs=1),
+                eval_every_steps=0,
+            ),
             start_up=StartUp(),
-            schedule=schedule,
             get_strategy=lambda: strategies.get_strategy("one_device"),
-            jit_compile="auto",
-            data_dir=None,
-            options=module_scorer.ScoringOptions(num_runs=1),
-            eval_every_steps=0,
-            score_filename="scores.csv",
-            allow_config_change=False,
         )
 
     def test_it_goes_on_without_the_module(self, copy, tmp_path, monkeypatch):
-        def save(gan, plan, run, *_):
+        def save(gan, plan, run, **_):
             """In the place of training."""
             begun.append(gan)
-            run.checkpoints.save(gan)
+            run.checkpoints.save(gan.step, gan.parts)
 
         begun = []
         monkeypatch.setattr(loop, "_fit", save)

@@ -44,7 +44,7 @@ def test_parts_of_a_start():
     assert str(start_up).startswith(f"{total:.1f} s: imports ")
 
 
-@pytest.mark.parametrize("command", ["train", "summary"])
+@pytest.mark.parametrize("command", ["train", "probe"])
 def test_help_comes_at_once_and_without_tensorflow(command):
     script = (
         "import runpy, sys\n"
