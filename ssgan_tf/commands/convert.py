@@ -84,8 +84,8 @@ def main(argv):
         converted.generator,
         converted.discriminator,
         converted.latents,
-        _OUTPUT_DIR.value,
-        converted.facts,
+        path=_OUTPUT_DIR.value,
+        metadata=converted.facts,
     )
     print(converted.facts["config"])
     print(f"module {_OUTPUT_DIR.value}: {compare_gan.summary(converted)}")

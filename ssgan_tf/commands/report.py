@@ -1,4 +1,4 @@
-"""Writes a page on a run, or on several side by side, that opens offline.
+"""Writes an HTML page about one run, or about several side by side.
 
     ssgan report run
     ssgan report runs/uncond runs/ssgan --out=comparison.html
@@ -16,7 +16,7 @@ from ssgan_tf.commands.flags import define_data_flag
 from ssgan_tf.utils import startup
 
 _TFDS_DATA_DIR = define_data_flag()
-_OUT = flags.DEFINE_string("out", "report.html", "The page, an HTML file.")
+_OUT = flags.DEFINE_string("out", "report.html", "HTML file to write.")
 
 USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."
 

@@ -34,14 +34,14 @@ _TFDS_DATA_DIR = define_data_flag()
 
 USAGE = (
     "Name one experiment: `ssgan reproduce NAME`, where NAME is one of "
-    f"{', '.join(recipes.EXPERIMENTS)}."
+    f"{', '.join(recipes.STUDIES)}."
 )
 
 
 def main(argv):
-    if len(argv) != 2 or argv[1] not in recipes.EXPERIMENTS:
+    if len(argv) != 2 or argv[1] not in recipes.STUDIES:
         raise app.UsageError(USAGE)
-    study = recipes.experiment(
+    study = recipes.study(
         argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_path()
     )
     return runner.run(
@@ -57,7 +57,7 @@ def main(argv):
 def _seeds(texts: list[str]) -> list[int]:
     if not texts or not all(text.isdecimal() for text in texts):
         raise app.UsageError(
-            "--seeds must be integers >= 0 with commas between. Received: "
+            "--seeds must be integers >= 0 separated by commas. Received: "
             f"--seeds={','.join(texts)}. Write --seeds=0,1,2, for example."
         )
     return list(dict.fromkeys(map(int, texts)))

@@ -1,4 +1,4 @@
-"""Draws pictures with a module: ours, or a published one in TensorFlow 1's format.
+"""Draws images from a module of this package or a published one.
 
     ssgan sample --module=run/tfhub/1600
     ssgan sample --module=run/tfhub/1600 --num=1 --truncation=0.5 --out=one.png
@@ -6,13 +6,13 @@
     ssgan sample --module=run/tfhub/1600 --num=4 --interpolate=30 --out=loop.gif
     ssgan sample --module=conditional --class_rows --num=8
 
-A grid of `--num` images; or with `--interpolate` `--num` rows, each from one image to
-another, and as a .gif a round through `--num` images; or with `--class_rows` a row for
-each class, `--num` images long, where a column shows what the class alone changes.
+Draws a grid of `--num` images. `--interpolate` draws `--num` rows, each from one image
+to another, or a .gif that loops through `--num` images. `--class_rows` draws a row of
+`--num` images for each class; images of one column differ in class only.
 
-Of a conditional GAN `--labels` chooses the classes: `--labels=3` for all images,
-`--labels=0,1,2` one for each of three, or for each of three rows. Without it they are
-drawn by the seed.
+`--labels` chooses the classes of a conditional GAN: `--labels=3` for all images,
+`--labels=0,1,2` for each of three images or rows. By default they are drawn with the
+seed.
 """
 
 import math
@@ -30,48 +30,49 @@ _MODULE = define_module_flags(required=True)
 _NUM = flags.DEFINE_integer(
     "num",
     None,
-    "Number of images; of rows with --interpolate, of columns with --class_rows. "
-    "Default: 64, and 8 of rows or columns.",
+    "Number of images; of rows with --interpolate; of columns with --class_rows. "
+    "Default: 64 images, 8 rows or columns.",
     lower_bound=1,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Equal seeds give equal images.")
 _LABELS = flags.DEFINE_list(
     "labels",
     None,
-    "Classes: one for each image or row, or one for all; of --class_rows which ones. "
-    "Default: drawn; of --class_rows all.",
+    "Classes: one per image or row, or one for all. With --class_rows: the classes of "
+    "the rows. Default: drawn with the seed; all classes with --class_rows.",
 )
 _TRUNCATION = flags.DEFINE_float(
     "truncation",
     None,
-    "Largest magnitude of the values of z, at most 1 where they are uniform. The lower "
-    "it is, the more alike the images, and of some GANs the better. Default: no limit.",
+    "Truncation threshold: largest magnitude of the values of z, at most 1 if z is "
+    "uniform. A lower threshold gives less variety and, for some GANs, better images. "
+    "Default: no limit.",
 )
 _INTERPOLATE = flags.DEFINE_integer(
     "interpolate",
     None,
-    "Images of each row, from one latent to another; of a .gif those from each of "
-    "--num latents to the next.",
+    "Number of images per row, from one latent to another. For a .gif: number of "
+    "frames from each of --num latents to the next.",
     lower_bound=2,
 )
 _CLASS_ROWS = flags.DEFINE_bool(
-    "class_rows", False, "A row for each class, all rows of the same latents."
+    "class_rows", False, "Draw a row for each class, with the same latents."
 )
 _OUT = flags.DEFINE_string(
-    "out", "samples.png", "The picture: a .png, or an --interpolate as a .gif."
+    "out", "samples.png", "Picture to write: .png, or .gif with --interpolate."
 )
 _IMAGES_DIR = flags.DEFINE_string(
-    "images_dir", None, "New folder for the images one by one, as 00000.png, ..."
+    "images_dir", None, "New folder for the single images, 00000.png, ..."
 )
 
 
 class _Request(NamedTuple):
-    """What to generate.
+    """Inputs of the generator, and the layout of the picture.
 
     Attributes:
         latents: float32, `(num, dim)`.
-        labels: for the GAN, one for each; or None.
-        columns: int. Images per row of the picture, unless that is an animation.
+        labels: integers, `(num,)`, or None for an unconditional GAN.
+        columns: int. Images per row of the picture; unused for an animation.
     """
 
     latents: np.ndarray
@@ -80,7 +81,7 @@ class _Request(NamedTuple):
 
 
 def _grid(module, num: int, labels) -> _Request:
-    """Square, or nearly."""
+    """A grid of independent samples, about square."""
     latents = module.draw_latents(num, _SEED.value, _TRUNCATION.value)
     return _Request(latents, _labels_of(module, num, labels), math.isqrt(num - 1) + 1)
 
@@ -100,7 +101,7 @@ def _strips(module, num: int, labels) -> _Request:
 
 
 def _loop(module, num: int, labels) -> _Request:
-    """One class all the way: it cannot change bit by bit."""
+    """A closed path through `num` latents, with one class: classes are discrete."""
     from ssgan_tf.modules import interpolation
 
     steps = _INTERPOLATE.value
@@ -112,11 +113,11 @@ def _loop(module, num: int, labels) -> _Request:
 
 
 def _class_rows(module, num: int, labels) -> _Request:
+    """A row for each class, all of the same latents."""
     if not module.num_classes:
         raise ValueError(
             "--class_rows needs a conditional GAN. Received: --module="
-            f"{_MODULE.value}, which is unconditional. Leave --class_rows "
-            "out."
+            f"{_MODULE.value}, which is unconditional. Leave --class_rows out."
         )
     classes = np.arange(module.num_classes) if labels is None else np.array(labels)
     latents = module.draw_latents(num, _SEED.value, _TRUNCATION.value)
@@ -126,7 +127,7 @@ def _class_rows(module, num: int, labels) -> _Request:
 
 
 def _labels_of(module, num: int, labels: list[int] | None) -> np.ndarray | None:
-    """One for each, where there are some."""
+    """One label per image, drawn if none is given; None for an unconditional GAN."""
     if labels is None:
         return module.draw_labels(num, _SEED.value)
     return np.broadcast_to(labels, num)
@@ -151,30 +152,30 @@ def _is_animation() -> bool:
 
 
 def _check_flags() -> None:
-    """Every flag that is given must mean something."""
+    """Refuses flags that contradict each other or have no effect."""
     out = f"--out={_OUT.value}"
     if not _OUT.value.endswith((".png", ".gif")):
         raise app.UsageError(f"--out must end in .png or .gif. Received: {out}.")
     if _is_animation() and _INTERPOLATE.value is None:
         raise app.UsageError(
-            "A .gif needs --interpolate, the images from one latent to the next. "
+            "A .gif needs --interpolate, the number of frames between latents. "
             f"Received: {out} without --interpolate. Add it, or write a .png."
         )
     if _is_animation() and _NUM.value == 1:
         raise app.UsageError(
-            f"A .gif needs two latents or more. Received: {out}, --num=1. Take a "
-            "larger --num."
+            f"A .gif needs two latents or more. Received: {out}, --num=1. Increase "
+            "--num."
         )
     if _CLASS_ROWS.value and _INTERPOLATE.value is not None:
         raise app.UsageError(
-            "--class_rows and --interpolate exclude each other. Received: "
-            f"--class_rows, --interpolate={_INTERPOLATE.value}. Leave one of them out."
+            "Pass --class_rows or --interpolate, not both. Received: --class_rows, "
+            f"--interpolate={_INTERPOLATE.value}."
         )
-    # Written so that NaN, for which every comparison is false, fails too.
+    # `not >` also refuses NaN.
     if _TRUNCATION.value is not None and not _TRUNCATION.value > 0.0:
         raise app.UsageError(
             f"--truncation must be positive. Received: --truncation={_TRUNCATION.value}"
-            ". Leave it out for none."
+            ". Leave it out for no limit."
         )
 
 
@@ -185,7 +186,7 @@ def _num() -> int:
 
 
 def _check_images_dir() -> None:
-    """Refuses a folder with something in it, and one in the way of the picture."""
+    """Refuses a folder that is not empty or that conflicts with the picture."""
     if _IMAGES_DIR.value is None:
         return
     folder = pathlib.Path(_IMAGES_DIR.value).resolve()
@@ -193,13 +194,13 @@ def _check_images_dir() -> None:
     received = f"Received: --images_dir={_IMAGES_DIR.value}"
     if folder in (out, *out.parents) or out in folder.parents:
         raise app.UsageError(
-            f"--images_dir and --out must not lie in each other. {received}, "
-            f"--out={_OUT.value}. Name another place for one of them."
+            f"--images_dir and --out must not contain each other. {received}, "
+            f"--out={_OUT.value}. Name another path for one of them."
         )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(
-            f"--images_dir must be a new or empty folder. {received}, which is "
-            "something else. Name another place, or move that away."
+            f"--images_dir must be a new or empty folder. {received}. Name another "
+            "one, or move its contents away."
         )
 
 
@@ -213,17 +214,16 @@ def _labels() -> list[int] | None:
         labels = []
     if not labels:
         raise app.UsageError(
-            f"--labels must be integers with commas between. {received}. Write "
+            f"--labels must be integers separated by commas. {received}. Write "
             "--labels=0,3, for example."
         )
     if _is_animation() and len(labels) > 1:
         raise app.UsageError(
-            f"A .gif is of one class. {received}, --out={_OUT.value}. Give one label."
+            f"A .gif has one class. {received}, --out={_OUT.value}. Give one label."
         )
     if not _CLASS_ROWS.value and len(labels) not in (1, _num()):
         raise app.UsageError(
-            f"--labels must be one, or as many as --num. {received}, --num={_num()}. "
-            "Give that many, or one."
+            f"--labels must hold one label or --num labels. {received}, --num={_num()}."
         )
     return labels
 

@@ -54,8 +54,8 @@ def main(argv):
         _GIN_CONFIG.value,
         _GIN_BINDINGS.value,
         _GRID.value,
-        range(_SEEDS.value),
-        (f"--eval_every_steps={_EVAL_EVERY_STEPS.value}", *score),
+        seeds=range(_SEEDS.value),
+        score=(f"--eval_every_steps={_EVAL_EVERY_STEPS.value}", *score),
     )
     return runner.run(
         study,

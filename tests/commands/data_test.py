@@ -1,4 +1,4 @@
-"""`ssgan data`: what it says, what it draws, what it refuses."""
+"""`ssgan data`: its output, its pictures and its errors."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from ssgan_tf import datasets
 from ssgan_tf.datasets import inspection
 from ssgan_tf.utils import pictures
 
-# The binary, again and again in one process: TensorFlow takes seconds to import. And
-# in a process of its own: two binaries' flags cannot be defined at once.
+# Runs the command many times in one process, as TensorFlow takes seconds to import.
+# It is a process of its own, as the flags of two commands exclude each other.
 CALLS = """
 import contextlib, io, json, os, pathlib, sys
 from absl import flags
@@ -24,7 +24,7 @@ from absl.testing import flagsaver
 from ssgan_tf.commands import data
 from ssgan_tf.commands import main as cli
 
-said = []
+results = []
 top = pathlib.Path().absolute()
 for line in json.load(open(sys.argv[1])):
     os.chdir("inner/flat" if "folder:." in line else top)
@@ -40,9 +40,9 @@ for line in json.load(open(sys.argv[1])):
         except SystemExit as end:
             code = end.code or 0
     new = sorted(str(path.relative_to(top)) for path in set(top.rglob("*")) - before)
-    said.append([code, out.getvalue(), errors.getvalue(), new])
+    results.append([code, out.getvalue(), errors.getvalue(), new])
     flags.FLAGS.unparse_flags()
-json.dump(said, sys.stdout)
+json.dump(results, sys.stdout)
 """
 LINES = {
     "prepare": ["prepare", "folder:photos", "--resolution=12"],
@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
             Image.fromarray(_photo(label, number)).save(file)
     (path / "photos" / "bee" / "broken.jpg").write_bytes(b"nothing")
     (path / "photos" / "bee" / "moving.gif").touch()
-    # A folder that is where the command is called.
+    # The command runs inside this folder.
     for number in range(10):
         file = path / "inner" / "flat" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(folder, tmp_path_factory):
+def results(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "lines.json").write_text(json.dumps(list(LINES.values())))
     environment = os.environ | {
@@ -115,8 +115,8 @@ def _row(text, split):
     return re.split("  +", line)
 
 
-def test_prepare_says_what_is_there(said, folder):
-    code, out, errors, new = said["prepare"]
+def test_prepare_describes_the_data_set(results, folder):
+    code, out, errors, new = results["prepare"]
     assert code == 0, errors
     assert new == ["photos_12x12x3.png"]
     assert f"folder:{folder}/photos@12x12x3" in out
@@ -129,15 +129,15 @@ def test_prepare_says_what_is_there(said, folder):
     assert "left out: bee/broken.jpg (UnidentifiedImageError" in out
     assert "left out, no images by their endings: 1 .gif\n" in out
     assert re.search(r"[\d.]+ MiB on the disk", out)
-    code, again, _, new = said["again"]
+    code, again, _, new = results["again"]
     assert code == 0 and new == ["sheets", "sheets/photos.png"]
-    # Remembered, though nothing was read again.
+    # The facts are stored: the second call reads no image.
     assert again.splitlines()[1:-1] == out.splitlines()[1:-1]
 
 
-def test_the_contact_sheet(said, folder):
+def test_the_contact_sheet(results, folder):
     sheet = np.asarray(Image.open(folder / "photos_12x12x3.png"))
-    train = int(_row(said["prepare"][1], "train")[0])
+    train = int(_row(results["prepare"][1], "train")[0])
     assert sheet.shape == (-(-train // 8) * 12, 8 * 12, 3)
     known = {_photo(label, n).tobytes() for label in (0, 1) for n in range(10)}
     cells = [
@@ -149,9 +149,9 @@ def test_the_contact_sheet(said, folder):
 def test_a_large_set_is_sampled_evenly(monkeypatch):
     shown = []
 
-    def grid(found, columns):
-        shown.extend(found)
-        return found[0]
+    def grid(images, columns):
+        shown.extend(images)
+        return images[0]
 
     monkeypatch.setattr(pictures, "grid", grid)
     inspection.contact_sheet("digits32")
@@ -159,19 +159,19 @@ def test_a_large_set_is_sampled_evenly(monkeypatch):
     np.testing.assert_array_equal(shown, digits[[1400 * i // 64 for i in range(64)]])
 
 
-def test_inspect_says_what_the_networks_see(said):
-    code, out, errors, new = said["inspect"]
+def test_inspect_describes_a_batch(results):
+    code, out, errors, new = results["inspect"]
     assert code == 0, errors
     assert new == ["photos_10x10x1-batch.png"]
     assert "images        (32, 10, 10, 1), float32, from 0" in out
     rows = re.findall(r"^ +(\d) +(\d) +0 1 2 3   (ant|bee)$", out, re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(8))
     assert all((label, name) in {("0", "ant"), ("1", "bee")} for _, label, name in rows)
-    # Not into the folder, which would have another image.
-    code, out, errors, new = said["here"]
+    # The picture must not become an image of the folder.
+    code, out, errors, new = results["here"]
     assert code == 0 and new == ["inner/flat_12x12x3-batch.png"], errors
     assert "inner/flat_12x12x3-batch.png" in out
-    code, out, _, new = said["digits"]
+    code, out, _, new = results["digits"]
     assert code == 0 and new == ["digits32-batch.png"]
     assert len(re.findall(r" 0 1 2 3 ", out)) == 3
 
@@ -202,7 +202,7 @@ def test_the_picture_shows_images_over_their_captions():
         # White on black: one line for the class, one for the rotation.
         for line in (place[side : side + 12], place[side + 12 :]):
             assert line.max() > 200 and line.min() == 0
-    # Other words look different.
+    # Other class names give another picture.
     other = inspection.picture(batch, ["x"] * 10)
     assert (other[side : side + 12] != picture[side : side + 12]).any()
     np.testing.assert_array_equal(other[side + 12 : cell], picture[side + 12 : cell])
@@ -234,19 +234,19 @@ def test_a_set_of_the_table_is_described():
         ("no command", "Either `ssgan data prepare NAME` or"),
         ("no name", "Either `ssgan data prepare NAME` or"),
         ("unknown", "Did you mean 'digits32'?"),
-        ("no size", "give `ssgan data` the size: --resolution=64"),
-        ("into the folder", "--out must lie outside of the folder"),
+        ("no size", "--resolution=64"),
+        ("into the folder", "--out=photos/bee/sheet.png"),
         ("no prefix", "Did you mean 'folder:photos'?"),
-        ("beam", "must be None for a folder of images"),
-        ("no such folder", "nowhere', which is not"),
+        ("beam", "beam_runner='DirectRunner'"),
+        ("no such folder", "nowhere"),
         ("other channels", "Received: colors=2"),
-        ("size of a row", "a folder of images is folder:DIR"),
+        ("size of a row", "Received: digits32"),
         ("no picture", "--out must end in .png"),
         ("by hand", "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"),
     ],
 )
-def test_wrong_calls_write_nothing(said, name, words):
-    code, out, errors, new = said[name]
+def test_wrong_calls_write_nothing(results, name, words):
+    code, out, errors, new = results[name]
     is_usage_error = errors.rstrip().endswith("See `ssgan data --help`.")
     assert code == 1 + is_usage_error and new == []
     assert words in out + errors and "Traceback" not in out + errors

@@ -1,4 +1,4 @@
-"""The command that runs an experiment of the paper."""
+"""`ssgan reproduce`: the jobs of an experiment of the paper, and its report."""
 
 import shlex
 import subprocess
@@ -32,7 +32,7 @@ def test_commands_for_a_scheduler(name, tmp_path):
     )
     assert done.returncode == 0 and list(tmp_path.iterdir()) == []
     jobs = [
-        job for job in recipes.experiment(name, "full", [4], "net").jobs if job.seed
+        job for job in recipes.study(name, "full", [4], "net").jobs if job.seed
     ]
     lines = done.stdout.splitlines()
     assert len(lines) == len(jobs)
@@ -77,16 +77,16 @@ def test_figure_3(tmp_path):
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["figure3.png", "figure3.svg", "report.md", "results.csv"]
     numbers = results.read(folder / "results.csv")
-    assert {each.run for each in numbers if each.value is not None} == {
+    assert {row.run for row in numbers if row.value is not None} == {
         f"tiny/forgetting_digits32-{kind}-seed0" for kind in ("plain", "rotation")
     }
     over_steps = [
-        each
-        for each in numbers
-        if each.metric == results.FORGETTING and "rotation" in each.run
+        row
+        for row in numbers
+        if row.metric == results.FORGETTING and "rotation" in row.run
     ]
-    assert [each.step for each in over_steps] == list(range(0, 201, 5))
-    tasks = [each.row for each in over_steps[2:6]]
+    assert [row.step for row in over_steps] == list(range(0, 201, 5))
+    tasks = [row.row for row in over_steps[2:6]]
     assert tasks == ["task 1", "task 1", "task 2", "task 2"]
     text = (folder / "report.md").read_text()
     assert "2 of 2 runs are done" in text and "not yet run" not in text

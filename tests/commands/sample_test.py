@@ -1,4 +1,4 @@
-"""Samples: of given latents, truncated, interpolated; and the pictures of a command."""
+"""Samples: given latents, truncation, interpolation, and `ssgan sample`."""
 
 import json
 import os
@@ -23,14 +23,14 @@ from ssgan_tf.utils.pictures import grid
 LATENT_DIM = 5
 CLASSES = 3
 PIXELS = 48
-# Of TensorFlow 1: a batch of four, and any batch.
+# Modules in TensorFlow 1's format: a batch of four, and any batch.
 PUBLISHED = {
     "fixed": [{"tags": [], "model": "gen", "batch": 4}],
     "published": [{"tags": [], "model": "gen", "batch": None, "labels": "one-hot"}],
 }
 
-# The script, again and again in one process: TensorFlow takes seconds to import. And
-# in a process of its own: two binaries' flags cannot be defined at once.
+# Runs the script many times in one process, as TensorFlow takes seconds to import.
+# It is a process of its own, as the flags of two commands exclude each other.
 CALLS = """
 import contextlib
 import io
@@ -50,10 +50,10 @@ def tree():
 
 
 script, calls = sys.argv[1:]
-# Once for the flags, which the calls must find defined.
+# Defines the flags, which flagsaver restores after each call.
 runpy.run_path(script)
 app.define_help_flags()
-said = []
+results = []
 for line in json.load(open(calls)):
     before = tree()
     sys.argv = [script, *line]
@@ -66,9 +66,9 @@ for line in json.load(open(calls)):
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
-    said.append([code, out.getvalue() + errors.getvalue(), tree() == before])
+    results.append([code, out.getvalue() + errors.getvalue(), tree() == before])
     flags.FLAGS.unparse_flags()
-json.dump(said, sys.stdout)
+json.dump(results, sys.stdout)
 """
 
 
@@ -88,7 +88,7 @@ def export(folder, distribution, channels=3, num_classes=0, scale=1.0):
         logits = keras.layers.Dense(1)(pixels)
         discriminator = keras.Model(inputs, {"logits": logits})
     latents = Latents(LATENT_DIM, distribution)
-    writing.export(generator, discriminator, latents, folder, {})
+    writing.export(generator, discriminator, latents, folder, metadata={})
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def folder(weights, tmp_path_factory):
-    """Where all calls run: modules, and things of the user."""
+    """The folder in which all calls run, with modules and files of the user."""
     folder = tmp_path_factory.mktemp("sampling")
     export(folder / "normal", "normal")
     export(folder / "grey", "uniform", channels=1)
@@ -145,34 +145,34 @@ class TestTruncation:
     def test_reaches_the_generator(self, module):
         z = Latents(LATENT_DIM, "normal").sample(70, [3, SAMPLING_STREAM])
         z = z.numpy().astype(np.float64)
-        # Brock et al. draw again what is beyond; the same distribution in one draw.
+        # The distribution of Brock et al., who draw values beyond the threshold again.
         inside = stats.norm.cdf(-0.5) + stats.norm.cdf(z) * (1 - 2 * stats.norm.sf(0.5))
         z = stats.norm.ppf(inside)
         np.testing.assert_allclose(module.draw_latents(70, 3, 0.5), z, atol=1e-6)
-        found = module.sample(70, 3, truncation=0.5)
-        np.testing.assert_allclose(found, module.generate(z), atol=1e-5)
+        images = module.sample(70, 3, truncation=0.5)
+        np.testing.assert_allclose(images, module.generate(z), atol=1e-5)
         batches = [*module.sample_batches(70, 3, None, 0.5, batch_size=32)]
         assert [len(batch) for batch in batches] == [32, 32, 6]
-        np.testing.assert_allclose(np.concatenate(batches), found, atol=1e-6)
+        np.testing.assert_allclose(np.concatenate(batches), images, atol=1e-6)
         free = module.sample(70, 3)
-        assert np.abs(free - found).max() > 0.1
-        # Images near that of z = 0 are near one another.
-        assert 0.05 < found.std(axis=0).mean() / free.std(axis=0).mean() < 0.6
+        assert np.abs(free - images).max() > 0.1
+        # Images near that of z = 0 resemble one another.
+        assert 0.05 < images.std(axis=0).mean() / free.std(axis=0).mean() < 0.6
 
-    def test_none_is_as_ever(self, module):
+    def test_no_truncation_changes_nothing(self, module):
         z = Latents(LATENT_DIM, "normal").sample(9, [3, SAMPLING_STREAM])
         np.testing.assert_array_equal(module.draw_latents(9, 3), z)
-        found = module.sample(9, 3, truncation=None)
-        np.testing.assert_array_equal(found, module.sample(9, 3))
-        np.testing.assert_allclose(found, module.generate(z), atol=1e-6)
+        images = module.sample(9, 3, truncation=None)
+        np.testing.assert_array_equal(images, module.sample(9, 3))
+        np.testing.assert_allclose(images, module.generate(z), atol=1e-6)
 
     def test_keeps_the_labels(self, conditional):
-        found = conditional.sample(6, 4, truncation=0.3)
+        images = conditional.sample(6, 4, truncation=0.3)
         z = conditional.draw_latents(6, 4, 0.3)
         expected = conditional.generate(z, drawn(6, 4))
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        found = conditional.sample(6, 4, 1, 0.3)
-        np.testing.assert_allclose(found, conditional.generate(z, [1] * 6), atol=1e-6)
+        np.testing.assert_allclose(images, expected, atol=1e-6)
+        images = conditional.sample(6, 4, 1, 0.3)
+        np.testing.assert_allclose(images, conditional.generate(z, [1] * 6), atol=1e-6)
 
     @pytest.mark.parametrize(("name", "truncation"), [("normal", 0), ("grey", 1.5)])
     def test_rejects(self, folder, name, truncation):
@@ -202,30 +202,30 @@ class TestTruncation:
         if module.num_classes:
             pixels += weights["g_labels"][drawn(6, 2) if labels is None else labels]
         expected = 1 / (1 + np.exp(-pixels)).reshape(6, 4, 4, 3)
-        found = module.sample(6, seed=2, labels=labels, truncation=threshold)
-        assert found.shape == (6, 4, 4, 3) and found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        images = module.sample(6, seed=2, labels=labels, truncation=threshold)
+        assert images.shape == (6, 4, 4, 3) and images.dtype == np.float32
+        np.testing.assert_allclose(images, expected, atol=1e-6)
 
 
 class TestGivenLatents:
     def test_row_by_row(self, conditional):
         z = np.random.default_rng(0).normal(size=(7, LATENT_DIM))
         labels = [0, 2, 1, 1, 0, 2, 2]
-        found = conditional.generate(z, labels)
-        assert found.shape == (7, 8, 8, 3) and found.dtype == np.float32
-        assert 0.0 <= found.min() < found.max() <= 1.0
+        images = conditional.generate(z, labels)
+        assert images.shape == (7, 8, 8, 3) and images.dtype == np.float32
+        assert 0.0 <= images.min() < images.max() <= 1.0
         for i in range(7):
             alone = conditional.generate(z[i : i + 1].tolist(), labels[i])
-            np.testing.assert_allclose(alone[0], found[i], atol=1e-6)
+            np.testing.assert_allclose(alone[0], images[i], atol=1e-6)
         batches = conditional.generate_batches(z, labels, batch_size=3)
-        assert iter(batches) is batches  # Nothing is made before it is asked for.
+        assert iter(batches) is batches  # It is lazy.
         batches = [*batches]
         assert [len(batch) for batch in batches] == [3, 3, 1]
-        np.testing.assert_allclose(np.concatenate(batches), found, atol=1e-6)
+        np.testing.assert_allclose(np.concatenate(batches), images, atol=1e-6)
         changed = conditional.generate(z[::-1], labels)
-        assert np.abs(changed - found).max() > 0.1
+        assert np.abs(changed - images).max() > 0.1
 
-    def test_none(self, module):
+    def test_no_latents(self, module):
         assert module.generate(np.zeros((0, LATENT_DIM))).shape == (0, 8, 8, 3)
 
     @pytest.mark.parametrize("shape", [(3, 4), (5,), (), (2, 3, 5)])
@@ -238,7 +238,7 @@ class TestGivenLatents:
         z = np.zeros((2, LATENT_DIM))
         with pytest.raises(ValueError, match="must be integers.*labels=None"):
             conditional.generate_batches(z)
-        with pytest.raises(ValueError, match="must be left out"):
+        with pytest.raises(ValueError, match="labels=0"):
             module.generate_batches(z, 0)
 
 
@@ -267,34 +267,34 @@ WRITTEN = {
     "published": ["--module=fixed", "--num=6", "--z_distribution=normal"]
     + ["--truncation=1.5", "--out=published.png"],
 }
-# Refused before the module is looked for.
+# Refused before the module is read.
 MISSING = "--module=nosuch"
 LOOP = [MISSING, "--interpolate=3", "--out=a.gif"]
 REFUSED = {
-    "argument": ([MISSING, "a"], "Only flags are taken. Received: a."),
+    "argument": ([MISSING, "a"], "Received: a."),
     "jpg": ([MISSING, "--out=x.jpg"], "Received: --out=x.jpg"),
     "still": ([MISSING, "--out=x.gif"], "--out=x.gif without --interpolate"),
     "alone": ([*LOOP, "--num=1"], "Received: --out=a.gif, --num=1"),
-    "classes": ([*LOOP, "--labels=1,2"], "of one class. Received: --labels=1,2"),
-    "both": ([MISSING, "--class_rows", "--interpolate=3"], "exclude each other"),
+    "classes": ([*LOOP, "--labels=1,2"], "Received: --labels=1,2, --out=a.gif"),
+    "both": ([MISSING, "--class_rows", "--interpolate=3"], "--interpolate=3"),
     "zero": ([MISSING, "--num=0"], "--num=0"),
     "step": ([MISSING, "--interpolate=1"], "--interpolate=1"),
-    "seed": ([NORMAL, f"--seed={2**63}"], f"64 bits or fewer. Received: seed={2**63}"),
+    "seed": ([NORMAL, f"--seed={2**63}"], f"seed={2**63}"),
     "truncation": ([MISSING, "--truncation=0"], "Received: --truncation=0.0"),
     "truncation_nan": ([MISSING, "--truncation=nan"], "Received: --truncation=nan"),
-    "text": ([MISSING, "--labels=2,b"], "integers with commas between. Received: "),
+    "text": ([MISSING, "--labels=2,b"], "Received: --labels=2,b"),
     "no_labels": ([MISSING, "--labels="], "Received: --labels="),
     "count": ([MISSING, "--num=4", "--labels=2,0"], "--labels=2,0, --num=4"),
     "count_rows": ([MISSING, "--interpolate=3", "--labels=2,0"], "=2,0, --num=8"),
-    "mine": ([MISSING, "--images_dir=mine"], "Received: --images_dir=mine, which"),
-    "file": ([MISSING, "--images_dir=mine/thesis.tex"], "new or empty folder"),
-    "inside": ([MISSING, "--images_dir=a", "--out=a/x.png"], "lie in each other"),
-    "same": ([MISSING, "--images_dir=x.png", "--out=x.png"], "lie in each other"),
-    "around": ([MISSING, "--images_dir=x.png/a", "--out=x.png"], "in each other"),
-    # Refused after it was read.
+    "mine": ([MISSING, "--images_dir=mine"], "Received: --images_dir=mine."),
+    "file": ([MISSING, "--images_dir=mine/thesis.tex"], "=mine/thesis.tex"),
+    "inside": ([MISSING, "--images_dir=a", "--out=a/x.png"], "--out=a/x.png"),
+    "same": ([MISSING, "--images_dir=x.png", "--out=x.png"], "--images_dir=x.png"),
+    "around": ([MISSING, "--images_dir=x.png/a", "--out=x.png"], "=x.png/a"),
+    # Refused after the module is read.
     "missing": ([MISSING], "Received: module=nosuch"),
-    "unconditional": ([NORMAL, "--class_rows"], "needs a conditional GAN. Received: "),
-    "labels": ([NORMAL, "--num=2", "--labels=0"], "must be left out"),
+    "unconditional": ([NORMAL, "--class_rows"], "--module=normal"),
+    "labels": ([NORMAL, "--num=2", "--labels=0"], "labels="),
     "range": ([CONDITIONAL, "--labels=3"], "in [0, 3)"),
     "rows_range": ([CONDITIONAL, "--class_rows", "--labels=3,-1"], "in [0, 3)"),
     "uniform": ([GREY, "--truncation=1.5"], "at most 1 for uniform z"),
@@ -303,8 +303,8 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def said(folder):
-    """Exit code, output and whether nothing was changed, of every call."""
+def results(folder):
+    """Call -> its exit code, its output and whether it changed no file."""
     refused = (arguments for arguments, _ in REFUSED.values())
     lines = [*WRITTEN.values(), *refused, ["--help"]]
     calls = folder.with_name(folder.name + ".json")
@@ -325,21 +325,21 @@ def latents_of(module, num, seed=0, truncation=None) -> np.ndarray:
     return module.latents.sample(num, [seed, SAMPLING_STREAM], truncation).numpy()
 
 
-def assert_equal_pictures(found, samples, columns) -> None:
-    """A picture, uint8, is the grid of the samples, up to a rounding."""
+def assert_equal_pictures(picture, samples, columns) -> None:
+    """Asserts that a uint8 picture is the grid of the samples, up to rounding."""
     expected = grid(samples, columns).astype(int)
-    assert found.shape == expected.shape
-    assert found.dtype == np.uint8 and expected.std() > 10
-    assert np.abs(found - expected).max() <= 1
+    assert picture.shape == expected.shape
+    assert picture.dtype == np.uint8 and expected.std() > 10
+    assert np.abs(picture - expected).max() <= 1
 
 
 class TestCommand:
     @pytest.fixture
-    def picture(self, said, folder):
-        """Reads what a call wrote: uint8, `(height, width, channels)`."""
+    def picture(self, results, folder):
+        """Reads the picture of a call: uint8, `(height, width, channels)`."""
 
         def read(name, path=None):
-            code, output, _ = said[name]
+            code, output, _ = results[name]
             assert code == 0, output
             with Image.open(folder / (path or f"{name}.png")) as image:
                 pixels = np.asarray(image)
@@ -351,10 +351,12 @@ class TestCommand:
         samples = load(folder, "grey").sample(1)
         assert_equal_pictures(picture("one", "new/folder/one.png"), samples, 1)
 
-    def test_by_default(self, folder, picture, said):
+    def test_by_default(self, folder, picture, results):
         samples = load(folder, "grey").sample(64)
         assert_equal_pictures(picture("default", "samples.png"), samples, 8)
-        assert said["default"][1].endswith("64 images of grey, seed 0: samples.png\n")
+        assert results["default"][1].endswith(
+            "64 images of grey, seed 0: samples.png\n"
+        )
 
     def test_grid_of_samples(self, folder, module, picture):
         samples = module.sample(5, 3, truncation=0.3)
@@ -362,8 +364,8 @@ class TestCommand:
         names = sorted(path.name for path in (folder / "new/each").iterdir())
         assert names == [f"0000{i}.png" for i in range(5)]
         for name, sample in zip(names, samples, strict=True):
-            found = picture("grid", f"new/each/{name}")
-            assert_equal_pictures(found, sample[None], 1)
+            image = picture("grid", f"new/each/{name}")
+            assert_equal_pictures(image, sample[None], 1)
 
     @pytest.mark.parametrize(
         ("name", "arguments"),
@@ -408,8 +410,8 @@ class TestCommand:
                 frames.append(np.asarray(gif.convert("RGB")))
         return np.stack(frames)
 
-    def test_loop(self, folder, said, picture):
-        assert said["loop"][0] == 0, said["loop"][1]
+    def test_loop(self, folder, results, picture):
+        assert results["loop"][0] == 0, results["loop"][1]
         grey = load(folder, "grey")
         samples = grey.generate(
             interpolation.loop(grey.latents, latents_of(grey, 3), 4)
@@ -417,18 +419,18 @@ class TestCommand:
         frames = self.frames(folder / "loop.gif")[..., :1]
         assert_equal_pictures(grid(frames, 4), samples, 4)
         for i in range(12):
-            found = picture("loop", f"empty/{i:05d}.png")
-            np.testing.assert_array_equal(found, frames[i])
+            image = picture("loop", f"empty/{i:05d}.png")
+            np.testing.assert_array_equal(image, frames[i])
 
-    def test_loop_of_one_class(self, folder, said, conditional):
-        assert said["colours"][0] == 0, said["colours"][1]
+    def test_loop_of_one_class(self, folder, results, conditional):
+        assert results["colours"][0] == 0, results["colours"][1]
         z = interpolation.loop(
             conditional.latents, latents_of(conditional, 2, seed=1), 3
         )
         samples = conditional.generate(z, int(drawn(1, 1)[0]))
-        # Each has 64 colours at most.
-        found = grid(self.frames(folder / "colours.gif"), 3)
-        assert_equal_pictures(found, samples, 3)
+        # Every frame has at most 64 colours.
+        image = grid(self.frames(folder / "colours.gif"), 3)
+        assert_equal_pictures(image, samples, 3)
 
     def test_class_rows(self, conditional, picture):
         z = latents_of(conditional, 8, truncation=1.0)
@@ -444,22 +446,22 @@ class TestCommand:
         assert_equal_pictures(picture("published"), samples, 3)
 
     @pytest.mark.parametrize("name", REFUSED)
-    def test_refuses(self, said, name):
-        code, output, unchanged = said[name]
+    def test_refuses(self, results, name):
+        code, output, unchanged = results[name]
         is_usage_error = output.rstrip().endswith("See `ssgan sample --help`.")
         assert code == 1 + is_usage_error and unchanged
         assert REFUSED[name][1] in output
         assert "Traceback" not in output
 
-    def test_help(self, said):
+    def test_help(self, results):
         for name in ("module", "z_distribution", "num", "interpolate", "truncation"):
-            assert f"\n  --{name}: " in said["help"][1]
-        assert "--[no]class_rows: " in said["help"][1]
+            assert f"\n  --{name}: " in results["help"][1]
+        assert "--[no]class_rows: " in results["help"][1]
 
-    def test_leaves_nothing_else(self, said, folder):
-        found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
-        assert not [path for path in found if path.endswith((".partial", ".former"))]
-        pictures = {path for path in found if "/" not in path and "." in path}
+    def test_leaves_nothing_else(self, results, folder):
+        paths = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+        assert not [path for path in paths if path.endswith((".partial", ".former"))]
+        pictures = {path for path in paths if "/" not in path and "." in path}
         names = set(WRITTEN) - {"default", "one", "loop", "colours"}
         assert pictures - {"weights.npz"} == {"samples.png", "loop.gif"} | {
             "colours.gif"

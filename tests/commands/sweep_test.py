@@ -1,4 +1,4 @@
-"""Sweeps: grids are products, what cannot be run shows first."""
+"""Sweeps: grids are products, and mistakes show before the first run."""
 
 import shlex
 import subprocess
@@ -8,14 +8,14 @@ import pytest
 import tiny
 
 from ssgan_tf import config
+from ssgan_tf.evaluation.score_table import ScoreTable
 from ssgan_tf.experiments import results, sweeps
-from ssgan_tf.utils import tables
 
 SCORE = ("--eval_every_steps=0",)
 
 
 def make(*grid: str, bindings=tiny.BINDINGS, seeds=(0, 1)):
-    return sweeps.sweep([tiny.CONFIG], list(bindings), grid, seeds, SCORE)
+    return sweeps.sweep([tiny.CONFIG], list(bindings), grid, seeds=seeds, score=SCORE)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ def make(*grid: str, bindings=tiny.BINDINGS, seeds=(0, 1)):
     [
         ("options.disc_iters=1,2", "options.disc_iters", ["1", "2"]),
         ("G.width = 32 , 64", "G.width", ["32", "64"]),
+        ("G.width=[16, 32]", "G.width", ["16", "32"]),
+        ("D.attention=[[1, 2], None]", "D.attention", ["[1, 2]", "None"]),
         ("D.attention=[1,2],None", "D.attention", ["[1,2]", "None"]),
         ("a.b=(1,(2,3)),{'x':1,'y':[2]}", "a.b", ["(1,(2,3))", "{'x':1,'y':[2]}"]),
         ("a.b='1,2',\"(,\"", "a.b", ["'1,2'", '"(,"']),
@@ -55,9 +57,7 @@ def parsed(files, bindings, combination=()):
     return config.plan()
 
 
-def test_every_combination_with_every_seed(monkeypatch):
-    # Networks take seconds to build.
-    monkeypatch.setattr(sweeps, "_checked", parsed)
+def test_every_combination_with_every_seed():
     experiment = make("options.disc_iters=1,2", "SSGAN.rotated_batch_size=8,16")
     facts = [(job.row, job.seed) for job in experiment.jobs]
     rows = [
@@ -75,9 +75,9 @@ def test_every_combination_with_every_seed(monkeypatch):
         ((_, _, command, *flags),) = job.commands
         assert command == "train"
         lines = [
-            each.removeprefix("--gin_bindings=")
-            for each in flags
-            if each.startswith("--gin_b")
+            flag.removeprefix("--gin_bindings=")
+            for flag in flags
+            if flag.startswith("--gin_b")
         ]
         plan = parsed([tiny.CONFIG], lines)
         assert f"disc_iters={plan.options.disc_iters}" in job.row
@@ -86,17 +86,17 @@ def test_every_combination_with_every_seed(monkeypatch):
     assert "--seeds=2" in shlex.split(experiment.command)
 
 
-def test_what_cannot_be_run_shows_first():
+def test_mistakes_show_first():
     for grid, words in (
         (["options.disc_iters=0,1"], "disc_iters=0"),
         (["options.discs=1"], "options.discs = 1"),
         (["G.width='wide',4"], "wide"),
-        # Batches of 8: known once the networks are built.
+        # The batch size is 8, which is known once the networks are built.
         (["SSGAN.rotated_batch_size=64,16"], "64"),
         (["G.width=4", "G.width=8"], "of its own"),
         (["run_config.seed=1,2"], "--seeds"),
         (["run_config.tf_random_seed=1,2"], "--seeds"),
-        # Of what is wrong the combination is named.
+        # The error names the combination.
         (["options.disc_iters=1,2", "G.width=-3"], "With options.disc_iters=1, G.wi"),
         (["G.width=[8,16"], r"--grid=G.width=\[8,16"),
     ):
@@ -106,13 +106,13 @@ def test_what_cannot_be_run_shows_first():
 
 def test_names_of_values_that_no_file_can_have():
     lines = ["a.b='x/y'", "a.b='x_y'", "a.b='x y'", "a.b=" + 300 * "1"]
-    names = [sweeps._file_name([line]) for line in lines]
+    names = [sweeps.file_name([line]) for line in lines]
     assert len(set(names)) == 4
     assert all(len(name) < 200 and "/" not in name for name in names)
-    assert sweeps._file_name(["G.width=4", "D.width=8"]) == "G.width=4+D.width=8"
+    assert sweeps.file_name(["G.width=4", "D.width=8"]) == "G.width=4+D.width=8"
     alike = [["a=1", "b=2"], ["a=1_b=2"], ["a=1+b=2"], ["a=1, b=2"], ["a=1,b=2"]]
-    assert len(set(map(sweeps._file_name, alike[:3]))) == 3
-    assert len(set(map(sweeps._file_name, alike))) == 5
+    assert len(set(map(sweeps.file_name, alike[:3]))) == 3
+    assert len(set(map(sweeps.file_name, alike))) == 5
 
 
 def ssgan(*arguments: str, cwd) -> subprocess.CompletedProcess:
@@ -143,17 +143,15 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stdout
     assert "2 jobs, 0 done, 2 to run" in done.stdout
     numbers = results.read(tmp_path / "sweep/results.csv")
-    finals = [each for each in results.finals(numbers) if "frechet" in each.metric]
-    assert [each.row for each in finals] == [
+    finals = [row for row in results.finals(numbers) if "frechet" in row.metric]
+    assert [row.row for row in finals] == [
         "options.disc_iters=1",
         "options.disc_iters=2",
     ]
-    assert {each.metric for each in finals} == {"frechet_digits32_cnn_64_test"}
-    _, rows = tables.read_csv(
-        tmp_path / "sweep/runs" / finals[0].run / "scores.csv",
-    )
-    (mean,) = (row[f"{finals[0].metric}_mean"] for row in rows if row["step"] == "4")
-    assert float(mean) == finals[0].value
+    assert {row.metric for row in finals} == {"frechet_digits32_cnn_64_test"}
+    rows = ScoreTable(tmp_path / "sweep/runs" / finals[0].run / "scores.csv").rows()
+    (mean,) = (row.means()[finals[0].metric] for row in rows if row.step == 4)
+    assert mean == finals[0].value
     report = (tmp_path / "sweep/report.md").read_text()
     assert "2 of 2 runs are done" in report and "--num_fakes=64" in report
     assert (tmp_path / "sweep/sweep.svg").is_file()
