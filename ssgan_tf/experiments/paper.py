@@ -1,8 +1,12 @@
-"""The numbers of the paper's tables and figures, and the names of its arms."""
+"""The numbers of the paper's tables and figures, and the names of its methods.
+
+Chen et al., 2019, https://arxiv.org/abs/1811.11212. Numbers are text, as printed.
+"""
 
 UNCOND, COND, ROTATION_ONLY = "Uncond-GAN", "Cond-GAN", "Rot-only"
 SSGAN, SSGAN_SBN = "SS-GAN", "SS-GAN (sBN)"
 PLAIN, WITH_ROTATION = "classifier", "classifier with rotation loss"
+
 # FID, the best of three seeds.
 TABLE1 = {
     "cifar10": {UNCOND: "19.73", COND: "15.60", SSGAN: "17.11", SSGAN_SBN: "15.65"},
@@ -35,26 +39,27 @@ TABLE2 = {
         "sn_0.5_0.999_1": ("201.94 +- 27.28", "99.97 +- 2.75"),
     },
 }
-# Top-1 accuracy on each block of D, mean of three runs.
+# Top-1 accuracy on each block of D, mean of three runs: CIFAR-10 ...
 TABLE3 = {
     UNCOND: ("0.719", "0.762", "0.778", "0.776"),
     COND: ("0.719", "0.759", "0.776", "0.780"),
     ROTATION_ONLY: ("0.710", "0.749", "0.762", "0.752"),
     SSGAN_SBN: ("0.721", "0.774", "0.796", "0.799"),
 }
+# ... and ImageNet.
 TABLE4 = {
     UNCOND: ("0.074", "0.063", "0.073", "0.083", "0.077", "0.074"),
     COND: ("0.156", "0.187", "0.217", "0.272", "0.253", "0.337"),
     ROTATION_ONLY: ("0.147", "0.134", "0.158", "0.202", "0.196", "0.195"),
     SSGAN_SBN: ("0.158", "0.222", "0.250", "0.327", "0.358", "0.383"),
 }
-# Read off plots: highest and last accuracy of the last block ...
+# Read off a plot: highest and last accuracy of the last block.
 FIGURE2 = {
     UNCOND: ("0.23", "0.07"),
     ROTATION_ONLY: ("0.29", "0.20"),
     SSGAN: ("0.38", "0.38"),
 }
-# ... floors behind the switches at 2,000 and 12,000 steps, and peaks ...
+# Read off a plot: floors after the switches at 2,000 and 12,000 steps, and peaks.
 FIGURE3 = {
     PLAIN: {"floor_task_2": "0.49"},
     WITH_ROTATION: {
@@ -63,7 +68,7 @@ FIGURE3 = {
         "peaks": "0.85 to 0.88",
     },
 }
-# ... and mean FID over steps.
+# Read off a plot: mean FID by step.
 FIGURE4 = {
     UNCOND: {20_000: "28", 50_000: "22.4", 100_000: "20.9"},
     COND: {20_000: "23.8", 50_000: "17.3", 100_000: "16.4"},

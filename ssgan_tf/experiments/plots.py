@@ -1,10 +1,11 @@
-"""Plots of an experiment's numbers, the paper's among them; and all that is written."""
+"""Plots of the measurements of a study, beside the paper's numbers."""
 
 import dataclasses
 import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, ScalarFormatter
 
@@ -17,53 +18,63 @@ _PANEL = (4.8, 3.4)
 _THIN = {"linewidth": 0.8, "alpha": 0.45}
 
 
-def draw(numbers: Sequence[Measurement]) -> Figure | None:
-    """The plot of an experiment; None where there is none of its numbers yet.
+def draw(measurements: Sequence[Measurement]) -> Figure | None:
+    """Draws the plot of a study; None if no run has a measurement yet.
 
     Args:
-        numbers: all of one experiment, as `results.read` gives them.
+        measurements: all of one study, as `results.read` returns them.
     """
-    if not any(each.value is not None and each.run for each in numbers):
+    if not any(row.run for row in _values(measurements)):
         return None
-    return _PLOTS[numbers[0].experiment](numbers)
+    return _PLOTS[measurements[0].experiment](measurements)
 
 
 # --- Parts ---------------------------------------------------------------------
 
 
-def _colors(numbers: Sequence[Measurement]) -> dict[str, str]:
-    """A colour for each arm, the same in all panels of an experiment."""
-    arms = results.arms_of(numbers)
+def _colors(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """A colour for each arm, the same in all panels of a study."""
+    arms = results.arms_of(measurements)
     return dict(zip(arms, plots.colors(len(arms)), strict=True))
 
 
-def _values(numbers: Iterable[Measurement], **fields) -> list[Measurement]:
+def _select(measurements: Iterable[Measurement], **fields) -> list[Measurement]:
+    """The measurements with these fields."""
     return [
-        each
-        for each in numbers
-        if each.value is not None
-        and all(getattr(each, name) == value for name, value in fields.items())
+        row
+        for row in measurements
+        if all(getattr(row, name) == value for name, value in fields.items())
     ]
 
 
-def _by_seed(numbers: Sequence[Measurement], x: str) -> dict[int, dict[int, float]]:
+def _values(measurements: Iterable[Measurement], **fields) -> list[Measurement]:
+    """The measurements with a value and these fields."""
+    return [row for row in _select(measurements, **fields) if row.value is not None]
+
+
+def _by_seed(rows: Sequence[Measurement], x: str) -> dict[int, dict[int, float]]:
     curves: dict[int, dict[int, float]] = {}
-    for each in numbers:
-        curves.setdefault(each.seed, {})[getattr(each, x)] = each.value
+    for row in rows:
+        curves.setdefault(row.seed, {})[getattr(row, x)] = row.value
     return curves
 
 
 def _shared(curves: Sequence[dict[int, float]]) -> tuple[list[int], list[list[float]]]:
-    """The places where all curves have a value, and the values there."""
+    """The places at which all curves have a value, and these values."""
     places = sorted(set.intersection(*map(set, curves)))
     return places, [[curve[place] for curve in curves] for place in places]
 
 
 def _curves(
-    axes, numbers: Sequence[Measurement], color: str, label: str, x: str = "step"
-):
-    """A thin line for each seed, and their mean, where all have a value, on top."""
-    curves = list(_by_seed(numbers, x).values())
+    axes: Axes,
+    rows: Sequence[Measurement],
+    *,
+    color: str,
+    label: str,
+    x: str = "step",
+) -> None:
+    """Draws a thin line for each seed, and on top their mean where all have a value."""
+    curves = list(_by_seed(rows, x).values())
     if not curves:
         return
     if len(curves) > 1:
@@ -71,22 +82,29 @@ def _curves(
             axes.plot(*zip(*sorted(curve.items())), color=color, **_THIN)
     shared, columns = _shared(curves)
     means = list(map(statistics.fmean, columns))
-    of = f" (n={len(curves)})"
-    axes.plot(shared, means, ".-", color=color, linewidth=2.2, label=label + of)
+    label = f"{label} (n={len(curves)})"
+    axes.plot(shared, means, ".-", color=color, linewidth=2.2, label=label)
+
+
+def _paper_curve(axes: Axes, rows: Sequence[Measurement], *, x: str, **style) -> None:
+    """Draws the paper's numbers."""
+    places = [getattr(row, x) for row in rows]
+    axes.plot(places, [_mean_of(row.paper) for row in rows], ".--", **style)
 
 
 def _mean_of(paper: str) -> float:
-    """The paper's number without its deviation; of a range, the middle."""
+    """The paper's number without its deviation; the middle of a range."""
     numbers = [float(text) for text in re.findall(r"[\d.]+", paper.partition("+-")[0])]
     return statistics.fmean(numbers)
 
 
-def _headlines(numbers: Iterable[Measurement]) -> list[str]:
-    found = dict.fromkeys(each.metric for each in numbers if each.value is not None)
-    return [metric for metric in found if protocols.is_distance(metric)]
+def _distances(measurements: Iterable[Measurement]) -> list[str]:
+    """Names of the Frechet distances among the measurements."""
+    metrics = dict.fromkeys(row.metric for row in _values(measurements))
+    return [metric for metric in metrics if protocols.is_distance(metric)]
 
 
-def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list]]:
+def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows))
     axes = figure.subplots(
         rows, columns, squeeze=False, gridspec_kw={"width_ratios": widths}
@@ -94,14 +112,20 @@ def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list]]:
     return figure, axes
 
 
-def _from_zero(axes) -> None:
-    """A scale from zero on, with room for the markers of the highest values."""
+def _from_zero(axes: Axes) -> None:
+    """Starts the scale at zero, with room for the markers of the highest values."""
     axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
 
 
-def _label_steps(axes, label: str = "generator steps") -> None:
+def _label_steps(axes: Axes, label: str = "generator steps") -> None:
     axes.set_xlabel(label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _label_arms(axes: Axes, arms: Sequence[str]) -> None:
+    axes.set_xticks(range(len(arms)), arms, rotation=20)
+    axes.set_xlim(-0.5, len(arms) - 0.5)
+    _from_zero(axes)
 
 
 def _in_words(metric: str) -> str:
@@ -109,27 +133,27 @@ def _in_words(metric: str) -> str:
     return f"{kind}\n({metric})"
 
 
-# --- One for each experiment ---------------------------------------------------
+# --- One for each study --------------------------------------------------------
 
 
-def _over_steps(numbers: Sequence[Measurement]) -> Figure | None:
-    """A line of panels for each row: Frechet distance and spread of D's logits."""
-    ours = [each for each in numbers if each.run and each.value is not None]
+def _over_steps(measurements: Sequence[Measurement]) -> Figure | None:
+    """Two panels for each row: Frechet distance and spread of D's logits."""
+    ours = [row for row in _values(measurements) if row.run]
     places = [
         (dataset, row, metric)
-        for dataset, row in dict.fromkeys((each.dataset, each.row) for each in ours)
-        for metric in _headlines(_values(ours, dataset=dataset, row=row))
+        for dataset, row in dict.fromkeys((m.dataset, m.row) for m in ours)
+        for metric in _distances(_select(ours, dataset=dataset, row=row))
     ]
     if not places:
         return None
-    colors = _colors(numbers)
+    colors = _colors(measurements)
     figure, grid = _grid(len(places), 2)
     for (dataset, row, metric), (left, right) in zip(places, grid, strict=True):
-        here = _values(ours, dataset=dataset, row=row)
+        here = _select(ours, dataset=dataset, row=row)
         for arm, color in colors.items():
-            of_arm = _values(here, arm=arm)
-            _curves(left, _values(of_arm, metric=metric), color, arm or "ours")
-            _curves(right, _values(of_arm, metric=results.SPREAD), color, arm or "ours")
+            style = {"color": color, "label": arm or "ours"}
+            _curves(left, _select(here, arm=arm, metric=metric), **style)
+            _curves(right, _select(here, arm=arm, metric=results.SPREAD), **style)
         left.set_ylabel(_in_words(metric))
         right.set_ylabel("standard deviation of D's logits\non test images")
         for axes in (left, right):
@@ -144,70 +168,58 @@ def _over_steps(numbers: Sequence[Measurement]) -> Figure | None:
     return figure
 
 
-def _sweep(numbers: Sequence[Measurement]) -> Figure | None:
-    """As `_over_steps`, with all combinations in one line of panels."""
-    merged = []
-    for each in numbers:
-        fields = {"arm": each.row, "row": ""}
-        merged.append(dataclasses.replace(each, **fields))
-    return _over_steps(merged)
+def _sweep(measurements: Sequence[Measurement]) -> Figure | None:
+    """As `_over_steps`, with all combinations in the same two panels."""
+    return _over_steps(
+        [dataclasses.replace(row, arm=row.row, row="") for row in measurements]
+    )
 
 
-def _best(numbers: Sequence[Measurement]) -> Figure | None:
-    """A line of panels for each data set: every seed of ours, and the paper's best."""
-    ours = results.finals(each for each in numbers if each.run)
+def _best(measurements: Sequence[Measurement]) -> Figure | None:
+    """Two panels for each data set: every seed of ours, and the paper's best."""
+    ours = results.finals(measurements)
     places = [
         (dataset, metric)
-        for dataset in dict.fromkeys(each.dataset for each in ours)
-        for metric in _headlines(_values(ours, dataset=dataset))
+        for dataset in dict.fromkeys(row.dataset for row in ours)
+        for metric in _distances(_select(ours, dataset=dataset))
     ]
     if not places:
         return None
-    colors = _colors(numbers)
+    colors = _colors(measurements)
     figure, grid = _grid(len(places), 2)
     for (dataset, metric), (left, right) in zip(places, grid, strict=True):
-        papers = [each for each in numbers if not each.run and each.dataset == dataset]
-        arms = list(dict.fromkeys(each.arm for each in papers))
+        papers = _select(measurements, run="", dataset=dataset)
+        arms = list(dict.fromkeys(row.arm for row in papers))
         for place, arm in enumerate(arms):
-            color = colors[arm]
-            values = [
-                each.value
-                for each in _values(ours, dataset=dataset, metric=metric, arm=arm)
-            ]
-            left.plot([place] * len(values), values, "o", color=color, alpha=0.45)
+            rows = _values(ours, dataset=dataset, metric=metric, arm=arm)
+            values = [row.value for row in rows]
+            places_of_seeds = [place] * len(values)
+            left.plot(places_of_seeds, values, "o", color=colors[arm], alpha=0.45)
             if values:
-                left.plot(place, min(values), "_", color=color, markersize=24)
+                left.plot(place, min(values), "_", color=colors[arm], markersize=24)
         right.bar(
             range(len(arms)),
-            [_mean_of(each.paper) for each in papers],
+            [_mean_of(row.paper) for row in papers],
             color=[colors[arm] for arm in arms],
         )
         left.set_title(f"{dataset}: ours, each seed")
         left.set_ylabel(_in_words(metric))
         right.set_title("paper, best of three")
         right.set_ylabel("FID")
-        for axes in (left, right):
-            axes.set_xticks(range(len(arms)), arms, rotation=20)
-            axes.set_xlim(-0.5, len(arms) - 0.5)
-            _from_zero(axes)
+        _label_arms(left, arms)
+        _label_arms(right, arms)
     return figure
 
 
-def _blocks(numbers: Sequence[Measurement]) -> Figure:
-    """Accuracy over blocks: ours, and the paper's beside it."""
-    ours = results.finals(each for each in numbers if each.run)
+def _blocks(measurements: Sequence[Measurement]) -> Figure:
+    """Accuracy over blocks: ours, and the paper's."""
+    ours = results.finals(measurements)
     figure, ((left, right),) = _grid(1, 2)
-    for arm, color in _colors(numbers).items():
-        _curves(left, _values(ours, arm=arm), color, arm, x="block")
-        papers = [each for each in numbers if not each.run and each.arm == arm]
+    for arm, color in _colors(measurements).items():
+        _curves(left, _values(ours, arm=arm), color=color, label=arm, x="block")
+        papers = _select(measurements, run="", arm=arm)
         if papers:
-            right.plot(
-                [each.block for each in papers],
-                [_mean_of(each.paper) for each in papers],
-                ".--",
-                color=color,
-                label=arm,
-            )
+            _paper_curve(right, papers, x="block", color=color, label=arm)
     for axes, title in ((left, "ours"), (right, "paper")):
         axes.set_title(title)
         axes.set_xlabel("block of D")
@@ -217,18 +229,17 @@ def _blocks(numbers: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _last_block(numbers: Sequence[Measurement]) -> Figure:
-    """Accuracy over training, and how far the paper's fell from where."""
+def _last_block(measurements: Sequence[Measurement]) -> Figure:
+    """Accuracy over steps: ours, and the paper's highest and last."""
     figure, ((left, right),) = _grid(1, 2, widths=(3, 1))
-    colors = _colors(numbers)
+    colors = _colors(measurements)
     for place, (arm, color) in enumerate(colors.items()):
-        _curves(left, _values(numbers, arm=arm, metric=results.PROBE), color, arm)
-        peak, end = (
-            _mean_of(each.paper)
-            for metric in (results.PROBE_PEAK, results.PROBE_END)
-            for each in numbers
-            if (each.run, each.arm, each.metric) == ("", arm, metric)
-        )
+        rows = _values(measurements, arm=arm, metric=results.PROBE)
+        _curves(left, rows, color=color, label=arm)
+        papers = _select(measurements, run="", arm=arm)
+        (peak,) = _select(papers, metric=results.PROBE_PEAK)
+        (end,) = _select(papers, metric=results.PROBE_END)
+        peak, end = _mean_of(peak.paper), _mean_of(end.paper)
         right.plot([place, place], [peak, end], color=color)
         right.plot(place, peak, "^", color=color)
         right.plot(place, end, "o", color=color)
@@ -237,48 +248,41 @@ def _last_block(numbers: Sequence[Measurement]) -> Figure:
     left.set_ylabel("top-1 accuracy, last block")
     left.legend()
     right.set_title("paper (read off):\nhighest ▲ to last ●")
-    right.set_xticks(range(len(colors)), list(colors), rotation=20)
-    right.set_xlim(-0.5, len(colors) - 0.5)
-    _from_zero(right)
+    _label_arms(right, list(colors))
     return figure
 
 
-def _forgetting(numbers: Sequence[Measurement]) -> Figure:
+def _forgetting(measurements: Sequence[Measurement]) -> Figure:
     """Accuracy on the class of the moment, which changes at the vertical lines."""
     figure = Figure(figsize=(10.0, 4.2))
     axes = figure.subplots()
-    values = _values(numbers, metric=results.FORGETTING)
-    parts = results.segments(
-        sorted({(each.step, each.row) for each in values if each.run})
-    )
+    values = _values(measurements, metric=results.FORGETTING)
+    parts = results.segments(sorted({(row.step, row.row) for row in values if row.run}))
     switches = [part[0][0] for part in parts]
     for step in switches[1:]:
         axes.axvline(step, color=plots.INK, linewidth=0.6, alpha=0.35)
-    tasks = len({part[0][1] for part in parts})
-    for (arm, color), marker in zip(_colors(numbers).items(), "sD", strict=True):
-        curves = list(_by_seed(_values(values, arm=arm), "step").values())
+    num_tasks = len({part[0][1] for part in parts})
+    for (arm, color), marker in zip(_colors(measurements).items(), "sD", strict=True):
+        curves = list(_by_seed(_select(values, arm=arm), "step").values())
         if not curves:
             continue
         shared, columns = _shared(curves)
         if len(curves) > 1:
-            low, high = map(min, columns), map(max, columns)
-            axes.fill_between(
-                shared, list(low), list(high), color=color, alpha=0.25, linewidth=0
-            )
+            low, high = list(map(min, columns)), list(map(max, columns))
+            axes.fill_between(shared, low, high, color=color, alpha=0.25, linewidth=0)
         means = list(map(statistics.fmean, columns))
         label = f"{arm} (n={len(curves)})"
         axes.plot(shared, means, color=color, linewidth=1.2, label=label)
         label = f"paper's floors, read off: {arm}"
         for metric, task in (
             ("floor_task_2", 2),
-            ("floor_task_2_again", 2 + tasks),
+            ("floor_task_2_again", 2 + num_tasks),
         ):
-            for each in numbers:
-                known = (each.run, each.arm, each.metric) == ("", arm, metric)
-                if known and task < len(switches):
+            for row in _select(measurements, run="", arm=arm, metric=metric):
+                if task < len(switches):
                     axes.plot(
                         switches[task],
-                        _mean_of(each.paper),
+                        _mean_of(row.paper),
                         marker,
                         color=color,
                         markeredgecolor=plots.INK,
@@ -287,6 +291,7 @@ def _forgetting(numbers: Sequence[Measurement]) -> Figure:
                         label=label,
                         zorder=5,
                     )
+                    # One entry in the legend.
                     label = None
     _label_steps(axes, "updates; the class changes at every line")
     axes.set_ylabel("accuracy, class against rest")
@@ -295,28 +300,24 @@ def _forgetting(numbers: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _fid_over_steps(numbers: Sequence[Measurement]) -> Figure | None:
-    """Frechet distance over steps: ours, and the paper's beside it."""
-    metrics = _headlines(numbers)
+def _fid_over_steps(measurements: Sequence[Measurement]) -> Figure | None:
+    """Frechet distance over steps: ours, and the paper's."""
+    metrics = _distances(measurements)
     if not metrics:
         return None
     figure, (grid,) = _grid(1, len(metrics) + 1)
-    for arm, color in _colors(numbers).items():
-        for axes, metric in zip(grid, metrics):
-            _curves(axes, _values(numbers, arm=arm, metric=metric), color, arm)
-        papers = [each for each in numbers if not each.run and each.arm == arm]
-        grid[-1].plot(
-            [each.step for each in papers],
-            [_mean_of(each.paper) for each in papers],
-            ".--",
-            color=color,
-            label=arm,
-        )
-    for axes, metric in zip(grid, metrics):
+    *ours, paper = grid
+    for arm, color in _colors(measurements).items():
+        for axes, metric in zip(ours, metrics, strict=True):
+            rows = _values(measurements, arm=arm, metric=metric)
+            _curves(axes, rows, color=color, label=arm)
+        papers = _select(measurements, run="", arm=arm)
+        _paper_curve(paper, papers, x="step", color=color, label=arm)
+    for axes, metric in zip(ours, metrics, strict=True):
         axes.set_title("ours")
         axes.set_ylabel(_in_words(metric))
-    grid[-1].set_title("paper (read off)")
-    grid[-1].set_ylabel("FID")
+    paper.set_title("paper (read off)")
+    paper.set_ylabel("FID")
     for axes in grid:
         _label_steps(axes)
         _from_zero(axes)

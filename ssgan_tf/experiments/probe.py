@@ -57,8 +57,7 @@ def probe_checkpoint(
 ) -> list[BlockScore]:
     """Fits a linear classifier to the features of every block of D, and tests it.
 
-    All images of the training split have their labels, even if the GAN was trained on
-    fewer. The features are kept in a temporary folder meanwhile.
+    All training images have their labels, even if the GAN was trained on fewer.
 
     Args:
         plan: the configuration of the run.
@@ -71,15 +70,14 @@ def probe_checkpoint(
         One score per block, in order.
 
     Raises:
-        ValueError: the data set has no labels or other images, D has no blocks, or
-            the checkpoint is damaged or has diverged.
+        ValueError: the data set has no labels or other images, D has no blocks, or the
+            checkpoint is damaged or has diverged.
         FileNotFoundError: the checkpoint or the data do not exist.
         OSError: the features do not fit on the disk.
     """
     run.check_step(step)
     name = dataset or plan.dataset
-    spec = datasets.get_spec(name)
-    _check_dataset(name, spec, plan.spec.image_shape)
+    _check_dataset(name, plan.spec.image_shape)
     run.checkpoints.check_whole(step)
     images, labels = {}, {}
     for split in ("train", "test"):
@@ -88,17 +86,6 @@ def probe_checkpoint(
     gan = plan.build_gan(precision="float32")
     layers = block_names(gan.discriminator)
     run.checkpoints.restore(step, gan.parts)
-    protocol = "; ".join(
-        f"{key}={value}"
-        for key, value in {
-            "data": name,
-            "train_images": len(labels["train"]),
-            "test_images": len(labels["test"]),
-            # Before the ReLU of the next block.
-            "maps": "block_outputs",
-            **linear_probe.protocol(),
-        }.items()
-    )
     scores = []
     with tempfile.TemporaryDirectory(prefix="ssgan_probe_") as folder:
         features = extract_features(gan.discriminator, images, pathlib.Path(folder))
@@ -108,7 +95,7 @@ def probe_checkpoint(
                 train_labels=labels["train"],
                 test_features=features["test"][block],
                 test_labels=labels["test"],
-                num_classes=spec.num_classes,
+                num_classes=datasets.get_spec(name).num_classes,
             )
             score = BlockScore(
                 step=step,
@@ -117,11 +104,26 @@ def probe_checkpoint(
                 features=features["train"][block].shape[1],
                 train_accuracy=train_accuracy,
                 test_accuracy=test_accuracy,
-                protocol=protocol,
+                protocol=_protocol(name, labels),
             )
-            logging.info("%s", _in_words(score))
             scores.append(score)
+            logging.info("%s", _in_words(score))
     return scores
+
+
+def _protocol(dataset: str, labels: dict[str, np.ndarray]) -> str:
+    """The facts that the accuracies depend on besides the weights."""
+    return "; ".join(
+        f"{key}={value}"
+        for key, value in {
+            "data": dataset,
+            "train_images": len(labels["train"]),
+            "test_images": len(labels["test"]),
+            # Before the ReLU of the next block.
+            "maps": "block_outputs",
+            **linear_probe.protocol(),
+        }.items()
+    )
 
 
 def _in_words(score: BlockScore) -> str:
@@ -131,7 +133,8 @@ def _in_words(score: BlockScore) -> str:
     )
 
 
-def _check_dataset(name: str, spec: datasets.DatasetSpec, image_shape) -> None:
+def _check_dataset(name: str, image_shape) -> None:
+    spec = datasets.get_spec(name)
     if not spec.num_classes:
         labelled = [key for key, row in datasets.DATASETS.items() if row.num_classes]
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The paper's experiments: which runs they are, at which size, and its numbers.
+"""The paper's tables and figures as studies: their runs at three scales.
 
 Chen et al., 2019, https://arxiv.org/abs/1811.11212. At full scale the shipped configs
-are run as they are. At small scale the same runs are of a size that a CPU carries, on
-CIFAR images; at tiny scale they take seconds and mean nothing.
+are run unchanged. At small scale the runs are sized for a CPU, on CIFAR images. At tiny
+scale they take seconds, and their numbers are meaningless.
 """
 
 import dataclasses
@@ -37,25 +37,23 @@ _FILES = {
     SSGAN_SBN: "ssgan_sbn",
 }
 
-# --- The paper's numbers -------------------------------------------------------
-
 # --- Scales --------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """At which size the runs are done.
+    """The size of the runs.
 
     Attributes:
-        data: the paper's data set -> the one that is trained on in its place.
-        row: of table2.sweep, under the experiments that have one row.
-        bindings: over the configs, by data set of ours.
-        steps: of G, by data set of ours.
-        probed: how many steps lie between two probes of Figure 2.
-        scored: the same of scores; 0: at every checkpoint.
+        data: the paper's data set -> the data set that replaces it.
+        row: row of table2.sweep, in studies with one row.
+        bindings: bindings over the configs, by data set of ours.
+        steps: generator steps, by data set of ours.
+        probed: steps between two probes of Figure 2.
+        scored: steps between two scores, by data set of ours; 0: every checkpoint.
         forgetting: bindings of Figure 3.
-        forgetting_steps: its length.
-        differences: what differs from the paper in all experiments.
+        forgetting_steps: updates in Figure 3.
+        differences: differences from the paper in all studies.
     """
 
     data: dict[str, str]
@@ -88,9 +86,9 @@ _TINY = (
 SCALES = {
     "full": Scale(
         data={name: name for name in TABLE1},
-        # What the configs say by themselves.
+        # The row that the configs have by themselves.
         row="sn_0_0.9_2",
-        # So that what is scored and probed stays, however often a run is interrupted.
+        # Checkpoints to score and probe must survive interruptions of the run.
         bindings={
             "cifar10": ("run_config.keep_checkpoint_every_steps=10000",),
             "imagenet128": ("run_config.keep_checkpoint_every_steps=100000",),
@@ -102,7 +100,7 @@ SCALES = {
             "celeb_a_hq": 100_000,
         },
         probed=100_000,
-        # Every step at which the paper's Figure 4 is known.
+        # Every step at which numbers of the paper's Figure 4 are known.
         scored={"cifar10": 10_000, "imagenet128": 100_000},
         forgetting=(),
         forgetting_steps=20_000,
@@ -155,7 +153,8 @@ SCALES = {
 # --- Runs ----------------------------------------------------------------------
 
 
-def _config_flags(files: Sequence[str], bindings: Sequence[str]) -> tuple[str, ...]:
+def config_flags(files: Sequence[str], bindings: Sequence[str]) -> tuple[str, ...]:
+    """Config files and bindings as flags of a command."""
     return (
         *(f"--gin_config={name}" for name in files),
         *(f"--gin_bindings={line}" for line in bindings),
@@ -168,7 +167,7 @@ class _Runs:
 
     Attributes:
         scale: name of the scale.
-        inception_path: where Inception lies, or None.
+        inception_path: folder of the Inception network, or None.
     """
 
     scale: str
@@ -177,16 +176,16 @@ class _Runs:
     def train(
         self, arm: str, data: str, seed: int, row: str | None = None, probes=()
     ) -> Job:
-        """A training with its scores, and with the probe at some steps.
+        """The job of a GAN: training, scores, and the probe at some steps.
 
-        A run is the same in all experiments: `row` defaults to the row of the scale.
+        A run is the same in all studies: `row` defaults to the row of the scale.
 
         Args:
-            arm: key of `_FILES`.
+            arm: a key of `_FILES`.
             data: the data set, ours.
             seed: int.
-            row: of table2.sweep.
-            probes: steps.
+            row: row of table2.sweep.
+            probes: steps to probe.
         """
         scale = SCALES[self.scale]
         bindings = (*scale.bindings.get(data, ()), f"run_config.seed={seed}")
@@ -198,7 +197,7 @@ class _Runs:
             file = f"{_FILES[SSGAN]}_{base}.gin"
             bindings = ('SSGAN.self_supervision="rotation_only"', *bindings)
         files = (file, f"table2.sweep#{row}") if has_rows else (file,)
-        config = _config_flags(files, bindings)
+        config = config_flags(files, bindings)
         commands = [command("train", *config, *self._scoring(arm, data))]
         commands += [command("probe", f"--step={step}") for step in probes]
         name = "-".join(
@@ -217,7 +216,7 @@ class _Runs:
 
     def _scoring(self, arm: str, data: str) -> tuple[str, ...]:
         if arm == ROTATION_ONLY:
-            # Nobody asks for its images.
+            # Its images are not scored in the paper.
             return ("--schedule=train",)
         scale = SCALES[self.scale]
         every = scale.scored.get(data, scale.steps[data])
@@ -227,19 +226,19 @@ class _Runs:
         return (
             "--schedule=eval_after_train",
             "--metrics=fid",
-            # The spread that counts is that over trainings.
+            # The spread that counts is the one over runs.
             "--num_eval_averaging_runs=1",
             f"--eval_every_steps={every}",
             *inception,
         )
 
     def forget(self, arm: str, seed: int) -> Job:
-        """A classifier whose task changes."""
+        """The job of a classifier whose task changes."""
         scale = SCALES[self.scale]
         bindings = (*scale.forgetting, f"forgetting.seed={seed}")
         if arm == PLAIN:
             bindings = ("forgetting.weight_rotation_loss=0", *bindings)
-        config = _config_flags(("forgetting_cifar10.gin",), bindings)
+        config = config_flags(("forgetting_cifar10.gin",), bindings)
         data = scale.data["cifar10"]
         kind = {PLAIN: "plain", WITH_ROTATION: "rotation"}[arm]
         return Job(
@@ -253,28 +252,28 @@ class _Runs:
         )
 
 
-# --- Experiments ---------------------------------------------------------------
+# --- Studies -------------------------------------------------------------------
 
 
-def experiment(
+def study(
     name: str, scale: str, seeds: Sequence[int], inception_path: str | None = None
 ) -> Study:
-    """One of the paper's experiments.
+    """One of the paper's tables or figures.
 
     Args:
-        name: a key of `EXPERIMENTS`.
+        name: a key of `STUDIES`.
         scale: a key of `SCALES`.
-        seeds: of the runs.
-        inception_path: where Inception lies; None: the scores are those that `train`
-            gives without.
+        seeds: seeds of the runs.
+        inception_path: folder of the Inception network; None: scores without Inception,
+            as `ssgan train` computes them.
     """
     flags = [f"--scale={scale}", f"--seeds={','.join(map(str, seeds))}"]
     if inception_path:
         flags.append(f"--inception_path={inception_path}")
-    parts = EXPERIMENTS[name](_Runs(scale, inception_path), seeds)
+    parts = STUDIES[name](_Runs(scale, inception_path), seeds)
     parts["paper"] = tuple(
-        dataclasses.replace(each, experiment=name, scale=scale)
-        for each in parts["paper"]
+        dataclasses.replace(measurement, experiment=name, scale=scale)
+        for measurement in parts["paper"]
     )
     parts["jobs"] = tuple(parts["jobs"])
     return Study(
@@ -388,8 +387,7 @@ def _table4(runs: _Runs, seeds) -> dict:
 
 def _figure2(runs: _Runs, seeds) -> dict:
     scale = SCALES[runs.scale]
-    # A probe of every checkpoint needs the data at hand: the runs of Table 3 below
-    # full scale.
+    # Below full scale the runs are those of Table 3.
     ours = "imagenet128" if runs.scale == "full" else scale.data["cifar10"]
     last = scale.steps[ours]
     differences = scale.differences
@@ -465,7 +463,7 @@ _READ_OFF = "The paper's values are read off a plot by eye."
 
 
 def _stand_ins(scale: Scale, datasets) -> list[str]:
-    """Which data set is trained on in the place of which, one sentence each."""
+    """The data sets that replace others, one sentence each."""
     names = [(data, scale.data.get(data, scale.data["cifar10"])) for data in datasets]
     sentences = [
         f"{ours} stands for {data}: its numbers are no {data} numbers."
@@ -478,7 +476,7 @@ def _stand_ins(scale: Scale, datasets) -> list[str]:
     return sentences
 
 
-EXPERIMENTS = {
+STUDIES = {
     "table1": _table1,
     "table2": _table2,
     "table3": _table3,

@@ -1,9 +1,9 @@
-"""Ours beside the paper's: the table and the report of an experiment's numbers."""
+"""The table and the report of a study: our measurements beside the paper's numbers."""
 
 import dataclasses
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import results
@@ -15,34 +15,36 @@ NOT_YET = "not yet run"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Table:
-    """How the table of an experiment is made of its numbers.
+class _Layout:
+    """The layout of a study's table.
 
     Attributes:
-        places: fields of `Number` that name a line.
-        metrics: which numbers; None: the Frechet distances, each in a line of its own.
+        keys: fields of `Measurement` that identify a line.
+        metrics: the metrics that are shown; None: the Frechet distances, each in a line
+            of its own.
         decimals: int.
-        last: only numbers at the last step.
-        best: the lowest over seeds, not mean and standard deviation.
-        words: what `metrics` are, for a reader.
+        last: bool. Whether only measurements at the last step are shown.
+        best: bool. Whether the lowest over seeds is shown, instead of mean and
+            standard deviation.
+        words: metric -> its description.
     """
 
-    places: tuple[str, ...]
+    keys: tuple[str, ...]
     metrics: tuple[str, ...] | None = None
     decimals: int = 2
     last: bool = True
     best: bool = False
     words: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def wants(self, metric: str) -> bool:
-        """Whether a metric is one of those."""
+    def has(self, metric: str) -> bool:
+        """Whether the table shows a metric."""
         if self.metrics is None:
             return protocols.is_distance(metric)
         return metric in self.metrics
 
-    def place(self, number: Measurement) -> tuple:
-        """The line of a number."""
-        return tuple(getattr(number, name) for name in self.places)
+    def place(self, measurement: Measurement) -> tuple:
+        """The line of a measurement."""
+        return tuple(getattr(measurement, name) for name in self.keys)
 
 
 _FORGETTING = {
@@ -59,206 +61,217 @@ _LAST_BLOCK = {
     results.PROBE_PEAK: "highest over training",
     results.PROBE_END: "at the end of training",
 }
-_ROWS = _Table(("dataset", "row"))
-_BLOCKS = _Table(("block",), (results.PROBE,), decimals=3)
-_TABLES = {
-    "table1": _Table(("dataset",), best=True),
+_ROWS = _Layout(("dataset", "row"))
+_BLOCKS = _Layout(("block",), (results.PROBE,), decimals=3)
+_LAYOUTS = {
+    "table1": _Layout(("dataset",), best=True),
     "table2": _ROWS,
     "table3": _BLOCKS,
     "table4": _BLOCKS,
-    "figure2": _Table(("metric",), tuple(_LAST_BLOCK), decimals=3, words=_LAST_BLOCK),
-    "figure3": _Table(("metric",), tuple(_FORGETTING), decimals=3, words=_FORGETTING),
-    "figure4": _Table(("step",), last=False),
+    "figure2": _Layout(("metric",), tuple(_LAST_BLOCK), decimals=3, words=_LAST_BLOCK),
+    "figure3": _Layout(("metric",), tuple(_FORGETTING), decimals=3, words=_FORGETTING),
+    "figure4": _Layout(("step",), last=False),
     "sweep": _ROWS,
 }
 
 
-def table(numbers: Sequence[Measurement]) -> list[list[str]]:
-    """Ours beside the paper's: a header and one list of cells for each line.
+def table(measurements: Sequence[Measurement]) -> list[list[str]]:
+    """The table: a header and a list of cells for each line.
 
     Args:
-        numbers: all of one experiment.
+        measurements: all of one study.
     """
-    how = _TABLES[numbers[0].experiment]
-    ours = [each for each in numbers if each.run]
+    layout = _LAYOUTS[measurements[0].experiment]
+    ours = [row for row in measurements if row.run]
+    papers = [row for row in measurements if not row.run]
     values = [
-        each
-        for each in (results.finals(ours) if how.last else ours)
-        if each.value is not None and how.wants(each.metric)
+        row
+        for row in (results.finals(ours) if layout.last else ours)
+        if row.value is not None and layout.has(row.metric)
     ]
-    papers = [each for each in numbers if not each.run]
-    arms = results.arms_of(numbers)
-    of_paper = {each.arm for each in papers}
-    header = list(how.places) + ["metric"] * (how.metrics is None)
+    arms = results.arms_of(measurements)
+    arms_of_paper = {row.arm for row in papers}
+    header = list(layout.keys) + ["metric"] * (layout.metrics is None)
     for arm in arms:
         header.append(arm or "ours")
-        if arm in of_paper:
-            header.append("paper (FID)" if how.metrics is None else "paper")
+        if arm in arms_of_paper:
+            header.append("paper (FID)" if layout.metrics is None else "paper")
     lines = [header]
-    for place in _places(how, [*papers, *values, *ours]):
-        here = [each for each in values if how.place(each) == place]
-        for metric in dict.fromkeys(each.metric for each in here) or [""]:
-            line = [how.words.get(part, str(part)) for part in place]
-            if how.metrics is None:
+    for place in _places(layout, [*papers, *values, *ours]):
+        here = [row for row in values if layout.place(row) == place]
+        for metric in dict.fromkeys(row.metric for row in here) or [""]:
+            line = [layout.words.get(part, str(part)) for part in place]
+            if layout.metrics is None:
                 line.append(metric or "-")
             for arm in arms:
-                found = [
-                    each for each in here if (each.arm, each.metric) == (arm, metric)
-                ]
-                line.append(_cell(how, place, arm, found, ours))
-                if arm in of_paper:
-                    texts = [
-                        each.paper
-                        for each in papers
-                        if (how.place(each), each.arm) == (place, arm)
-                    ]
-                    line.append(texts[0] if texts else "-")
+                seeds = [row for row in here if (row.arm, row.metric) == (arm, metric)]
+                line.append(_cell(layout, place, seeds, _of_arm(ours, arm)))
+                if arm in arms_of_paper:
+                    number = _of_arm(papers, arm, layout, place)
+                    line.append(number[0].paper if number else "-")
             lines.append(line)
     return lines
 
 
-def _places(how: _Table, numbers) -> list[tuple]:
+def _of_arm(
+    rows: Iterable[Measurement],
+    arm: str,
+    layout: _Layout | None = None,
+    place: tuple = (),
+) -> list[Measurement]:
+    """The measurements of an arm, or those in one place of it."""
+    return [
+        row
+        for row in rows
+        if row.arm == arm and (layout is None or layout.place(row) == place)
+    ]
+
+
+def _places(layout: _Layout, measurements: Iterable[Measurement]) -> list[tuple]:
     """The lines of a table, in order."""
-    places = list(dict.fromkeys(map(how.place, numbers)))
-    if how.places == ("metric",):
+    places = list(dict.fromkeys(map(layout.place, measurements)))
+    if layout.keys == ("metric",):
         return sorted(
-            (place for place in places if place[0] in how.metrics),
-            key=lambda place: how.metrics.index(place[0]),
+            (place for place in places if place[0] in layout.metrics),
+            key=lambda place: layout.metrics.index(place[0]),
         )
-    if how.places in (("block",), ("step",)):
+    if layout.keys in (("block",), ("step",)):
         return sorted(place for place in places if place[0] is not None)
     return places
 
 
-def _cell(how: _Table, place: tuple, arm: str, found, ours) -> str:
-    of_arm = [each for each in ours if each.arm == arm]
-    for name, value in zip(how.places, place, strict=True):
+def _cell(
+    layout: _Layout,
+    place: tuple,
+    seeds: Sequence[Measurement],
+    runs: Sequence[Measurement],
+) -> str:
+    """The cell of an arm: one value per seed, out of all measurements of its runs."""
+    for name, value in zip(layout.keys, place, strict=True):
         if name in ("dataset", "row"):
-            of_arm = [each for each in of_arm if getattr(each, name) == value]
-    if not found:
-        is_missing = any(each.value is None for each in of_arm)
-        # The paper's runs may have steps that ours never come to.
-        comes_to = how.places != ("step",) or place in map(how.place, of_arm)
-        return NOT_YET if is_missing and comes_to else "-"
-    values = [each.value for each in found]
-    planned = len({each.run for each in of_arm})
-    of = f" of {planned}" if len(values) < planned else ""
-    return f"{_average(values, how.decimals, how.best)} (n={len(values)}{of})"
+            runs = [row for row in runs if getattr(row, name) == value]
+    if not seeds:
+        is_missing = any(row.value is None for row in runs)
+        # The paper's runs may have steps that ours never reach.
+        is_reached = layout.keys != ("step",) or place in map(layout.place, runs)
+        return NOT_YET if is_missing and is_reached else "-"
+    values = [row.value for row in seeds]
+    planned = len({row.run for row in runs})
+    suffix = f" of {planned}" if len(values) < planned else ""
+    return f"{_average(layout, values)} (n={len(values)}{suffix})"
 
 
-def _average(values: list[float], decimals: int, best: bool) -> str:
-    if best:
-        return f"{min(values):.{decimals}f}"
-    mean = f"{statistics.fmean(values):.{decimals}f}"
+def _average(layout: _Layout, values: list[float]) -> str:
+    if layout.best:
+        return f"{min(values):.{layout.decimals}f}"
+    mean = f"{statistics.fmean(values):.{layout.decimals}f}"
     if len(values) == 1:
         return mean
-    return f"{mean} +- {statistics.stdev(values):.{decimals}f}"
+    return f"{mean} +- {statistics.stdev(values):.{layout.decimals}f}"
 
 
 def report(
-    experiment: Study, numbers: Sequence[Measurement], picture: str | None
+    study: Study, measurements: Sequence[Measurement], picture: str | None
 ) -> str:
-    """What was done and what came out, as Markdown.
+    """The report, as Markdown.
 
     Args:
-        experiment: what it is about.
-        numbers: its table.
-        picture: name of the picture beside the report; None: there is nothing to show.
+        study: its jobs and words.
+        measurements: its table.
+        picture: name of the picture beside the report, or None.
     """
-    how = _TABLES[experiment.name]
-    done = {each.run for each in results.finals(numbers) if each.value is not None}
-    missing = [job.name for job in experiment.jobs if job.name not in done]
-    scale = f", {experiment.scale} scale" if experiment.scale else ""
+    layout = _LAYOUTS[study.name]
+    finals = results.finals(measurements)
+    done = {row.run for row in finals if row.value is not None}
+    missing = [job.name for job in study.jobs if job.name not in done]
+    scale = f", {study.scale} scale" if study.scale else ""
     lines = [
-        f"# {experiment.name}{scale}: {experiment.title}",
+        f"# {study.name}{scale}: {study.title}",
         "",
-        f"Made by `{experiment.command}`: {len(done)} of {len(experiment.jobs)} runs "
-        "are done.",
+        f"Made by `{study.command}`: {len(done)} of {len(study.jobs)} runs are done.",
         "",
-        *tables.markdown_table(*table(numbers)),
+        *tables.markdown_table(*table(measurements)),
         "",
-        _spread_in_words(experiment, how),
+        _spread_in_words(study, layout),
         "",
-        *_protocol_in_words(experiment, how, numbers),
+        *_protocol_in_words(study, layout, measurements),
     ]
     if picture is not None:
-        lines += ["", f"![{experiment.name}]({picture})"]
-    if experiment.differences:
+        lines += ["", f"![{study.name}]({picture})"]
+    if study.differences:
         lines += ["", "## How far from the paper", ""]
-        lines += [f"- {sentence}" for sentence in experiment.differences]
+        lines += [f"- {sentence}" for sentence in study.differences]
     if missing:
         lines += ["", "## Not yet run", "", *_by_seeds(missing)]
-    return "\n".join([*lines, *_runs(numbers), ""])
+    return "\n".join([*lines, *_runs(measurements), ""])
 
 
 def _by_seeds(names: Sequence[str]) -> list[str]:
-    """Runs that differ in their seeds alone as one line."""
+    """Groups runs that differ in their seeds alone into one line."""
     seeds: dict[str, list[str]] = {}
     for name in names:
         run, _, seed = name.rpartition("-seed")
         seeds.setdefault(run, []).append(seed)
-    return [f"- {run}, seed {', '.join(each)}" for run, each in seeds.items()]
+    return [f"- {run}, seed {', '.join(of_run)}" for run, of_run in seeds.items()]
 
 
-def _spread_in_words(experiment: Study, how: _Table) -> str:
-    if how.best:
+def _spread_in_words(study: Study, layout: _Layout) -> str:
+    if layout.best:
         return "The best of n training seeds."
-    of_paper = "; by what the paper divides is not given" if experiment.paper else ""
-    return (
-        f"Mean +- standard deviation over n training seeds, divided by n - 1{of_paper}."
-    )
+    paper = "; by what the paper divides is not given" if study.paper else ""
+    return f"Mean +- standard deviation over n training seeds, divided by n - 1{paper}."
 
 
-def _protocol_in_words(experiment: Study, how: _Table, numbers) -> list[str]:
-    lines = [_SOURCES[experiment.source]]
-    used = [each for each in numbers if each.value is not None]
-    used = [each for each in used if how.wants(each.metric)]
-    if any(each.metric.startswith("frechet_") for each in used):
-        of_paper = ", and not comparable with the paper's" if experiment.paper else ""
+def _protocol_in_words(study: Study, layout: _Layout, measurements) -> list[str]:
+    lines = [_SOURCES[study.source]]
+    shown = [
+        row for row in measurements if row.value is not None and layout.has(row.metric)
+    ]
+    if any(row.metric.startswith("frechet_") for row in shown):
+        paper = ", and not comparable with the paper's" if study.paper else ""
         lines[0] += (
             " On the features of a small classifier trained on the data set's labels "
-            f"that is no FID{of_paper}."
+            f"that is no FID{paper}."
         )
-    kinds: dict[tuple, list[Measurement]] = {}
-    of_protocols: dict[str, list[Measurement]] = {}
-    for each in used:
-        kinds.setdefault((each.dataset, each.metric), []).append(each)
-        of_protocols.setdefault(each.protocol, []).append(each)
-    for (_, metric), found in kinds.items():
-        for key, values in _differences(found).items():
+    by_metric: dict[tuple, list[Measurement]] = {}
+    by_protocol: dict[str, list[Measurement]] = {}
+    for row in shown:
+        by_metric.setdefault((row.dataset, row.metric), []).append(row)
+        by_protocol.setdefault(row.protocol, []).append(row)
+    for (_, metric), rows in by_metric.items():
+        for key, values in _differences(rows).items():
             lines.append(
                 f"**Not comparable among themselves**, as {key} of "
-                f"{how.words.get(metric, metric)} differs: {' | '.join(values)}."
+                f"{layout.words.get(metric, metric)} differs: {' | '.join(values)}."
             )
-    for text, found in of_protocols.items():
+    for text, rows in by_protocol.items():
         heading = "Protocol"
-        if how.metrics is None:
-            heading += f" of {', '.join(dict.fromkeys(each.metric for each in found))}"
-        if len(of_protocols) > 1:
-            heading += f" ({', '.join(dict.fromkeys(map(_method, found)))})"
+        if layout.metrics is None:
+            heading += f" of {', '.join(dict.fromkeys(row.metric for row in rows))}"
+        if len(by_protocol) > 1:
+            heading += f" ({', '.join(dict.fromkeys(map(_method, rows)))})"
         lines.append(f"{heading}: {text}.")
     return [part for line in lines for part in (line, "")][:-1]
 
 
-def _differences(numbers: Sequence[Measurement]) -> dict[str, list[str]]:
-    """What differs in the protocols of one score, with all values of it.
+def _differences(rows: Sequence[Measurement]) -> dict[str, list[str]]:
+    """The facts that differ between the protocols of one score, with all values.
 
-    Whether fakes have labels is up to the method: `labels` may differ among methods.
+    Methods may differ in `labels`: a method with labels needs labels for its fakes.
     """
-    texts = list(dict.fromkeys(each.protocol for each in numbers))
-    found = protocols.differences(texts)
+    texts = list(dict.fromkeys(row.protocol for row in rows))
+    differences = protocols.differences(texts)
     labels = {
-        (_method(each), protocols.facts_of(each.protocol).get("labels"))
-        for each in numbers
+        (_method(row), protocols.facts_of(row.protocol).get("labels")) for row in rows
     }
-    if len(labels) == len(set(map(_method, numbers))):
-        found.pop("labels", None)
-    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+    if len(labels) == len(set(map(_method, rows))):
+        differences.pop("labels", None)
+    return {key: list(dict.fromkeys(values)) for key, values in differences.items()}
 
 
-def _method(number: Measurement) -> str:
-    """What is compared: the arm; in a sweep, which has none, the combination."""
-    return number.arm or number.row
+def _method(measurement: Measurement) -> str:
+    """The method: the arm or, in a sweep, which has no arms, the combination."""
+    return measurement.arm or measurement.row
 
 
 _OF_PROBE = (
@@ -280,25 +293,24 @@ _SOURCES = {
 }
 
 
-def _runs(numbers: Sequence[Measurement]) -> list[str]:
-    """Which run was trained on what, how long, by which configuration."""
+def _runs(measurements: Sequence[Measurement]) -> list[str]:
+    """The steps, wall time, commit, machine and configuration of each run."""
     last: dict[str, Measurement] = {}
-    for each in numbers:
-        if each.value is not None and each.run:
-            last[each.run] = max(last.get(each.run, each), each, key=lambda n: n.step)
+    for row in measurements:
+        if row.value is not None and row.run:
+            last[row.run] = max(last.get(row.run, row), row, key=lambda row: row.step)
     if not last:
         return []
     cells = [["run", "steps", "wall time of training", "commit", "machine"]]
-    for run, each in last.items():
-        took = clock(each.seconds) if each.seconds else "-"
-        cells.append(
-            [run, f"{each.step:,}", took, each.commit or "-", each.machine or "-"]
-        )
+    for run, row in last.items():
+        duration = clock(row.seconds) if row.seconds else "-"
+        facts = [row.commit or "-", row.machine or "-"]
+        cells.append([run, f"{row.step:,}", duration, *facts])
     lines = ["", "## Runs", "", *tables.markdown_table(*cells), ""]
     configs: dict[str, list[int]] = {}
-    for each in last.values():
-        text = re.sub(r"(seed=)\d+", r"\1SEED", each.config)
-        configs.setdefault(text, []).append(each.seed)
+    for row in last.values():
+        text = re.sub(r"(seed=)\d+", r"\1SEED", row.config)
+        configs.setdefault(text, []).append(row.seed)
     for text, seeds in configs.items():
         lines.append(f"- `{text}`, SEED = {', '.join(map(str, seeds))}")
     return lines

@@ -47,9 +47,8 @@ def run(
     folder = pathlib.Path(output_dir, report_dir)
 
     def write() -> None:
-        # Plots and tables need TensorFlow and matplotlib, the commands do not.
+        # Only the report needs TensorFlow.
         startup.import_tensorflow()
-
         write_report(study, campaign, folder)
 
     # Fail before the first run if the report cannot be read or written.
@@ -59,30 +58,26 @@ def run(
     return int(bool(failed))
 
 
-def write_report(
-    experiment: Study, campaign: Campaign, folder: str | os.PathLike
-) -> None:
-    """Writes results.csv, the plot and report.md of what there is so far.
+def write_report(study: Study, campaign: Campaign, folder: str | os.PathLike) -> None:
+    """Writes results.csv, the plot and report.md of the runs so far.
 
     Args:
-        experiment: what it is about.
-        campaign: where its runs lie.
-        folder: of the files; made.
+        study: the jobs of the report.
+        campaign: knows their run directories.
+        folder: folder of the files. It is made.
 
     Raises:
         ValueError: a table of a run cannot be read.
         OSError: the folder cannot be written.
     """
     folder = pathlib.Path(folder)
-    results.write(folder / "results.csv", results.collect(experiment, campaign))
-    # Made of the table alone, so that anybody can.
-    numbers = results.read(folder / "results.csv")
+    results.write(folder / "results.csv", results.collect(study, campaign))
+    # Plot and report follow from the table alone, so that anybody can make them.
+    measurements = results.read(folder / "results.csv")
     picture = None
     with plots.style():
-        figure = draw(numbers)
+        figure = draw(measurements)
         if figure is not None:
-            picture, _ = plots.save(figure, folder / experiment.name)
-    files.write_text(
-        folder / "report.md",
-        report.report(experiment, numbers, picture and picture.name),
-    )
+            picture, _ = plots.save(figure, folder / study.name)
+    text = report.report(study, measurements, picture and picture.name)
+    files.write_text(folder / "report.md", text)

@@ -1,6 +1,5 @@
-"""Products of values of a config's parameters, as jobs."""
+"""Sweeps: all combinations of some parameter values, as jobs."""
 
-import ast
 import hashlib
 import itertools
 import pathlib
@@ -9,25 +8,31 @@ import shlex
 from collections.abc import Sequence
 
 from ssgan_tf.experiments.jobs import Job, command
+from ssgan_tf.experiments.recipes import config_flags
 from ssgan_tf.experiments.results import Study
 
-_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _LONGEST_NAME = 120
+# Further flags follow: the last one of a repeated flag counts.
+_SCORING = (
+    "--schedule=eval_after_train",
+    "--metrics=fid",
+    "--num_eval_averaging_runs=1",
+)
 
 
 def parse_grid(text: str) -> tuple[str, list[str]]:
-    """A parameter and its values, from `parameter=value,value`.
+    """Parses `parameter=[value, value]`, or the same without brackets.
 
-    Commas inside brackets and quotes separate nothing.
+    Returns:
+        The parameter, and the values as gin text.
 
     Raises:
-        ValueError: there is no parameter, or one with a scope; a value is empty, equals
-            another one, or has a bracket or quote without its end.
+        ValueError: there is no parameter, or one with a scope; a value is not legal
+            gin, or equals another one.
     """
-    name, equals, rest = text.partition("=")
-    values = [value.strip() for value in _split(rest)]
-    is_grid = name.strip() and equals and values and all(values)
-    if not is_grid or _has_equal(list(map(_constant, values))):
+    name, _, values = (part.strip() for part in text.partition("="))
+    texts = _values(values)
+    if not name or not texts:
         raise ValueError(
             "`--grid` must be a parameter and its values, all different, such as "
             f"options.disc_iters=1,2. Received: --grid={text}. Write text in quotes, "
@@ -35,46 +40,36 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
         )
     if "/" in name:
         raise ValueError(
-            "`--grid` must name a parameter without a scope, as its values would move "
-            f"nothing where that is not used. Received: --grid={text}. Leave the scope "
-            "out."
+            "`--grid` must name a parameter without a scope: a scope that the config "
+            f"does not use has no effect. Received: --grid={text}. Leave the scope out."
         )
-    return name.strip(), values
+    return name, texts
 
 
-def _constant(text: str):
-    """A value as Python has it, so that 1 is 1.0; a reference or macro as its text."""
+def _values(text: str) -> list[str]:
+    """The texts of the values; empty unless they are legal gin, and all different."""
+    # TensorFlow takes seconds to import.
+    from ssgan_tf import config
+
+    values, texts, parts = [], [], []
     try:
-        return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
-def _has_equal(values: Sequence) -> bool:
-    # Lists have no hash.
-    return any(value in values[:place] for place, value in enumerate(values))
-
-
-def _split(text: str) -> list[str]:
-    """Cut at the commas outside brackets and quotes; empty where one is not closed."""
-    parts, open_ones, quote = [""], [], None
-    escaped = False
-    for character in text:
-        if quote:
-            if character == quote and not escaped:
-                quote = None
-            escaped = character == "\\" and not escaped
-        elif character in "\"'":
-            quote = character
-        elif character in _BRACKETS:
-            open_ones.append(_BRACKETS[character])
-        elif open_ones and character == open_ones[-1]:
-            open_ones.pop()
-        elif character == "," and not open_ones:
-            parts.append("")
+        if isinstance(config.parse_value(text), list):
+            text = text[1:-1]
+    except config.ConfigError:
+        pass
+    for part in text.split(","):
+        parts.append(part)
+        try:
+            # Fails at a comma within a value.
+            value = config.parse_value(",".join(parts))
+        except config.ConfigError:
             continue
-        parts[-1] += character
-    return [] if quote or open_ones else parts
+        if value in values or repr(value) in map(repr, values):
+            return []
+        values.append(value)
+        texts.append(",".join(parts).strip())
+        parts = []
+    return [] if parts else texts
 
 
 def sweep(
@@ -82,25 +77,63 @@ def sweep(
     bindings: Sequence[str],
     grid: Sequence[str],
     seeds: Sequence[int],
-    score: Sequence[str],
+    *,
+    scoring: Sequence[str],
 ) -> Study:
-    """All combinations of the values of a grid, each with every seed.
+    """Makes jobs of all combinations of the values of a grid, each with every seed.
 
-    Each combination is parsed and its networks are built, so that what cannot be used
-    shows before anything runs.
+    Each combination is parsed and its networks are built, so that errors show before
+    the first run.
 
     Args:
-        files: of the config, as `--gin_config` takes them.
-        bindings: of all runs.
+        files: config files, as `--gin_config`.
+        bindings: bindings of all runs, as `--gin_bindings`.
         grid: one text for each parameter, as `parse_grid` takes it.
-        seeds: of the trainings.
-        score: flags of `ssgan train` that say how to score.
+        seeds: seeds of the runs.
+        scoring: flags of `ssgan train` for scoring.
 
     Raises:
-        ValueError: a text is no grid, a parameter is there twice, or a combination is
-            no config that can be run; the message says which.
+        ValueError: a text is no grid, a parameter has two, or a combination is no
+            usable config; the message names it.
     """
-    # TensorFlow takes seconds to import.
+    axes = _axes(grid)
+    combinations = [
+        [f"{name}={value}" for name, value in zip(axes, values, strict=True)]
+        for values in itertools.product(*axes.values())
+    ]
+    plans = [_checked(files, bindings, combination) for combination in combinations]
+    stem = "-".join(name.partition("#")[2] or pathlib.Path(name).stem for name in files)
+    jobs = []
+    for combination, plan in zip(combinations, plans, strict=True):
+        for seed in seeds:
+            lines = [*bindings, *combination, f"run_config.seed={seed}"]
+            flags = config_flags(files, lines)
+            jobs.append(
+                Job(
+                    name=f"{stem}-{file_name(combination)}-seed{seed}",
+                    commands=(command("train", *flags, *_SCORING, *scoring),),
+                    dataset=plan.dataset,
+                    row=", ".join(combination),
+                    seed=seed,
+                    steps=plan.options.training_steps,
+                    config=shlex.join(flags),
+                )
+            )
+    flags = [*config_flags(files, bindings)]
+    flags += [f"--grid={text}" for text in grid]
+    flags += [f"--seeds={len(seeds)}", *scoring]
+    return Study(
+        name="sweep",
+        scale="",
+        title=" x ".join(axes),
+        command=shlex.join(["ssgan", "sweep", *flags]),
+        jobs=tuple(jobs),
+        source="scores",
+    )
+
+
+def _axes(grid: Sequence[str]) -> dict[str, list[str]]:
+    """The values of each parameter."""
     from ssgan_tf.config.compare_gan_names import ALIASES
 
     axes = dict(map(parse_grid, grid))
@@ -111,71 +144,27 @@ def sweep(
         )
     if "run_config.seed" in [ALIASES.get(name, name) for name in axes]:
         raise ValueError(
-            "`--seeds` says which seeds there are. Received: --grid with "
-            "run_config.seed. Leave it out."
+            "`--grid` must not name run_config.seed, which `--seeds` sets. Received: "
+            f"{', '.join(grid)}. Leave it out."
         )
-    combinations = [
-        [f"{name}={value}" for name, value in zip(axes, values, strict=True)]
-        for values in itertools.product(*axes.values())
-    ]
-    plans = [_checked(files, bindings, each) for each in combinations]
-    stem = "-".join(name.partition("#")[2] or pathlib.Path(name).stem for name in files)
-    jobs = []
-    for combination, plan in zip(combinations, plans, strict=True):
-        for seed in seeds:
-            lines = [*bindings, *combination, f"run_config.seed={seed}"]
-            config = (
-                *(f"--gin_config={name}" for name in files),
-                *(f"--gin_bindings={line}" for line in lines),
-            )
-            flags = (
-                "--schedule=eval_after_train",
-                "--metrics=fid",
-                "--num_eval_averaging_runs=1",
-                # Of a flag that is given twice the last one counts.
-                *score,
-            )
-            jobs.append(
-                Job(
-                    name=f"{stem}-{_file_name(combination)}-seed{seed}",
-                    commands=(command("train", *config, *flags),),
-                    dataset=plan.dataset,
-                    row=", ".join(combination),
-                    seed=seed,
-                    steps=plan.options.training_steps,
-                    config=shlex.join(config),
-                )
-            )
-    shown = [f"--gin_config={name}" for name in files]
-    shown += [f"--gin_bindings={line}" for line in bindings]
-    shown += [f"--grid={text}" for text in grid]
-    shown += [f"--seeds={len(seeds)}", *score]
-    return Study(
-        name="sweep",
-        scale="",
-        title=" x ".join(axes),
-        command=shlex.join(["ssgan", "sweep", *shown]),
-        jobs=tuple(jobs),
-        source="scores",
-    )
+    return axes
 
 
 def _checked(files, bindings, combination):
+    """The plan of a combination."""
     from ssgan_tf import config
 
     try:
         config.parse(files, [*bindings, *combination])
         plan = config.plan()
-        pieces = plan.options.accumulate
-        for task in plan.build_gan().tasks:
-            task.check(plan.options.batch_size // pieces, pieces)
+        plan.build_gan().check_batch(plan.options.batch_size, plan.options.accumulate)
     except ValueError as error:
         raise ValueError(f"With {', '.join(combination)}: {error}") from error
     return plan
 
 
-def _file_name(combination: Sequence[str]) -> str:
-    """A combination as part of a file's name; another one gets another name."""
+def file_name(combination: Sequence[str]) -> str:
+    """A combination as part of a file name; different combinations differ."""
     parts = [re.sub(r"[^\w.=-]+", "_", line) for line in combination]
     # No part has a plus.
     name = "+".join(parts)

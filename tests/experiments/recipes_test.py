@@ -54,7 +54,7 @@ PRINTED_4 = """
 """
 PRINTED_FIGURE_4 = "28 22.4 20.9 23.8 17.3 16.4 26 19.0 17.8 21.2 18.0 16.5"
 
-EVERY = [(name, scale) for name in recipes.EXPERIMENTS for scale in recipes.SCALES]
+EVERY = [(name, scale) for name in recipes.STUDIES for scale in recipes.SCALES]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -65,7 +65,7 @@ def paper(name: str, scale: str = "full", **fields) -> list[str]:
     """The paper's numbers of an experiment, as it lists them."""
     return [
         each.paper
-        for each in recipes.experiment(name, scale, [0]).paper
+        for each in recipes.study(name, scale, [0]).paper
         if all(getattr(each, key) == value for key, value in fields.items())
     ]
 
@@ -120,7 +120,7 @@ def test_figures():
 
 @pytest.mark.parametrize("name, scale", EVERY)
 def test_jobs_and_numbers_belong_together(name, scale):
-    experiment = recipes.experiment(name, scale, [0, 1])
+    experiment = recipes.study(name, scale, [0, 1])
     names = [job.name for job in experiment.jobs]
     assert len(set(names)) == len(names) and len(names) % 2 == 0
     datasets = {job.dataset for job in experiment.jobs}
@@ -145,14 +145,14 @@ def test_the_same_run_is_the_same_everywhere():
     """Experiments share runs; what they ask of one must be one training."""
     trainings = {}
     for name, scale in EVERY:
-        for job in recipes.experiment(name, scale, [0]).jobs:
+        for job in recipes.study(name, scale, [0]).jobs:
             trainings.setdefault(job.name, set()).add(job.commands[0])
     assert all(len(commands) == 1 for commands in trainings.values())
     shared = "full/ssgan_cifar10-sn_0_0.9_2-seed0"
     users = [
         name
-        for name in recipes.EXPERIMENTS
-        if shared in [job.name for job in recipes.experiment(name, "full", [0]).jobs]
+        for name in recipes.STUDIES
+        if shared in [job.name for job in recipes.study(name, "full", [0]).jobs]
     ]
     assert users == ["table1", "table2", "table3", "figure4"]
 
@@ -170,7 +170,7 @@ def parsed(job, *more: str):
 
 @pytest.mark.parametrize("name, scale", EVERY)
 def test_every_job_is_a_config(name, scale):
-    for job in recipes.experiment(name, scale, [3]).jobs:
+    for job in recipes.study(name, scale, [3]).jobs:
         plan = parsed(job)
         assert plan.dataset == job.dataset
         if name == "figure3":
@@ -190,7 +190,7 @@ def test_every_job_is_a_config(name, scale):
 
 
 def test_rotation_only_on_imagenet_has_no_adversarial_loss():
-    jobs = recipes.experiment("table4", "full", [0]).jobs
+    jobs = recipes.study("table4", "full", [0]).jobs
     (job,) = (job for job in jobs if job.arm == ROTATION_ONLY)
     gan = parsed(job, "G.width = 4", "D.width = 4").build_gan()
     assert gan.adversarial_loss is None
@@ -198,7 +198,7 @@ def test_rotation_only_on_imagenet_has_no_adversarial_loss():
 
 
 def test_the_small_run():
-    experiment = recipes.experiment("table2", "small", [1])
+    experiment = recipes.study("table2", "small", [1])
     (job,) = (
         job
         for job in experiment.jobs
@@ -221,7 +221,7 @@ def test_the_small_run():
 
 def test_inception_is_handed_on():
     for name in ("table1", "table3"):
-        for job in recipes.experiment(name, "full", [0], "/nets/inception").jobs:
+        for job in recipes.study(name, "full", [0], "/nets/inception").jobs:
             scored = job.arm != ROTATION_ONLY
             assert ("--inception_path=/nets/inception" in job.commands[0]) == scored
             assert ("--schedule=train" in job.commands[0]) != scored

@@ -168,7 +168,7 @@ def test_what_is_the_distance():
 
 
 def test_means_and_deviations_beside_the_papers(campaign):
-    experiment = recipes.experiment("table2", "small", [0, 1, 2])
+    experiment = recipes.study("table2", "small", [0, 1, 2])
     left_out = ["gp_", "cifar100", "0.5_0.999", "ssgan_cifar10-sn_0_0.9_2-seed1"]
     make_runs(experiment, campaign, left_out)
     numbers = results.collect(experiment, campaign)
@@ -195,7 +195,7 @@ def test_means_and_deviations_beside_the_papers(campaign):
 
 
 def test_the_best_and_its_words(campaign):
-    experiment = recipes.experiment("table1", "full", [0, 1])
+    experiment = recipes.study("table1", "full", [0, 1])
     make_runs(experiment, campaign, ["lsun"])
     numbers = results.collect(experiment, campaign)
     found = cells(numbers)
@@ -216,7 +216,7 @@ def test_the_best_and_its_words(campaign):
 
 
 def test_a_run_on_its_way_has_no_final_number(campaign):
-    experiment = recipes.experiment("figure4", "small", [0])
+    experiment = recipes.study("figure4", "small", [0])
     make_runs(experiment, campaign, last=6000)
     numbers = results.collect(experiment, campaign)
     (final,) = (each for each in results.finals(numbers) if "ssgan_cifar10" in each.run)
@@ -236,7 +236,7 @@ def test_a_run_on_its_way_has_no_final_number(campaign):
 
 
 def test_blocks(campaign):
-    experiment = recipes.experiment("table3", "small", [0, 1])
+    experiment = recipes.study("table3", "small", [0, 1])
     make_runs(experiment, campaign, ["/cond_"])
     numbers = results.collect(experiment, campaign)
     # A number of the paper that our D has no block for.
@@ -264,7 +264,7 @@ def test_blocks(campaign):
 
 
 def test_the_papers_number_stands_beside_what_the_report_has_there(campaign):
-    experiment = recipes.experiment("table2", "small", [0])
+    experiment = recipes.study("table2", "small", [0])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     beside = [each for each in numbers if each.run and each.paper]
@@ -286,7 +286,7 @@ def test_the_papers_number_stands_beside_what_the_report_has_there(campaign):
 
 
 def test_the_last_block_over_steps(campaign):
-    experiment = recipes.experiment("figure2", "small", [0])
+    experiment = recipes.study("figure2", "small", [0])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     table = {line[0]: line for line in report.table(numbers)}
@@ -309,7 +309,7 @@ def test_the_last_block_over_steps(campaign):
 
 
 def test_other_protocols_are_said(campaign):
-    experiment = recipes.experiment("figure4", "small", [0, 1])
+    experiment = recipes.study("figure4", "small", [0, 1])
     make_runs(experiment, campaign)
     path = campaign.run_dir(experiment.jobs[0]) / "scores.csv"
     assert "Not comparable" not in report.report(
@@ -336,7 +336,7 @@ def protocols_said(experiment, campaign, changes: dict[str, str]) -> str:
 
 
 def test_labels_belong_to_the_method(campaign):
-    experiment = recipes.experiment("figure4", "small", [0, 1])
+    experiment = recipes.study("figure4", "small", [0, 1])
     text = protocols_said(experiment, campaign, {"/cond": "labels=uniform"})
     assert "Not comparable" not in text
     metric = METRIC["small"]
@@ -355,7 +355,7 @@ def test_labels_belong_to_the_method(campaign):
 
 
 def test_what_a_sweep_has_no_paper_for(campaign):
-    table = recipes.experiment("figure4", "small", [0, 1])
+    table = recipes.study("figure4", "small", [0, 1])
     make_runs(table, campaign)
     jobs = [
         dataclasses.replace(job, arm="", row=f"a={job.arm}|b") for job in table.jobs
@@ -373,7 +373,7 @@ def test_what_a_sweep_has_no_paper_for(campaign):
 
 
 def test_a_run_that_grows_between_two_tables(campaign, monkeypatch):
-    experiment = recipes.experiment("figure4", "small", [0])
+    experiment = recipes.study("figure4", "small", [0])
     make_runs(experiment, campaign)
     for seconds in (100.0, 250.0):
         monkeypatch.setattr(events, "train_seconds", lambda path: seconds)
@@ -382,7 +382,7 @@ def test_a_run_that_grows_between_two_tables(campaign, monkeypatch):
 
 
 def test_where_and_how_long(campaign, monkeypatch):
-    experiment = recipes.experiment("figure4", "small", [0])
+    experiment = recipes.study("figure4", "small", [0])
     make_runs(experiment, campaign, ["/cond_", "sbn"])
     job = experiment.jobs[0]
     facts = {"commit": "abc", "cpu": "a CPU", "cores": 2, "devices": ["CPU:0", "GPU:0"]}
@@ -441,7 +441,7 @@ def points_of(job):
 
 
 def test_the_summary_of_forgetting():
-    job = recipes.experiment("figure3", "small", [0]).jobs[0]
+    job = recipes.study("figure3", "small", [0]).jobs[0]
     points = points_of(job)
     found, expected = results.forgetting_summary(points), naive_summary(points)
     assert list(found) and set(found) == set(expected)
@@ -457,7 +457,7 @@ def test_the_summary_of_forgetting():
 
 
 def test_tasks_with_a_test_at_their_switch_alone():
-    job = recipes.experiment("figure3", "small", [0]).jobs[0]
+    job = recipes.study("figure3", "small", [0]).jobs[0]
     points, expected = points_of(job), naive_summary(points_of(job))
     # Floors of single tasks stay those of their tasks, means over tasks are of all.
     without = [point for point in points if not 1000 < point[0] < 2000]
@@ -474,7 +474,7 @@ def test_tasks_with_a_test_at_their_switch_alone():
 
 
 def test_forgetting_beside_the_papers(campaign):
-    experiment = recipes.experiment("figure3", "small", [0, 1])
+    experiment = recipes.study("figure3", "small", [0, 1])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     table = {line[0]: line[1:] for line in report.table(numbers)}
@@ -492,9 +492,9 @@ def test_forgetting_beside_the_papers(campaign):
 # --- Pictures ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(recipes.EXPERIMENTS))
+@pytest.mark.parametrize("name", list(recipes.STUDIES))
 def test_all_that_is_written_comes_from_the_table(name, campaign, tmp_path):
-    experiment = recipes.experiment(name, "small", [0, 1])
+    experiment = recipes.study(name, "small", [0, 1])
     # A panel for each of eighteen rows takes its time.
     make_runs(experiment, campaign, ["gp_", "sn_0.5", "sn_0_0.9_2"])
     folder = tmp_path / "report"
@@ -508,7 +508,7 @@ def test_all_that_is_written_comes_from_the_table(name, campaign, tmp_path):
 
 
 def test_a_campaign_that_has_not_begun_has_no_picture(campaign, tmp_path):
-    experiment = recipes.experiment("figure3", "small", [0])
+    experiment = recipes.study("figure3", "small", [0])
     runner.write_report(experiment, campaign, tmp_path / "report")
     names = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert names == ["report.md", "results.csv"]
@@ -524,7 +524,7 @@ def drawn(axes) -> dict[str, tuple]:
 
 
 def test_curves_and_their_mean(campaign):
-    experiment = recipes.experiment("table2", "small", [0, 1])
+    experiment = recipes.study("table2", "small", [0, 1])
     make_runs(experiment, campaign, ["gp_", "cifar100", "sn_0.5", "sn_0_0.9_2"])
     numbers = results.collect(experiment, campaign)
     left, right = plots.draw(numbers).axes
@@ -545,7 +545,7 @@ def test_curves_and_their_mean(campaign):
 
 
 def test_a_mean_is_of_all_seeds_or_not_drawn(campaign):
-    experiment = recipes.experiment("figure4", "small", [0, 1])
+    experiment = recipes.study("figure4", "small", [0, 1])
     make_runs(experiment, campaign)
     job = next(job for job in experiment.jobs if (job.arm, job.seed) == ("SS-GAN", 1))
     rows = score_rows(job, "small", 6000)
@@ -557,7 +557,7 @@ def test_a_mean_is_of_all_seeds_or_not_drawn(campaign):
 
 @pytest.mark.parametrize("name", ["table1", "figure4"])
 def test_markers_at_the_top_are_not_cut(name, campaign):
-    experiment = recipes.experiment(name, "small", [0, 1])
+    experiment = recipes.study(name, "small", [0, 1])
     make_runs(experiment, campaign)
     # Values that are close together, far from zero.
     numbers = [
@@ -571,7 +571,7 @@ def test_markers_at_the_top_are_not_cut(name, campaign):
 
 
 def test_switches_and_the_papers_floors(campaign):
-    experiment = recipes.experiment("figure3", "small", [0, 1])
+    experiment = recipes.study("figure3", "small", [0, 1])
     make_runs(experiment, campaign)
     numbers = results.collect(experiment, campaign)
     (axes,) = plots.draw(numbers).axes
@@ -594,7 +594,7 @@ def test_switches_and_the_papers_floors(campaign):
 
 
 def test_combinations_of_a_sweep_are_lines_of_one_panel(campaign):
-    table = recipes.experiment("table2", "small", [0, 1])
+    table = recipes.study("table2", "small", [0, 1])
     make_runs(table, campaign, ["gp_", "cifar100", "/uncond"])
     numbers = [
         dataclasses.replace(each, experiment="sweep", arm="")

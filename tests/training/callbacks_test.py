@@ -34,22 +34,23 @@ LOGS = {
 
 
 class StandIn:
-    """All that the callbacks ask of a GAN."""
+    """The part of a GAN that the callbacks use."""
 
     step = 0
+    parts = {}
 
     def check_finite(self):
         pass
 
 
 class Saved:
-    """All that the callbacks ask of a run's checkpoints."""
+    """The part of `Checkpoints` that the callbacks use."""
 
     def __init__(self):
         self.saved, self.kept = [], []
 
-    def save(self, gan):
-        self.saved.append(gan.step)
+    def save(self, step, parts):
+        self.saved.append(step)
 
     def steps(self):
         return self.saved
@@ -59,7 +60,7 @@ class Saved:
 
 
 class OneOf:
-    """All that the callbacks ask of `Workers`: others that are idle, or get signals."""
+    """`Workers` whose others are idle, or receive signals."""
 
     def __init__(self, is_chief=True, others=(0, 0)):
         self.is_chief, self.others = is_chief, others
