@@ -31,8 +31,8 @@ class Command(NamedTuple):
 
     Attributes:
         place: page and line.
-        words: as the shell hands them over.
-        whole: False where a sentence mentions it, perhaps a part.
+        words: the words, as the shell splits them.
+        whole: False if a sentence mentions the command, perhaps only a part.
     """
 
     place: str
@@ -44,8 +44,8 @@ class Call(NamedTuple):
     """A call of one of this project's binaries.
 
     Attributes:
-        binary: a module's name, or a file's path from the root.
-        arguments: what it is given.
+        binary: name of a module, or path of a file from the root.
+        arguments: its arguments.
     """
 
     binary: str
@@ -62,11 +62,11 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def lines(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Number, line, and whether it is for a shell; other languages are left out."""
+    """Yields number, line, and whether it is for a shell, without other languages."""
     fence = None
     for number, line in enumerate(text.splitlines(), 1):
-        if found := _FENCE.match(line):
-            fence = found[1] if fence is None else None
+        if match := _FENCE.match(line):
+            fence = match[1] if fence is None else None
         elif fence is None:
             yield number, line, line.startswith("    ")
         elif fence in _SHELLS:
@@ -74,13 +74,13 @@ def lines(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def commands(text: str, page: str) -> Iterator[Command]:
-    """What the shell blocks of a page run, and what its sentences mention.
+    """The commands in the shell blocks of a page and in its sentences.
 
-    Blocks are fenced or indented. Variables have the first value that the page gives
-    them. A line that starts with a flag is a command without a program.
+    Blocks are fenced or indented. A variable has the first value that the page assigns.
+    A line that starts with a flag is a command without a program.
 
     Raises:
-        ValueError: a line that no shell can read, or that does not go on.
+        ValueError: a line that no shell can read, or nothing after a backslash.
     """
     variables: dict[str, str] = {}
     numbered = lines(text)
@@ -91,14 +91,14 @@ def commands(text: str, page: str) -> Iterator[Command]:
                 yield Command(place, mentioned.split(), whole=False)
             continue
         while line.endswith("\\"):
-            _, more, goes_on = next(numbered, (0, "", False))
-            if not (goes_on and more.strip()):
+            _, more, is_shell = next(numbered, (0, "", False))
+            if not (is_shell and more.strip()):
                 raise ValueError(f"{place}: nothing follows the backslash: {line}")
             line = line[:-1] + more
         line = re.sub(r"(^|\s)#.*", "", line)
         for name, value in re.findall(r"\b(\w+)(?:=| in )('[^']*'|[^\s;]+)", line):
             variables.setdefault(name, value.strip("'"))
-        line = re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), line)
+        line = re.sub(r"\$(\w+)", lambda name: variables.get(name[1], name[0]), line)
         if not re.search(rf"(^|[\s/])({_PROGRAM})(\s|$)|^\s*--\w", line):
             continue
         try:
@@ -111,7 +111,7 @@ def commands(text: str, page: str) -> Iterator[Command]:
 
 
 def calls(command: Command) -> list[Call]:
-    """Which binaries a command calls; `ssgan launch` calls a second one.
+    """The binaries that a command calls; `ssgan launch` calls a second one.
 
     Raises:
         ValueError: a flag without a program, or an unknown sub-command.
@@ -128,9 +128,9 @@ def calls(command: Command) -> list[Call]:
         if name not in COMMANDS:
             raise ValueError(f"{command.place}: ssgan has no command {name!r}")
         if name == "launch" and "--" in arguments:
-            where = arguments.index("--")
-            inner = command._replace(words=["ssgan", *arguments[where + 1 :]])
-            return [Call(f"ssgan_tf.commands.{name}", arguments[:where]), *calls(inner)]
+            end = arguments.index("--")
+            inner = command._replace(words=["ssgan", *arguments[end + 1 :]])
+            return [Call(f"ssgan_tf.commands.{name}", arguments[:end]), *calls(inner)]
         return [Call(f"ssgan_tf.commands.{name}", arguments)]
     if pathlib.PurePath(program).name == "python":
         if words[:2] == ["-m", "ssgan_tf"]:
@@ -152,14 +152,14 @@ def links(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """What a link may name behind `#`: the headings, as GitHub writes them."""
-    found: list[str] = []
+    """The anchors of a page's headings, as GitHub makes them."""
+    names: list[str] = []
     for _, line, is_shell in lines(text):
         if not is_shell and (heading := re.match(r"#{1,6} +(.*?)[ #]*$", line)):
-            said = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
-            found.append(re.sub(r"[^\w\- ]", "", said).replace(" ", "-"))
-    seen = [found[:i].count(each) for i, each in enumerate(found)]
+            title = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
+            names.append(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
+    repeats = [names[:i].count(name) for i, name in enumerate(names)]
     return {
-        f"{each}-{before}" if before else each
-        for each, before in zip(found, seen, strict=True)
+        f"{name}-{count}" if count else name
+        for name, count in zip(names, repeats, strict=True)
     }

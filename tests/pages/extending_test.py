@@ -1,4 +1,4 @@
-"""docs/extending.md: its code runs as it stands there."""
+"""docs/extending.md: its code runs unchanged."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pages
 
 from ssgan_tf.modules import reading
 
-# Small and short; the page's own lines stay.
+# Small and short, beside the page's own lines.
 BINDINGS = (
     "options.batch_size = 8",
     "options.training_steps = 2",

@@ -10,7 +10,7 @@ import pytest
 from ssgan_tf.utils import pictures
 
 PAGE = "docs/getting_started.md"
-# A hundredth of the steps, wherever the page names them.
+# A hundredth of the steps, everywhere on the page.
 STEPS = {"1600": "16", "2000": "20"}
 SMALL = (
     "options.batch_size = 8",
@@ -30,12 +30,12 @@ def made_small(words: list[str]) -> list[str] | None:
         return None
     if "train" not in words:
         return words
-    behind = words.index("train") + 1
-    # What the page binds itself comes later, and wins.
+    start = words.index("train") + 1
+    # The page's own bindings come later and win.
     small = [f"--gin_bindings={binding}" for binding in SMALL]
-    # A config without its data is looked at, no more.
-    no_data = "cifar10" in words[behind] and "--image_folder" not in " ".join(words)
-    return words[:behind] + small + words[behind:] + ["--dry_run"] * no_data
+    # Without its data a config is only planned.
+    no_data = "cifar10" in words[start] and "--image_folder" not in " ".join(words)
+    return words[:start] + small + words[start:] + ["--dry_run"] * no_data
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_from_nothing_to_a_module(tmp_path):
         assert (tmp_path / name).exists(), name
     for name in ("narrow", "larger", "cifar10"):
         assert not (tmp_path / name).exists(), name
-    # What the page says that a run directory holds.
+    # The page's list of a run directory.
     listed = pages.blocks(text, "text")[1]
     for line in listed.splitlines():
         pattern = line.split()[0].replace("<step>", "*").rstrip("/")

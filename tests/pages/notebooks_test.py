@@ -1,4 +1,4 @@
-"""Notebooks run top to bottom, in a kernel of their own, on modules made here."""
+"""Runs the notebooks from top to bottom, in their own kernel, on a small module."""
 
 import os
 import sys
@@ -22,20 +22,22 @@ def module(tmp_path_factory):
     gan = tiny.plan().build_gan()
     facts = {"step": 0, "dataset": "digits32", "weights": "raw", "config": ""}
     facts["batch_norm"] = MOVING_MOMENTS
-    writing.export(gan.generator, gan.discriminator, gan.latents, path, facts)
-    # The kernel reads what is prepared here.
+    writing.export(
+        gan.generator, gan.discriminator, gan.latents, path=path, metadata=facts
+    )
+    # The kernel reads the data set that is prepared here.
     tiny.prepare()
     datasets.load_split("digits32", "test")
     return path
 
 
 def run(path, folder, **variables) -> list[str]:
-    """What the cells print and show, in order; a cell that fails is an error."""
+    """The outputs of the cells, in order; a cell that fails is an error."""
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(folder)}}
     )
-    # Of this interpreter, wherever its kernels are registered.
+    # The kernel of this interpreter, wherever its kernels are registered.
     client.create_kernel_manager()
     client.km.kernel_spec.argv[0] = sys.executable
     client.execute(env={**os.environ, "PYTHONPATH": str(ROOT), **variables})
@@ -46,19 +48,18 @@ def run(path, folder, **variables) -> list[str]:
 
 
 def test_published_generators(module, tmp_path):
-    said = run(GENERATORS, tmp_path, MODULE=str(module))
-    text = "\n".join(said)
+    outputs = run(GENERATORS, tmp_path, MODULE=str(module))
+    text = "\n".join(outputs)
     assert "images (32, 32, 1)\nz      8 uniform\nlabels none\nheads  rotation" in text
     # Samples, three truncations, a strip, two samples and a photo in four turns.
-    assert sum("image/png" in each for each in said) == 8
-    assert sum("image/gif" in each for each in said) == 1
+    assert sum("image/png" in output for output in outputs) == 8
+    assert sum("image/gif" in output for output in outputs) == 1
     assert (tmp_path / "loop.gif").stat().st_size > 0
     assert "frechet_digits32_cnn_397_test" in text and "digits32" in text
     assert text.count("turned by  90 degrees   D:   0: ") == 3
 
 
-def test_its_cells_are_clean():
-    """No traces of the machine that it was run on."""
+def test_cells_have_no_traces_of_a_machine():
     notebook = nbformat.read(GENERATORS, as_version=4)
     nbformat.validate(notebook)
     assert "/" + "tmp/" not in GENERATORS.read_text()

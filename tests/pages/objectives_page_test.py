@@ -1,4 +1,4 @@
-"""docs/objectives.md: its lines of gin train, its numbers are those of the code."""
+"""docs/objectives.md: its gin lines train, and its equations are the code's."""
 
 import re
 
@@ -29,7 +29,7 @@ SMALL = ["G.width = 4", "D.width = 4", "options.z_dim = 8"]
 
 
 def plan(block: str, folder) -> config.Plan:
-    """The quick start with the block over it, its networks made small."""
+    """The quick start, changed by the block, with small networks."""
     path = folder / "mine.gin"
     path.write_text(block)
     config.parse(["quickstart.gin", str(path)], SMALL)
@@ -37,13 +37,13 @@ def plan(block: str, folder) -> config.Plan:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of a section's table, without its head."""
+    """The cells of a section's table, without its header."""
     lines = re.findall(r"^\| (.*) \|$", SECTIONS[heading], re.M)
     return [[cell.strip() for cell in line.split("|")] for line in lines[1:]]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_quick_start_takes_the_lines(block, tmp_path):
+def test_gin_blocks_parse(block, tmp_path):
     made = plan(block, tmp_path)
     bound = dict(re.findall(r"^([\w.]+) = (.*)$", block, re.M))
     assert bound.get("options.gan_class", "@SSGAN") in (
@@ -55,7 +55,7 @@ def test_the_quick_start_takes_the_lines(block, tmp_path):
 
 
 @pytest.mark.slow
-def test_each_takes_a_step_and_logs_what_the_page_says(tmp_path):
+def test_every_block_takes_a_step_and_logs_its_numbers(tmp_path):
     logged = set()
     for block in BLOCKS:
         made = plan(*block.values, tmp_path)
@@ -71,15 +71,15 @@ def test_each_takes_a_step_and_logs_what_the_page_says(tmp_path):
 
 def formula(equation: str) -> str:
     """An equation of the page as Python."""
-    said = re.sub(
+    code = re.sub(
         r"E_(real|fake) E_r log Q\((r|4|4 \+ r) \| x\^r\)", r"log_q(\1, '\2')", equation
     )
-    said = re.sub(
+    code = re.sub(
         r"E_(real|fake) (.*?)(?= [+-] E_|\) / 2$| / 2$|$)",
-        lambda found: f"mean({found[2].replace('D(x)', found[1])})",
-        said,
+        lambda match: f"mean({match[2].replace('D(x)', match[1])})",
+        code,
     )
-    return re.sub(r"log s\((\w+)\)", r"log(s(\1))", said).replace("^", "**")
+    return re.sub(r"log s\((\w+)\)", r"log(s(\1))", code).replace("^", "**")
 
 
 def logits(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -87,9 +87,9 @@ def logits(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "d_loss", "g_loss", "nothing"), rows("Adversarial losses")
+    ("name", "d_loss", "g_loss", "at_zero"), rows("Adversarial losses")
 )
-def test_adversarial_equations(name, d_loss, g_loss, nothing):
+def test_adversarial_equations(name, d_loss, g_loss, at_zero):
     functions = {
         "mean": np.mean,
         "max": np.maximum,
@@ -103,11 +103,11 @@ def test_adversarial_equations(name, d_loss, g_loss, nothing):
         (np.zeros([9, 1], "float32"),) * 2,
     ):
         symbols = functions | {"real": real, "fake": fake}
-        said = [eval(formula(each), symbols) for each in (d_loss, g_loss)]
-        found = [loss.d_loss(real, fake), loss.g_loss(fake)]
-        np.testing.assert_allclose(found, said, rtol=1e-5, atol=1e-6)
-    # Of the zeros, as the page rounds them.
-    np.testing.assert_allclose(found, eval(nothing), atol=5e-4)
+        expected = [eval(formula(text), symbols) for text in (d_loss, g_loss)]
+        actual = [loss.d_loss(real, fake), loss.g_loss(fake)]
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    # The last pair of logits is zero; the page rounds its losses.
+    np.testing.assert_allclose(actual, eval(at_zero), atol=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_rotation_equations(heading, make_task, classes):
     task = make_task(4 * num, beta, alpha)
     assert task.heads == {"rotation_logits": classes}
 
-    def seen(values):
+    def outputs(values):
         upright, extra = (
             {"rotation_logits": tf.constant(part)} for part in np.split(values, [num])
         )
@@ -142,18 +142,18 @@ def test_rotation_equations(heading, make_task, classes):
         for seed, side in enumerate(("real", "fake"))
     }
     equations = dict(re.findall(r"^    (L_[DG]) = (.*)$", SECTIONS[heading], re.M))
-    real, fake = seen(symbols["real"]), seen(symbols["fake"])
+    real, fake = outputs(symbols["real"]), outputs(symbols["fake"])
     d_loss, _ = task.d_loss(real, fake if task.d_sees_fakes else None, 0)
     g_loss, _ = task.g_loss(fake, 0)
-    for name, found in (("L_D", d_loss), ("L_G", g_loss)):
-        said = eval(formula(equations[name]), symbols)
-        np.testing.assert_allclose(found, said, rtol=1e-5)
+    for name, actual in (("L_D", d_loss), ("L_G", g_loss)):
+        expected = eval(formula(equations[name]), symbols)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_what_a_head_that_knows_nothing_pays():
-    found = re.findall(r"(\d\.\d+) = log (\d+)", TEXT)
-    assert {int(classes) for _, classes in found} == {4, 5, 8}
-    for nats, classes in found:
+def test_chance_levels_of_rotation_heads():
+    pairs = re.findall(r"(\d\.\d+) = log (\d+)", TEXT)
+    assert {int(classes) for _, classes in pairs} == {4, 5, 8}
+    for nats, classes in pairs:
         loss = rotation_loss(tf.zeros([4, int(classes)]), tf.range(4))
         np.testing.assert_allclose(loss, float(nats), atol=5e-4)
 
@@ -170,5 +170,5 @@ def test_penalties_of_a_flat_d(row):
     def discriminator(images, training):
         return {"logits": 0.0 * tf.reduce_sum(images, axis=[1, 2, 3], keepdims=False)}
 
-    found = made.value(discriminator, tf.ones([2, 4, 4, 1]), None)
-    np.testing.assert_allclose(found, float(flat), atol=5e-4)
+    actual = made.value(discriminator, tf.ones([2, 4, 4, 1]), None)
+    np.testing.assert_allclose(actual, float(flat), atol=5e-4)

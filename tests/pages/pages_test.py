@@ -1,4 +1,4 @@
-"""Every page: its commands, code, configurations and links are right."""
+"""Checks the commands, code, configurations and links of every page."""
 
 import ast
 import importlib
@@ -18,22 +18,22 @@ from pages import PAGES, ROOT
 from ssgan_tf import config
 from ssgan_tf.commands.main import COMMANDS
 
-# Their Python and gin run in the tests of that name.
+# Pages whose Python and gin blocks run in a test file of their own.
 HAVE_TESTS = {
     "README.md": "readme_test.py",
     "export/README.md": "readme_test.py",
     "docs/extending.md": "extending_test.py",
     "docs/getting_started.md": "getting_started_test.py",
 }
-# Of trainings of hours: what it imports is there.
+# Pages whose code needs runs of hours: only the imports are checked.
 NEEDS_RUNS = ["RESULTS.md"]
-# What a page's code reads -> where it lies here.
+# Files that a page's code reads -> their place in the repository.
 FILES = {
     "docs/reproduce.md": {
         "reproduce/small/figure3/results.csv": "docs/results/figure3.csv"
     }
 }
-# Links that lead somewhere where the page is copied to: the folder of a module.
+# Links that are valid where the page is copied to, the folder of a module.
 ELSEWHERE = {"docs/model_card_template.md": ["samples.png"]}
 BINARIES = [
     *(f"ssgan_tf.commands.{name}" for name in COMMANDS),
@@ -53,20 +53,20 @@ def source(binary: str) -> pathlib.Path:
 
 
 def help_text(binary: str) -> str:
-    """What `--help` says above the flags: the docstring, as Python 3.13 dedents it."""
+    """The text of `--help` above the flags: the docstring, dedented."""
     return ast.get_docstring(ast.parse(source(binary).read_text()))
 
 
 def called(texts: dict[str, str]) -> dict[str, list]:
-    """Binary -> each `Command` of the texts that calls it, and the arguments."""
-    found = {}
+    """Binary -> pairs of a `Command` that calls it and the arguments."""
+    calls = {}
     for name, text in texts.items():
         for command in pages.commands(text, name):
             for binary, arguments in pages.calls(command):
-                says_nothing = not (arguments or command.whole)
-                if not (says_nothing or {"--help", "-h", "..."} & set(arguments)):
-                    found.setdefault(binary, []).append((command, arguments))
-    return found
+                is_name_only = not (arguments or command.whole)
+                if not (is_name_only or {"--help", "-h", "..."} & set(arguments)):
+                    calls.setdefault(binary, []).append((command, arguments))
+    return calls
 
 
 def is_shipped(name: str) -> bool:
@@ -83,18 +83,18 @@ def mistakes(binary: str, called_with: list) -> list[str]:
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    found = []
+    errors = []
     for (command, _), read in zip(called_with, json.loads(done.stdout), strict=True):
         names = read.get("gin_config")
         if "wrong" in read:
-            found.append(f"{command.place}: {binary}: {read['wrong']}")
+            errors.append(f"{command.place}: {binary}: {read['wrong']}")
         # Other files are the reader's own.
         elif names and all(map(is_shipped, names)):
             try:
                 config.parse(names, read["gin_bindings"])
             except config.ConfigError as error:
-                found.append(f"{command.place}: {error}")
-    return found
+                errors.append(f"{command.place}: {error}")
+    return errors
 
 
 # --- Commands -----------------------------------------------------------------------
@@ -108,9 +108,9 @@ CALLED = called(TEXTS)
 @pytest.mark.parametrize(
     "binary",
     [
-        # It imports TensorFlow at once.
-        pytest.param(each, marks=[pytest.mark.slow] if "soak" in each else [])
-        for each in sorted(CALLED)
+        # benchmarks/soak.py imports TensorFlow at once.
+        pytest.param(binary, marks=[pytest.mark.slow] if "soak" in binary else [])
+        for binary in sorted(CALLED)
     ],
 )
 def test_commands(binary):
@@ -144,15 +144,15 @@ def test_help_has_an_example(command):
         ("python export/load_generator.py --modul=m", "modul"),
     ],
 )
-def test_a_wrong_command_is_found(line, word):
+def test_a_wrong_command_is_reported(line, word):
     for text in (f"    {line}\n", f"```console\n{line}\n```\n"):
-        found = [
+        (mistake,) = (
             mistake
             for binary, calls in called({"page.md": text}).items()
             for mistake in mistakes(binary, calls)
-        ]
-        assert len(found) == 1 and word in found[0]
-        assert re.match(r"page.md:\d: ", found[0])
+        )
+        assert word in mistake
+        assert re.match(r"page.md:\d: ", mistake)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_a_wrong_command_is_found(line, word):
         "    ssgan sample --module='m\n",
     ],
 )
-def test_a_line_that_is_no_command_is_found(line):
+def test_a_line_that_is_no_command_is_reported(line):
     with pytest.raises(ValueError, match="page.md:"):
         called({"page.md": line})
 
 
-def test_a_command_in_a_sentence_may_be_a_part():
+def test_a_sentence_may_mention_part_of_a_command():
     assert mistakes(*called({"p": "`ssgan sample --num=3`"}).popitem()) == []
     (wrong,) = mistakes(*called({"p": "see `ssgan sample --nmu=3`"}).popitem())
     assert "nmu" in wrong
@@ -181,7 +181,7 @@ def test_flags_of_sentences_exist(page):
     definition = r"DEFINE_\w+\(\s*\"(\w+)\""
     defined = {n for path in files for n in re.findall(definition, path.read_text())}
     defined |= {"help", "helpfull", "verbosity", "version"}
-    # Those of other programs.
+    # Flags of other programs.
     text = re.sub(r"`--(cpu|gpu|isc)[^`]*`", "", pages.sentences(TEXTS[page]))
     assert set(re.findall(r"--(\w+)", text)) <= defined
 
@@ -194,10 +194,10 @@ def has(language: str) -> list[str]:
 
 
 def run_python(page: str, blocks: list[str], folder: pathlib.Path) -> None:
-    """The blocks in order, in one namespace; a traceback names page and block."""
-    for to, came_from in FILES.get(page, {}).items():
-        (folder / to).parent.mkdir(parents=True)
-        shutil.copy(ROOT / came_from, folder / to)
+    """Runs the blocks in order, in one namespace; a traceback names page and block."""
+    for target, source_path in FILES.get(page, {}).items():
+        (folder / target).parent.mkdir(parents=True)
+        shutil.copy(ROOT / source_path, folder / target)
     scope = {"__name__": "page"}
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"{page}, block {number}", "exec"), scope)
@@ -223,7 +223,7 @@ def test_imports_of_python(page):
                     )
 
 
-def test_python_that_raises_is_found(tmp_path):
+def test_python_that_raises_fails(tmp_path):
     text = "```python\nx = 1\n```\n\n```python\nprint(y)\n```\n"
     with pytest.raises(NameError, match="'y'"):
         run_python("page.md", pages.blocks(text, "python"), tmp_path)
@@ -241,20 +241,20 @@ def test_gin(page, tmp_path):
 
 
 def broken(page: str, text: str) -> list[str]:
-    """Links of a page that lead nowhere."""
-    found = []
+    """Links of a page without a target."""
+    bad_links = []
     for link in pages.links(text):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
         target = (ROOT / page).parent / path
         if path and not target.exists():
-            found.append(link)
+            bad_links.append(link)
         elif anchor:
-            said = target.read_text() if target.suffix == ".md" else ""
-            if anchor not in pages.anchors(said if path else text):
-                found.append(link)
-    return found
+            linked = target.read_text() if target.suffix == ".md" else ""
+            if anchor not in pages.anchors(linked if path else text):
+                bad_links.append(link)
+    return bad_links
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -268,7 +268,7 @@ def test_links_and_files(page):
         assert (config.config_dir() / name).exists(), name
 
 
-def test_a_broken_link_is_found():
+def test_a_broken_link_is_reported():
     text = (
         "# One `two`, *three*: [four](data.md)!\n\n## Twice\n\n## Twice\n\n"
         "```console\n# no heading\n```\n"
@@ -296,5 +296,4 @@ def test_pages_that_the_code_names_exist():
 
 def test_the_pages_with_tests_of_their_own_have_them():
     for page, test in HAVE_TESTS.items():
-        said = (ROOT / "tests" / test).read_text()
-        assert os.path.basename(page) in said
+        assert os.path.basename(page) in (ROOT / "tests/pages" / test).read_text()

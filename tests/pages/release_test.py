@@ -1,4 +1,4 @@
-"""What a release consists of: one version, pinned packages, a card, a citation."""
+"""Parts of a release: one version, pinned packages, a model card, a citation."""
 
 import re
 import subprocess
@@ -15,11 +15,11 @@ from ssgan_tf.commands import doctor_checks
 from ssgan_tf.modules import writing
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_written_once():
     assert "attr: ssgan_tf.__version__" in (ROOT / "setup.cfg").read_text()
     for name in ("setup.cfg", "pyproject.toml", "CITATION.cff", "Makefile"):
         assert ssgan_tf.__version__ not in (ROOT / name).read_text()
-    # And heads the changes.
+    # CHANGELOG.md repeats it as its first heading.
     first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert first[1] == ssgan_tf.__version__
 
@@ -36,7 +36,7 @@ def test_constraints_pin_all_that_is_required():
         pin = names[re.sub(r"[-_.]+", "-", needed.name).lower()]
         (specifier,) = pin.specifier
         assert needed.specifier.contains(specifier.version), needed
-    # Those of the README's table.
+    # The README's table has the same versions.
     readme = (ROOT / "README.md").read_text()
     for name in ("tensorflow", "keras"):
         (specifier,) = names[name].specifier
@@ -49,20 +49,20 @@ def test_the_template_has_the_sections_of_a_card(tmp_path):
         gan.sampler,
         gan.discriminator,
         gan.latents,
-        tmp_path / "module",
-        {},
+        path=tmp_path / "module",
+        metadata={},
         fine_tunable=False,
     )
     card = (tmp_path / "module/README.md").read_text()
     template = (ROOT / "docs/model_card_template.md").read_text()
     sections = re.findall(r"^## (.+)", template, re.MULTILINE)
     written = re.findall(r"^## (.+)", card, re.MULTILINE)
-    # In that order, among others that only people can write.
-    assert [each for each in sections if each in written] == written
+    # In the same order, among sections that only people can write.
+    assert [name for name in sections if name in written] == written
     assert {"Intended use", "Training data"} <= set(sections)
 
 
-def test_the_citation_is_that_of_the_paper():
+def test_the_citation_names_the_paper():
     text = (ROOT / "CITATION.cff").read_text()
     for fact in (
         "cff-version: 1.2.0",
@@ -77,7 +77,7 @@ def test_the_citation_is_that_of_the_paper():
 
 
 @pytest.mark.slow
-def test_the_wheel_has_all_that_the_package_reads(tmp_path):
+def test_the_wheel_has_all_files_of_the_package(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT],
         check=True,
@@ -86,7 +86,7 @@ def test_the_wheel_has_all_that_the_package_reads(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in [*ROOT.glob("gin_configs/*.*"), *ROOT.glob("ssgan_tf/**/*.*")]:
-        if path.suffix in (".gin", ".sweep", ".py", ".json"):
+        if path.suffix in (".gin", ".sweep", ".py", ".json", ".j2"):
             inside = str(path.relative_to(ROOT))
             if path.parent.name == "gin_configs":
                 inside = f"ssgan_tf/{inside}"
