@@ -2,10 +2,10 @@
 
     ssgan migrate old.gin --out=mine.gin
 
-Comments, order and layout stay. What was renamed, left out, added or has no meaning
-here, and what differs though its name is the same, is said line by line on standard
-error. The exit code is 0 if the new file runs as it is, and 1 if a line needs your
-hand; docs/migrating.md tells more.
+The new file has one line per parameter. Standard error gets one remark for each line
+that was renamed, dropped, added or not mapped, and for each difference in numbers. The
+exit code is 0 if the new file runs as it is, and 1 if a line needs a decision of yours.
+See docs/migrating.md.
 """
 
 import os
@@ -18,7 +18,7 @@ from ssgan_tf.utils import files, startup
 _OUT = flags.DEFINE_string(
     "out",
     None,
-    "The new file; one that is there is replaced. Default: standard output.",
+    "The new file; an existing one is replaced. Default: standard output.",
 )
 
 USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
@@ -30,8 +30,7 @@ def main(argv):
     path, out = argv[1], _OUT.value
     if out is not None and os.path.realpath(out) == os.path.realpath(path):
         raise app.UsageError(
-            "--out must not be the old file, which you may still need. Received: "
-            f"--out={out}. Name another one."
+            f"--out must not be the old file. Received: --out={out}. Name another one."
         )
     startup.import_tensorflow()
     from ssgan_tf.compare_gan import migration
@@ -43,8 +42,8 @@ def main(argv):
     else:
         files.write_text(out, migrated.text)
     for remark in migrated.remarks:
-        print(remark.at(path), file=sys.stderr)
-    print(f"{path}: {migration.counts(migrated)}", file=sys.stderr)
+        print(remark, file=sys.stderr)
+    print(f"{path}: {migrated.counts}", file=sys.stderr)
     name = "the new file" if out is None else out
     try:
         runs = migration.check_runs(migrated.text, name)
@@ -53,5 +52,5 @@ def main(argv):
         return 1
     print(f"{name} runs: {runs}", file=sys.stderr)
     if not migrated.is_complete:
-        print(f"Lines of {name} need your hand: see above.", file=sys.stderr)
+        print("Lines that are not mapped need a decision: see above.", file=sys.stderr)
     return 0 if migrated.is_complete else 1

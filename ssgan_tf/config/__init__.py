@@ -18,7 +18,13 @@ these, whose entries have the form `name: legal values. Meaning.`
 
 from ssgan_tf.config.checks import ConfigError
 from ssgan_tf.config.forgetting import Forgetting, forgetting
-from ssgan_tf.config.parser import config_dir, find_config, parse, sweep_rows
+from ssgan_tf.config.parser import (
+    config_dir,
+    find_config,
+    parse,
+    parse_value,
+    sweep_rows,
+)
 from ssgan_tf.config.plan import (
     DatasetOptions,
     Options,
@@ -42,6 +48,7 @@ __all__ = [
     "forgetting",
     "operative_config",
     "parse",
+    "parse_value",
     "plan",
     "sweep_rows",
 ]

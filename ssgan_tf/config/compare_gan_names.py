@@ -1,11 +1,11 @@
-"""compare_gan's names in our names, and the parameters that follow from others here."""
+"""compare_gan's names in ours, and the values of its parameters that are fixed here."""
 
 import re
 
 # Networks that compare_gan calls `<network>.Generator` and `<network>.Discriminator`.
 BIGGANS = ("resnet_biggan", "resnet5_biggan", "resnet_biggan_deep")
 PLAYERS = {"Generator": "G", "Discriminator": "D"}
-# compare_gan's names that have another name here. Gin takes the end of a name for it.
+# compare_gan's name -> ours. Gin accepts the end of a name, so these have several.
 ALIASES = (
     {
         "tf.train.AdamOptimizer": "adam",
@@ -26,13 +26,13 @@ ALIASES = (
         for network in BIGGANS
         for player, ours in PLAYERS.items()
     }
-    # compare_gan's deep networks read no such parameter.
+    # compare_gan's deep networks ignore this parameter.
     | {
         f"{network}.{player}.blocks_with_attention": f"{ours}.attention"
         for network in BIGGANS[:2]
         for player, ours in PLAYERS.items()
     }
-    # What G and D take, their subclasses take too.
+    # Subclasses take the parameters of G and D.
     | {
         f"{network}.{player}.{parameter}": f"{PLAYERS[player]}.{parameter}"
         for network in (*BIGGANS, "resnet_cifar")
@@ -44,6 +44,7 @@ ALIASES = (
         )
     }
 )
+# Our parameter -> compare_gan's value -> ours.
 VALUE_ALIASES = {
     "options.architecture": {
         f"{name}_arch": name
@@ -59,7 +60,7 @@ VALUE_ALIASES = {
         )
     }
     | {"resnet5_biggan_arch": "resnet_biggan"},
-    # compare_gan's names of no block.
+    # compare_gan's name for no attention.
     "G.attention": {"": "none"},
     "D.attention": {"": "none"},
     "dataset.name": {
@@ -72,15 +73,16 @@ VALUE_ALIASES = {
         "celeb_a_hq_128": "celeb_a_hq",
     },
 }
-# What compare_gan's modules put before the names that it registers.
+# Modules that may precede the names that compare_gan registers.
 _MODULES = re.compile(
     r"(compare_gan\.((architectures|gans|tpu)\.)?((main|datasets|ssgan|s3gan)\.)?)?"
     r"((abstract_arch|arch_ops|eval_gan_lib|loss_lib|modular_gan|penalty_lib|"
     r"runner_lib|tpu_ops)\.)?"
 )
-# What compare_gan sets by itself and what is fixed here, or follows from another
-# parameter: the same value is read and left out, another one is refused. A name stands
-# for that parameter's value; a tuple holds the values, what it is here first.
+# Parameters of compare_gan that are fixed here or follow from another parameter. A line
+# with the same value is accepted and left out, any other value is refused. A string
+# names the parameter whose value it must be; a tuple holds the accepted values, ours
+# first.
 IMPLIED = (
     {
         "eval_z.distribution_fn": "z.distribution_fn",
@@ -132,6 +134,7 @@ IMPLIED = (
         "train_imagenet_transform.crop_method": ("distorted",),
     }
 )
+# Defaults of the parameters that `IMPLIED` names, as gin text.
 IMPLIED_DEFAULTS = {
     "z.distribution_fn": "@uniform",
     "ModularGAN.conditional": "False",
@@ -139,6 +142,6 @@ IMPLIED_DEFAULTS = {
 
 
 def our_name(name: str) -> str:
-    """The name here of what compare_gan registers or binds; others as they are."""
+    """Our name of a configurable or parameter of compare_gan; other names unchanged."""
     name = _MODULES.sub("", name, count=1)
     return ALIASES.get(name, name)

@@ -1,8 +1,7 @@
-"""Parsing gin: compare_gan's names translated, every wrong line named.
+"""Parses gin, translates compare_gan's names and names every wrong line.
 
-Gin itself stops at the first line that it cannot use. Here the statements are read
-one by one, given our names, and bound; what fails is collected with its place, the
-reason and the nearest legal name.
+Gin itself stops at the first error. `Parser` reads statements one by one, translates
+and binds them, and collects the errors with place, reason and the nearest legal name.
 """
 
 import ast
@@ -12,7 +11,7 @@ import os
 import pathlib
 import re
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 from gin import config_parser
@@ -25,22 +24,22 @@ from ssgan_tf.config.compare_gan_names import (
     our_name,
 )
 
-# Lists within lists: deeper ones would end in recursion errors of gin and Python.
+# Deeper nested lists would end in recursion errors of gin and Python.
 _MAX_DEPTH = 20
 
-# What a config may bind: the parameters of each factory, for suggestions in errors.
+# Configurable -> the parameters that a config may bind, for hints in errors.
 CONFIGURABLES: dict[str, list[str]] = {}
 
 
 def configurable(
     name: str, denylist: Sequence[str] = (), legal_for: Sequence[str] = ()
 ):
-    """Registers a factory with gin and remembers its parameters.
+    """Registers a function or class with gin and remembers its parameters.
 
     Args:
-        name: of the factory, in gin.
+        name: its name in gin.
         denylist: parameters that a config may not bind.
-        legal_for: parameters that may refer to the factory.
+        legal_for: parameters that may refer to it.
     """
 
     def register(factory):
@@ -64,10 +63,10 @@ def find_config(name: str) -> pathlib.Path:
     """A gin file by path, or a shipped one by name.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is no such file.
     """
     for path in (pathlib.Path(name), config_dir() / name):
-        # Unlike `Path.is_file`, says no where the name is too long to be asked for.
+        # Unlike `Path.is_file`, this returns False for names that are too long.
         if os.path.isfile(path):
             return path
     shipped = sorted(
@@ -86,14 +85,14 @@ _SUFFIXES = (".gin", ".sweep")
 def sweep_rows(name: str) -> dict[str, str]:
     """The rows of a sweep file: name of the row -> its bindings, as gin text.
 
-    A row starts with a line `[name]` and goes on to the next one. The text has empty
-    lines where the other rows are, so that errors name the right line.
+    A row extends from a line `[name]` to the next one. Its text has an empty line for
+    each line above it, so that errors name the right line.
 
     Args:
-        name: as `find_config` takes it.
+        name: as of `find_config`.
 
     Raises:
-        ConfigError: there is no such file, or it has no row, or two of one name.
+        ConfigError: there is no such file, or it has no row, or two of the same name.
     """
     path = find_config(name)
     rows: dict[str, list[str]] = {}
@@ -114,7 +113,7 @@ def sweep_rows(name: str) -> dict[str, str]:
 
 
 def _source(name: str) -> tuple[str, str]:
-    """Text and name of what `--gin_config` names: a file, or `FILE.sweep#row`."""
+    """Text and path of a value of `--gin_config`: a file, or `FILE.sweep#ROW`."""
     file, hash_sign, row = name.partition("#")
     if not hash_sign and not file.endswith(".sweep"):
         path = find_config(name)
@@ -128,8 +127,8 @@ def _source(name: str) -> tuple[str, str]:
     return rows[row], str(find_config(file))
 
 
-class _Text:
-    """A reference or macro inside a value, kept as text."""
+class Text:
+    """A reference or macro inside a value, as gin text."""
 
     def __init__(self, text: str):
         self.text = text
@@ -138,33 +137,66 @@ class _Text:
         return self.text
 
 
-class _Renaming(config_parser.ParserDelegate):
-    """Reads references without resolving them, and gives them our names.
+class _TextDelegate(config_parser.ParserDelegate):
+    """Returns references and macros as `Text` instead of resolving them.
 
     Attributes:
-        macros: names of the macros used since it was made.
+        macros: names of the macros in the current statement.
     """
 
-    def __init__(self):
+    def __init__(self, rename: Callable[[str], str]):
         self.macros: list[str] = []
+        self._rename = rename
 
     def configurable_reference(self, scoped_configurable_name, evaluate):
         *scopes, name = scoped_configurable_name.split("/")
-        name = "/".join([*scopes, our_name(name)])
-        return _Text(f"@{name}()" if evaluate else f"@{name}")
+        name = "/".join([*scopes, self._rename(name)])
+        return Text(f"@{name}()" if evaluate else f"@{name}")
 
     def macro(self, macro_name):
         self.macros.append(macro_name)
-        return _Text(f"%{macro_name}")
+        return Text(f"%{macro_name}")
 
 
-def _statements(text: str, delegate: _Renaming) -> Iterator:
-    """The statements of a text; whatever is wrong with it shows on the way."""
+def _statements(text: str, delegate: _TextDelegate) -> Iterator:
+    """The statements of a text. A generator, so that only `next` raises."""
     yield from config_parser.ConfigParser(text, delegate)
 
 
+def parse_value(text: str):
+    """Parses the text of one value. References and macros become `Text`.
+
+    Raises:
+        ConfigError: the text is not exactly one value.
+    """
+    try:
+        (statement,) = _statements(f"value = {text}", _TextDelegate(str))
+    except (SyntaxError, ValueError, tokenize.TokenError) as error:
+        raise ConfigError(f"A value of gin must be legal. Received: {text}.") from error
+    return statement.value
+
+
+def _syntax_error(error: Exception, text: str, filename: str, place: str) -> str:
+    """The message for an error after which the rest of a text cannot be read."""
+    if isinstance(error, SyntaxError):
+        # Gin gives no line for a text that ends too early.
+        lines = text.splitlines()[(error.lineno or 1) - 1 :]
+        line = (error.text or "".join(lines[:1])).strip()
+        return (
+            f"{filename}:{error.lineno}: {shortened(line)}: {_reason(error.msg)}. The "
+            "lines below it were not read."
+        )
+    if isinstance(error, tokenize.TokenError):
+        reason, (line_num, _) = error.args
+        return f"{filename}:{line_num}: {reason}."
+    return (
+        f"{place}: here or in the next statement: {error}. The lines from there on "
+        "were not read."
+    )
+
+
 def _depth(value) -> int:
-    """How many lists, tuples and dicts are around the innermost value."""
+    """Number of lists, tuples and dicts around the innermost value."""
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
@@ -173,7 +205,7 @@ def _depth(value) -> int:
 
 
 def renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
-    """Key and value of a binding as gin text, in our names.
+    """Translates a binding: its key, with scope, and its value, as gin text.
 
     Raises:
         ValueError: the value cannot be written as text.
@@ -196,12 +228,12 @@ def _is_literal(text: str, value) -> bool:
 
 
 class Parser:
-    """Binds statements one by one, and keeps going behind wrong ones.
+    """Binds statements one by one and continues after wrong ones.
 
     Attributes:
-        errors: one text for each statement that cannot be used.
-        bound: what parameters and macros are bound to, by our names, as gin text.
-        implied: value and place of the parameters of `IMPLIED`.
+        errors: one message for each statement that cannot be used.
+        bound: our name of a parameter or macro -> its value as gin text.
+        implied: parameter in `IMPLIED` -> its value and place.
     """
 
     def __init__(self):
@@ -212,7 +244,7 @@ class Parser:
         self.implied: dict[str, tuple[str, str]] = {}
 
     def parse(self, text: str, filename: str, including: tuple[str, ...] = ()) -> None:
-        """Binds all statements of a text; files that it includes come along."""
+        """Binds all statements of a text and of the files that it includes."""
         for statement, place in self.statements(text, filename):
             if isinstance(statement, config_parser.BindingStatement):
                 self.bind(statement, place)
@@ -221,46 +253,44 @@ class Parser:
             elif isinstance(statement, config_parser.IncludeStatement):
                 self.include(statement.filename, place, (*including, filename))
 
-    def statements(self, text: str, filename: str) -> Iterator[tuple]:
-        """The statements of a text, each with its place, up to an error of syntax."""
-        delegate = _Renaming()
+    def statements(
+        self, text: str, filename: str, rename: Callable[[str], str] = our_name
+    ) -> Iterator[tuple]:
+        """Yields the statements of a text with their places, up to a syntax error.
+
+        Args:
+            text: gin text.
+            filename: its name, for places.
+            rename: translates the names of references.
+        """
+        delegate = _TextDelegate(rename)
         statements = _statements(text, delegate)
         place = f"{filename}:1"
         while True:
             delegate.macros.clear()
             try:
                 statement = next(statements, None)
-            # Python's tokenizer and gin's parser cannot go on behind these.
-            except SyntaxError as error:
-                # Gin knows no text of what ends too early.
-                lines = text.splitlines()[(error.lineno or 1) - 1 :]
-                line = (error.text or "".join(lines[:1])).strip()
-                self.errors.append(
-                    f"{filename}:{error.lineno}: {shortened(line)}: "
-                    f"{_reason(error.msg)}. The lines below it were not read."
-                )
-                return
-            except tokenize.TokenError as error:
-                reason, (line_num, _) = error.args
-                self.errors.append(f"{filename}:{line_num}: {reason}.")
-                return
-            # Such as a dict whose key is a list, and a thousand brackets.
-            except (TypeError, ValueError, RecursionError) as error:
-                self.errors.append(
-                    f"{place}: here or in the next statement: {error}. The lines from "
-                    "there on were not read."
-                )
+            # Python's tokenizer and gin's parser cannot continue. Examples of the last
+            # three: a dict whose key is a list, a thousand brackets.
+            except (
+                SyntaxError,
+                tokenize.TokenError,
+                TypeError,
+                ValueError,
+                RecursionError,
+            ) as error:
+                self.errors.append(_syntax_error(error, text, filename, place))
                 return
             if statement is None:
                 return
             location = getattr(statement, "location", None)
             place = f"{filename}:{location.line_num}" if location else filename
-            # Those of a block come with its first line.
+            # The macros of a block are read with its first line.
             self._used |= dict.fromkeys(delegate.macros, place)
             yield statement, place
 
     def check_macros(self) -> None:
-        """Adds an error for each macro that is used or defined in vain."""
+        """Adds an error for each macro that is undefined or unused."""
         for name, place in self._used.items():
             if name not in self._defined:
                 self.errors.append(
@@ -268,7 +298,8 @@ class Parser:
                     f"{_suggest(name, self._defined)}"
                 )
         legal = {
-            parameter.split(".")[1]: parameter for parameter in reversed(_parameters())
+            parameter.split(".")[1]: parameter
+            for parameter in reversed(parameter_names())
         }
         for name, place in self._defined.items():
             if name not in self._used:
@@ -285,29 +316,30 @@ class Parser:
                 self.errors.append(f"{place}: {key} = {shortened(value)}: {expected}.")
 
     def implied_otherwise(self, key: str, value: str) -> str | None:
-        """What an implied parameter is here, if that is not `value`, as gin text."""
+        """Why a parameter in `IMPLIED` cannot have a value, or None if it can."""
         implied = IMPLIED[key]
         if isinstance(implied, tuple):
-            same = any(_is_literal(self.resolved(value), legal) for legal in implied)
-            return None if same else f"here it is always {implied[0]!r}"
-        # compare_gan's S3GAN projects by itself, and its networks must not.
+            is_same = any(_is_literal(self.resolved(value), legal) for legal in implied)
+            return None if is_same else f"here it is always {implied[0]!r}"
+        # compare_gan's S3GAN has its own projection; its networks must have none.
         if key.endswith("Discriminator.project_y") and (
             self.bound.get("options.gan_class") == "@S3GAN"
         ):
             return None
         expected = self.bound.get(implied, IMPLIED_DEFAULTS[implied])
-        same = self.resolved(value) == self.resolved(expected)
-        return None if same else f"here it is always {expected}, as {implied}"
+        is_same = self.resolved(value) == self.resolved(expected)
+        return None if is_same else f"here it is always {expected}, as {implied}"
 
     def resolved(self, value: str) -> str:
-        """The value of a macro; any other value as it is."""
-        seen = set()
-        while value.startswith("%") and value not in seen:
-            seen.add(value)
+        """The value of a macro; any other value unchanged."""
+        macros = set()
+        while value.startswith("%") and value not in macros:
+            macros.add(value)
             value = self.bound.get(value[1:], value)
         return value
 
     def bind(self, statement: config_parser.BindingStatement, place: str) -> None:
+        """Translates and binds one statement, or adds an error."""
         try:
             if _depth(statement.value) > _MAX_DEPTH:
                 raise ValueError(f"a value must be nested {_MAX_DEPTH} deep at most")
@@ -324,12 +356,14 @@ class Parser:
         self.attempt(f"{key} = {value}", place)
 
     def attempt(self, line: str, place: str) -> None:
+        """Lets gin parse one line, or adds an error."""
         try:
             gin.parse_config(line)
         except (ValueError, NameError, ImportError, SyntaxError) as error:
             self.errors.append(f"{place}: {_explain(line, error)}")
 
     def include(self, filename: str, place: str, including: tuple[str, ...]) -> None:
+        """Binds the statements of an included file, or adds an error."""
         try:
             path = str(find_config(filename))
             if path in including:
@@ -339,7 +373,8 @@ class Parser:
             self.errors.append(f"{place}: include {shortened(filename)!r}: {error}")
 
 
-def _parameters() -> list[str]:
+def parameter_names() -> list[str]:
+    """All parameters that a config may bind, as `configurable.parameter`."""
     return [f"{name}.{p}" for name, names in CONFIGURABLES.items() for p in names]
 
 
@@ -351,58 +386,52 @@ def _suggest(wrong: str, candidates) -> str:
 
 
 def _reason(message: str) -> str:
-    """What an error of gin or Python says, in one line without a full stop."""
+    """The message of gin or Python, in one line without a full stop."""
     if token := re.search(r"Failed to parse token '(.*)'", message, re.DOTALL):
         return (
-            f"{shortened(token[1])} is no value: text stands in quotes, a reference "
-            "behind @, a macro behind %"
+            f"{shortened(token[1])} is no value: text needs quotes, a reference @, "
+            "a macro %"
         )
     if denied := re.search(r"'([\w.]+)' has denylisted kwarg '(\w+)'", message):
-        return f"{denied[1]} is given its {denied[2]} by the code, and no line binds it"
+        return f"{denied[2]} of {denied[1]} is set by the code and cannot be bound"
     return shortened(message.strip().splitlines()[0].rstrip("."))
 
 
 def _explain(line: str, error: Exception) -> str:
-    """One line of explanation for a statement that gin refuses."""
+    """The message for a statement that gin refuses, with a hint."""
     reason = _reason(str(error) or type(error).__name__)
-    wrong, candidates = line.partition(" = ")[0].split("/")[-1], _parameters()
-    said = f"{shortened(line)}: {reason}."
+    wrong, candidates = line.partition(" = ")[0].split("/")[-1], parameter_names()
+    message = f"{shortened(line)}: {reason}."
     if reference := re.search(r"reference '@(?:.*/)?([\w.]+)", reason):
         parameter, wrong = wrong, reference.group(1)
         hint = _suggest(wrong, list(CONFIGURABLES))
-        return f"{said}{hint}{legal_references(parameter)}"
-    return f"{said}{_suggest(wrong, candidates)}"
+        return f"{message}{hint}{legal_references(parameter)}"
+    return f"{message}{_suggest(wrong, candidates)}"
 
 
-def read(path: str | pathlib.Path, newline: str | None = None) -> str:
+def read(path: str | pathlib.Path) -> str:
     """The text of a gin file.
 
-    Args:
-        path: of the file.
-        newline: as `open` takes it; "" keeps the ends of the lines as they are.
-
     Raises:
-        ConfigError: it cannot be read, or is no text.
+        ConfigError: it cannot be read, or is not text.
     """
     try:
-        with pathlib.Path(path).open(encoding="utf-8", newline=newline) as file:
-            return file.read()
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        return text.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"A gin file must be UTF-8 text. Received: {path}, which is not ({error}). "
-            "Save it as UTF-8."
+            f"The gin file {path} is not UTF-8 text: {error}. Save it as UTF-8."
         ) from error
     except OSError as error:
         raise ConfigError(
-            f"A gin file must be readable. Received: {path}, which fails with: "
-            f"{error.strerror}."
+            f"The gin file {path} cannot be read: {error.strerror}."
         ) from error
 
 
 def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
     """Replaces gin's configuration by these files and bindings, in this order.
 
-    compare_gan's names are translated on the way.
+    Translates compare_gan's names.
 
     Args:
         gin_configs: paths, or names of shipped files; `FILE.sweep#row` for one row of
@@ -411,15 +440,15 @@ def parse(gin_configs: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
             several.
 
     Raises:
-        ConfigError: lists every line that cannot be used, with its place, the reason
-            and the nearest legal name.
+        ConfigError: lines that cannot be used, listed with place, reason and the
+            nearest legal name.
     """
     sources = [_source(name) for name in gin_configs]
     parse_texts([*sources, *((text, "--gin_bindings") for text in gin_bindings)])
 
 
 def parse_texts(sources: Sequence[tuple[str, str]]) -> None:
-    """As `parse`, of texts, each with the name that errors call it by."""
+    """As `parse`, from pairs of a text and its name for errors."""
     gin.clear_config()
     parser = Parser()
     for text, filename in sources:

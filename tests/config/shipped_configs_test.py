@@ -10,7 +10,7 @@ from ssgan_tf import config
 from ssgan_tf.gan import GAN
 
 SWEEP = "table2.sweep"
-# Of no GAN: forgetting_test.py has it.
+# Not a GAN: see forgetting_test.py.
 FORGETTING = "forgetting_cifar10.gin"
 ROTATION, MINIMAX = ("RotationTask",), ("MinimaxRotationTask",)
 AUGMENTED, FEW_LABELS = ("LabelAugmentedTask",), ("RotationTask", "ClassTask")
@@ -22,7 +22,7 @@ PLAIN, MODULATED, CONDITIONAL = (
 
 
 class Facts(NamedTuple):
-    """What a config must say; the defaults are those of most."""
+    """Expected values of a config; the defaults are those of most."""
 
     tasks: tuple[str, ...] = ()
     norm: str = PLAIN
