@@ -1,11 +1,10 @@
-"""Small callbacks of a training run: checkpoints, TensorBoard, sample grids, progress.
+"""Callbacks of training: checkpoints, signals, TensorBoard, sample grids, progress.
 
-All of them act on generator steps, `gan.step`, so a resumed run goes on in phase.
+All of them count generator steps, `gan.step`: a resumed run continues in phase.
 """
 
 import contextlib
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ssgan_tf.training.checkpoints import Checkpoints
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import pictures
 from ssgan_tf.utils.machine import memory
-from ssgan_tf.utils.progress import LOG_SECONDS, bar, clock
+from ssgan_tf.utils.progress import LOG_SECONDS, clock, terminal_bar
 from ssgan_tf.utils.startup import StartUp
 from ssgan_tf.utils.strategies import Workers
 
@@ -29,14 +28,14 @@ GRID_SIZE = 8
 
 
 class _EverySteps(keras.callbacks.Callback):
-    """Calls `act(step, logs)` at every multiple of `interval`, 0 included."""
+    """Calls `act(step, logs)` at every multiple of `interval`, including 0."""
 
     def __init__(self, interval: int):
         super().__init__()
         self.interval = interval
 
     def on_train_begin(self, logs=None):
-        # A run that resumes has done this at the end of the one before.
+        # A resumed run did this before it was interrupted.
         if self.model.step == 0:
             self.act(0, {})
 
@@ -53,9 +52,9 @@ class SaveCheckpoints(_EverySteps):
     """Saves all state of the run, if it is finite; the chief writes it.
 
     Args:
-        checkpoints: `Checkpoints`. Where they go.
+        checkpoints: `Checkpoints` of the run.
         workers: `Workers`. All of them must have this callback.
-        settings: `config.RunConfig`. How often they are saved and how many are kept.
+        settings: `config.RunConfig`, with the intervals and the number to keep.
     """
 
     def __init__(self, checkpoints: Checkpoints, workers: Workers, settings: RunConfig):
@@ -65,12 +64,12 @@ class SaveCheckpoints(_EverySteps):
         self.settings = settings
 
     def on_train_begin(self, logs=None):
-        # One of step 0 that a run has gone back to stays as it was.
+        # A run that goes back to step 0 keeps its checkpoint.
         if self.model.step == 0 and not self.checkpoints.steps():
             self.act(0, {})
 
     def act(self, step, logs):
-        # All workers hold the same numbers, so that all or none of them go on.
+        # All workers hold the same numbers: all or none of them raise.
         self.model.check_finite()
         if self.workers.is_chief:
             self.checkpoints.save(step, self.model.parts)
@@ -88,19 +87,18 @@ class SaveCheckpoints(_EverySteps):
 class SaveOnSignal(keras.callbacks.Callback):
     """Ends the process on SIGTERM or SIGINT, after the running steps and a checkpoint.
 
-    The exit code is 128 + the signal: 143 or 130. A second signal ends it at once,
-    whatever it does. A signal to one of several workers ends all of them, after the
-    same step.
+    The exit code is 128 + the signal: 143 or 130. A second signal ends it at once. A
+    signal to one of several workers ends all of them, after the same step.
 
     Example:
 
         on_signal = SaveOnSignal(save, workers)
         with on_signal.listening():
             gan.fit(..., callbacks=[save, on_signal])
-            on_signal.end_if_asked()  # of a signal that came in the last moment
+            on_signal.end_if_asked()  # A signal may arrive after the last step.
 
     Args:
-        save: `SaveCheckpoints`. How to save.
+        save: `SaveCheckpoints`.
         workers: `Workers`. All of them must have this callback.
     """
 
@@ -112,7 +110,7 @@ class SaveOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches the signals, for a block in which the callback is asked."""
+        """Catches the signals, for a `with` block around training."""
         # Python hands signals to the main thread only.
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -121,9 +119,9 @@ class SaveOnSignal(keras.callbacks.Callback):
 
         def receive(number, frame):
             self._received[number] = True
-            # Python's handlers get no turn while TensorFlow computes.
-            for each in before:
-                signal.signal(each, signal.SIG_DFL)
+            # Python runs its handlers only between two calls of TensorFlow.
+            for handled in before:
+                signal.signal(handled, signal.SIG_DFL)
 
         for number in before:
             signal.signal(number, receive)
@@ -137,16 +135,16 @@ class SaveOnSignal(keras.callbacks.Callback):
         self.end_if_asked()
 
     def end_if_asked(self) -> None:
-        """Saves and ends the process if any worker has got a signal.
+        """Saves and ends the process if a worker has received a signal.
 
         Raises:
-            SystemExit: one has.
+            SystemExit: a worker has received one.
         """
         received = self.workers.add([*self._received.values()])
         if not received.any():
             return
         number = [*self._received][received.argmax()]
-        # A step that is due has just been saved.
+        # Saves nothing if the step was due and has just been saved.
         self.save.on_train_end()
         self.workers.wait()
         logging.info(
@@ -177,15 +175,15 @@ class Scalars(_EverySteps):
                 tf.summary.scalar(name, value)
 
     def values(self, logs: dict) -> dict:
-        """What is written, by tag."""
+        """The scalars to write, by tag."""
         return logs
 
 
 def singular_values(network: keras.Model) -> dict[str, float]:
     """The largest singular value of every kernel, as it is stored, by layer.
 
-    A kernel is the matrix that `SpectralNorm` takes it for: its last axis against all
-    others. What a spectrally normalized layer divides by comes close to it.
+    A kernel is taken as the matrix of `SpectralNorm`: its last axis against all others.
+    The divisor of a spectrally normalized layer is close to the value.
 
     Args:
         network: `keras.Model`, built.
@@ -208,18 +206,18 @@ def singular_values(network: keras.Model) -> dict[str, float]:
 def _largest_singular_value(kernel: np.ndarray) -> float:
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
     rows, columns = matrix.shape
-    # Their eigenvalues are the same but for zeros, and cheaper than an SVD.
+    # Both products have the same nonzero eigenvalues, which cost less than an SVD.
     gram = matrix @ matrix.T if rows < columns else matrix.T @ matrix
     if not np.isfinite(gram).all():
         return float("nan")
-    # Rounding may leave a small negative number for 0.
+    # Rounding may turn 0 into a small negative number.
     return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0)))
 
 
 class SingularValues(Scalars):
-    """Writes `sigma/d/<layer>` and `sigma/g/<layer>` to TensorBoard.
+    """Writes the `singular_values` of both networks to TensorBoard.
 
-    They are those of `singular_values`, of both networks.
+    The tags are `sigma/d/<layer>` and `sigma/g/<layer>`.
     """
 
     def values(self, logs):
@@ -235,8 +233,8 @@ def grid_labels(num_classes: int) -> np.ndarray | None:
     """Labels of a conditional GAN's grid: row r shows class r % num_classes.
 
     Args:
-        num_classes: int. 0 for an unconditional GAN. Of more than 8 classes the
-            first 8 are shown.
+        num_classes: int. 0 for an unconditional GAN. Only the first 8 classes are
+            shown.
 
     Returns:
         int32, `(64,)`, row by row; None without classes.
@@ -248,16 +246,16 @@ def grid_labels(num_classes: int) -> np.ndarray | None:
 
 
 class SampleGrid(_EverySteps):
-    """Draws 64 images from the same noise again and again, as PNG and in TensorBoard.
+    """Draws 64 images from the same noise at intervals, as PNG and in TensorBoard.
 
-    They are those of `LoadedModule.sample(64, seed, grid_labels(num_classes))` of the
-    exported module: one class per row where the GAN is conditional. (An export with
-    standing moments differs: those are taken after training.)
+    They equal `LoadedModule.sample(64, seed, grid_labels(num_classes))` of the exported
+    module, with one class per row if the GAN is conditional. (An export with standing
+    moments differs: its moments are computed after training.)
 
     Args:
-        run: `RunDir`. Where the pictures go.
+        run: `RunDir`, which receives the PNG files.
         writer: `tf.summary.SummaryWriter`.
-        seed: int. Of the noise.
+        seed: int. Seed of the noise.
         interval: int. Steps between grids.
     """
 
@@ -287,15 +285,44 @@ class SampleGrid(_EverySteps):
         self.writer.flush()
 
 
-class FirstSteps(keras.callbacks.Callback):
-    """Logs what the start was spent on, then how long the rest takes, in what memory.
+class _AfterCalls(keras.callbacks.Callback):
+    """Calls `update` after each call, with the time and steps since the first call.
+
+    The first call compiles, and would spoil a rate.
+    """
+
+    def on_train_begin(self, logs=None):
+        # A run that goes back to a checkpoint begins again.
+        self._first: tuple[float, int] | None = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now, step = time.monotonic(), self.model.step
+        if self._first is None:
+            self._first = now, step
+        start, first_step = self._first
+        self.update(step, now - start, step - first_step, logs)
+
+    def update(self, step: int, seconds: float, num_steps: int, logs: dict):
+        """Is called after each call.
+
+        Args:
+            step: int. Steps of the run.
+            seconds: float. Time since the end of the first call.
+            num_steps: int. Steps since the end of the first call.
+            logs: dict. The scalars of the call.
+        """
+        raise NotImplementedError
+
+
+class FirstSteps(_AfterCalls):
+    """Logs the parts of the start, then the time left and the peak memory.
 
     Args:
         start_up: `StartUp`, whose last part is still running.
-        steps: int. Steps per call from Python, which are all in that part.
+        steps: int. Steps per call from Python, which all belong to that part.
         total_steps: int. Generator steps at which the run ends.
-        after_seconds: float. Of steps that the forecast waits for; a run that is
-            done by then has none.
+        after_seconds: float. Seconds before the forecast; a run that ends earlier has
+            none.
     """
 
     def __init__(
@@ -310,41 +337,35 @@ class FirstSteps(keras.callbacks.Callback):
         self.steps = steps
         self.total_steps = total_steps
         self.after_seconds = after_seconds
-        self._foretold = False
+        self._is_started = self._has_forecast = False
 
-    def on_train_begin(self, logs=None):
-        # A run that has gone back begins again.
-        self._began: tuple[float, int] | None = None
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self._foretold:
-            return
-        now, step = time.monotonic(), self.model.step
-        if self._began is None:
-            if self.start_up is not None:
-                self.start_up.done(f"compiling and {self.steps} step(s)")
-                logging.info("first steps after %s", self.start_up)
-                self.start_up = None
-            self._began = now, step
-            return
-        start, first_step = self._began
-        if now - start >= self.after_seconds and step < self.total_steps:
-            self._foretold = True
-            left = (self.total_steps - step) * (now - start) / (step - first_step)
+    def update(self, step, seconds, num_steps, logs):
+        if not self._is_started:
+            self._is_started = True
+            self.start_up.done(f"compiling and {self.steps} step(s)")
+            logging.info("first steps after %s", self.start_up)
+        if (
+            num_steps
+            and seconds >= self.after_seconds
+            and step < self.total_steps
+            and not self._has_forecast
+        ):
+            self._has_forecast = True
+            left = (self.total_steps - step) * seconds / num_steps
             logging.info(
                 "%s steps left, about %s, until %s; %s",
                 f"{self.total_steps - step:,}",
                 clock(left),
                 time.strftime("%b %d %H:%M", time.localtime(time.time() + left)),
-                _memory(),
+                peak_memory(),
             )
 
     def on_train_end(self, logs=None):
-        logging.info("%s", _memory())
+        logging.info("%s", peak_memory())
 
 
-def _memory() -> str:
-    """The peak so far of this process, and of its GPUs, in words."""
+def peak_memory() -> str:
+    """Describes the peak memory of this process and its GPUs so far."""
     parts = [memory()]
     for gpu in tf.config.list_logical_devices("GPU"):
         # Some allocators keep no count.
@@ -354,52 +375,67 @@ def _memory() -> str:
     return ", ".join(parts)
 
 
-class Progress(keras.callbacks.Callback):
-    """Steps per second, time left, losses and rotation accuracy while training.
+class Progress(_AfterCalls):
+    """Shows steps per second, time left, losses and rotation accuracy in training.
 
-    On a terminal one line that renews itself; elsewhere a log line now and then.
+    On a terminal it is a bar; elsewhere log lines at intervals.
 
     Args:
         total_steps: int. Generator steps at which the run ends.
-        stream: terminal for the bar; None is the standard error. One that is no
-            terminal gets nothing: the log lines go through `absl.logging`.
-        log_seconds: float. Seconds between log lines off the terminal.
+        stream: stream of the bar; None is the standard error. If it is no terminal,
+            lines are logged by `absl.logging` instead.
+        log_seconds: float. Seconds between log lines.
     """
 
     def __init__(self, total_steps: int, stream=None, log_seconds: float = LOG_SECONDS):
         super().__init__()
         self.total_steps = total_steps
-        self.stream = sys.stderr if stream is None else stream
-        self.interval = 0.5 if self.stream.isatty() else log_seconds
+        self.stream = stream
+        self.log_seconds = log_seconds
+        self._bar = None
 
     def on_train_begin(self, logs=None):
-        self._start = None
+        super().on_train_begin(logs)
+        self._close()
+        self._logged = 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        step = self.model.step
-        if self._start is None:
-            # The first call compiles: it would spoil the rate.
-            self._start = self._shown = now
-            self._start_step = step
-        if now - self._shown >= self.interval or step == self.total_steps:
-            self._shown = now
-            rate = (step - self._start_step) / max(now - self._start, 1e-9)
-            self._show(step, rate, logs)
-
-    def _show(self, step, rate, logs):
-        eta = clock((self.total_steps - step) / rate if rate else 0)
-        parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s", f"ETA {eta}"]
-        parts += [f"{name} {float(logs[name]):.3f}" for name in ("loss/d", "loss/g")]
-        if "accuracy/rotation_real" in logs:
-            real, fake = (
-                float(logs[f"accuracy/rotation_{side}"]) for side in ("real", "fake")
+    def update(self, step, seconds, num_steps, logs):
+        if self._bar is None:
+            # Its rate begins here, after the first call.
+            self._bar = terminal_bar(
+                self.total_steps,
+                "training",
+                initial=step,
+                unit=" steps",
+                stream=self.stream,
             )
-            parts.append(f"rotation accuracy real {real:.2f} fake {fake:.2f}")
-        line = "  ".join(parts)
-        if self.stream.isatty():
-            end = "\n" if step == self.total_steps else ""
-            self.stream.write(f"\r\x1b[K{bar(step, self.total_steps)} {line}{end}")
-            self.stream.flush()
-        else:
-            logging.info("%s", line)
+        is_due = seconds - self._logged >= self.log_seconds or step == self.total_steps
+        if not self._bar.disable:
+            self._bar.set_postfix_str(", ".join(_in_words(logs)), refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif is_due:
+            self._logged = seconds
+            rate = num_steps / max(seconds, 1e-9)
+            eta = clock((self.total_steps - step) / rate if rate else 0)
+            parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s"]
+            parts += [f"ETA {eta}", *_in_words(logs)]
+            logging.info("%s", "  ".join(parts))
+
+    def on_train_end(self, logs=None):
+        self._close()
+
+    def _close(self):
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def _in_words(logs: dict) -> list[str]:
+    """The losses, and the rotation accuracies if there are any."""
+    parts = [f"{name} {float(logs[name]):.3f}" for name in ("loss/d", "loss/g")]
+    if "accuracy/rotation_real" in logs:
+        real, fake = (
+            float(logs[f"accuracy/rotation_{side}"]) for side in ("real", "fake")
+        )
+        parts.append(f"rotation accuracy real {real:.2f} fake {fake:.2f}")
+    return parts

@@ -153,7 +153,7 @@ def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
         if step not in run.checkpoints.steps():
             raise FileNotFoundError(
                 "All workers must share `--model_dir` on one file system. In "
-                f"{run.path} the chief has a checkpoint of step {step}, this worker has "
+                f"{run.path} the chief has a checkpoint of step {step} and this worker "
                 "none. Mount the same folder on all hosts."
             )
         run.checkpoints.restore(step, gan.parts)

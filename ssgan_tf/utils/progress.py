@@ -95,11 +95,6 @@ def track(
                 logging.info("%s: %s of %s, %s left", description, done, total, left)
 
 
-def bar(done: int, total: int) -> str:
-    """The done part of a task, as text of constant width."""
-    return f"[{'#' * (20 * done // total):<20}]"
-
-
 _CODES = {"red": "31", "green": "32", "yellow": "33"}
 
 

@@ -1,11 +1,14 @@
 """The callbacks of a training run, most with a stand-in for the GAN."""
 
 import contextlib
+import fcntl
 import io
 import os
 import pty
 import re
 import signal
+import struct
+import termios
 import types
 
 import keras
@@ -13,7 +16,6 @@ import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
-from absl import logging
 
 from ssgan_tf import layers
 from ssgan_tf.gan import GAN
@@ -195,51 +197,54 @@ def test_signals_are_given_back_at_the_end():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_progress_on_a_terminal():
+def test_progress_on_a_terminal(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+
+    class Slow(callbacks.Progress):
+        def on_train_batch_end(self, batch, logs=None):
+            now[0] += 10
+            super().on_train_batch_end(batch, logs)
+
     ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as stream:
-        callback = callbacks.Progress(4, stream=stream)
-        callback.interval = 0.0
-        train(callback, 0, 4)
-    shown = b""
-    # Of a terminal whose other end is closed all is read, and then an error.
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        train(Slow(4, stream=stream), 0, 4)
+    output = b""
+    # After the last byte, reading from a closed terminal is an error.
     with contextlib.suppress(OSError):
         while part := os.read(ours, 100_000):
-            shown += part
+            output += part
     os.close(ours)
-    shown = shown.decode()
-    lines = shown.split("\r\x1b[K")
-    assert [line[:22] for line in lines[1:]] == [
-        f"[{bar:<20}]" for bar in ("#" * 5, "#" * 10, "#" * 15, "#" * 20)
-    ]
-    last = lines[-1]
-    assert last.endswith("\r\n") and "\n" not in "".join(lines[:-1])
-    assert "step 4/4" in last and "ETA 0:00" in last
-    assert re.search(r"[\d.]+ steps/s", last)
-    assert "loss/d 1.500  loss/g 0.250" in last
-    assert "rotation accuracy real 0.75 fake 0.50" in last
+    output = output.decode()
+    lines = [line for line in re.split(r"\r\n|\r", output) if line.strip()]
+    # The first call, which compiles, does not count for the rate.
+    assert lines[-1].startswith("training: 100%|") and "00:30<00:00" in lines[-1]
+    assert "4/4" in lines[-1] and "loss/d 1.500, loss/g 0.250" in lines[-1]
+    assert "rotation accuracy real 0.75 fake 0.50" in lines[-1]
+    # One line of the screen.
+    assert output.count("\n") == 1 and output.endswith("\n")
 
 
 @pytest.mark.parametrize("stop, stride", [(100, 1), (20, 20)])
-def test_progress_elsewhere_is_quiet_but_for_the_end(monkeypatch, stop, stride):
-    lines = []
-    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+def test_progress_elsewhere_is_quiet_but_for_the_end(caplog, stop, stride):
+    caplog.set_level("INFO", "absl")
     stream = io.StringIO()
     logs = {name: value for name, value in LOGS.items() if "rotation" not in name}
-    train(callbacks.Progress(stop, stream=stream), 0, stop, stride, logs)
-    (line,) = lines
+    train(callbacks.Progress(stop, stream=stream), 0, stop, stride, logs=logs)
+    (line,) = caplog.messages
     assert line.startswith(f"step {stop}/{stop}") and "rotation" not in line
     assert stream.getvalue() == ""
 
 
-def test_progress_counts_the_steps_of_this_process(monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+def test_progress_counts_the_steps_of_this_process(monkeypatch, caplog):
+    caplog.set_level("INFO", "absl")
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
     train(callbacks.Progress(100, stream=io.StringIO()), 50, 100, 10)
     # Ten steps per ten seconds; the first call, which compiles, is left out.
-    assert lines[0].startswith("step 90/100  1 steps/s  ETA 0:10")
+    assert caplog.messages[0].startswith("step 90/100  1 steps/s  ETA 0:10")
 
 
 @pytest.mark.parametrize(
@@ -409,4 +414,4 @@ def test_the_memory_of_gpus_is_said_where_it_is_known(monkeypatch, caplog):
     gpus = [types.SimpleNamespace(name=f"/device:GPU:{i}") for i in range(2)]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
     monkeypatch.setattr(tf.config.experimental, "get_memory_info", info)
-    assert re.search(r" of [\d,]+, GPU:0 3,072 MiB$", callbacks._memory())
+    assert re.search(r" of [\d,]+, GPU:0 3,072 MiB$", callbacks.peak_memory())
