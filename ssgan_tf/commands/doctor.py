@@ -1,12 +1,12 @@
-"""Checks this installation and this machine, in about two minutes, without network.
+"""Checks this installation and this machine, in about a minute, without network.
 
     ssgan doctor
     ssgan doctor --json > doctor.json     one object, for a bug report
 
-Looks at versions, devices, memory and the libraries behind the scores; takes 20 steps
-of the quick start on every strategy that the machine offers, and compares their losses
-with recorded ones; exports a module, loads it and samples from it. What is wrong comes
-with its cure, and then the exit code is 1. Nothing is left behind.
+Checks versions, memory, devices and imports. Takes 20 steps of the quick start on the
+devices that training uses here and compares their losses with recorded ones. Exports a
+module and samples from it with TF-Hub. Each problem is printed with its cure, and then
+the exit code is 1. No files are left.
 """
 
 import json
@@ -24,9 +24,9 @@ _JSON = flags.DEFINE_bool(
 
 
 def main(argv):
-    found = doctor_checks.examine(inception_path())
-    table = sys.stderr if _JSON.value else sys.stdout
-    print(doctor_checks.table(found.checks, table), file=table)
+    diagnosis = doctor_checks.examine(inception_path())
+    stream = sys.stderr if _JSON.value else sys.stdout
+    print(doctor_checks.table(diagnosis.checks, stream), file=stream)
     if _JSON.value:
-        print(json.dumps(found.as_dict(), indent=2, allow_nan=False))
-    return int(not found.is_well)
+        print(json.dumps(diagnosis.as_dict(), indent=2, allow_nan=False))
+    return int(not diagnosis.is_well)

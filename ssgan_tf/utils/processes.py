@@ -41,7 +41,10 @@ class Processes:
 
     def __enter__(self):
         self._handlers = {
-            number: signal.signal(number, self._forward) for number in _FORWARDED
+            number: signal.signal(number, self._forward)
+            for number in _FORWARDED
+            # Under nohup, SIGHUP stays ignored.
+            if signal.getsignal(number) != signal.SIG_IGN
         }
         return self
 

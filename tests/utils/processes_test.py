@@ -84,6 +84,17 @@ def test_signals_are_forwarded_and_handlers_restored(capfd):
     assert signal.getsignal(signal.SIGHUP) == before
 
 
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Processes() as group:
+            os.kill(os.getpid(), signal.SIGHUP)
+            group.exit_if_signalled()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_exception_ends_the_children(tmp_path):
     with pytest.raises(ValueError, match="mine"), Processes() as group:
         child = group.start([sys.executable, "-c", PARENT], cwd=tmp_path)
