@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs a command that can reach this machine only: in a network of its own, where
-# nothing but the loopback device is up. Where the system does not allow that, the
-# command runs with the network, and a line says so.
+# Runs a command without network: in its own network namespace, where only the loopback
+# device is up. If the system does not allow this, the command runs with the network,
+# after a warning.
 #
 #     tests/offline.sh COMMAND...
 if ! unshare --map-root-user --net true 2>/dev/null; then
