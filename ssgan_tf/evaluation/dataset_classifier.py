@@ -1,14 +1,12 @@
-"""A small classifier trained on a data set's labels, where Inception is not given."""
+"""A small classifier, trained on a data set's labels where no Inception is given."""
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 import re
 import time
-import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -18,21 +16,22 @@ from absl import logging
 from ssgan_tf.evaluation.features import FeatureExtractor
 from ssgan_tf.utils import files
 
+MIN_STEPS, MAX_STEPS = 120, 4000
 # Part of the cache key: raise it with every change of the network or its training.
 _RECIPE_VERSION = 1
 _TRAIN_BATCH_SIZE = 128
 _EPOCHS = 8
-_MIN_STEPS, _MAX_STEPS = 120, 4000
 _MAX_SHIFT = 4
 _PEAK_LEARNING_RATE = 4e-3
+
+Labelled = tuple[np.ndarray, np.ndarray]
 
 
 def dataset_classifier(
     name: str,
-    train_images: np.ndarray,
-    train_labels: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
+    train: Labelled,
+    test: Labelled,
+    *,
     num_classes: int,
     cache_dir: str,
     seed: int = 0,
@@ -40,106 +39,61 @@ def dataset_classifier(
 ) -> FeatureExtractor:
     """Trains a small classifier on the data set's labels, or loads it from the cache.
 
-    Six 3x3 convolutions with batch normalization, two of them of stride 2; the
-    features are the global average of the last one's 64 channels. Adam with a
-    one-cycle learning rate, eight epochs (at least 120 steps, at most 4,000) of
-    batches of 128, each image shifted by up to four pixels. No flips: digits have a
-    handedness.
+    The network is that of `build_classifier`. Adam with a one-cycle learning rate,
+    eight epochs (at least 120 steps, at most 4,000) of batches of 128, each image
+    shifted by up to four pixels. No flips: digits have a handedness.
 
-    The weights are kept in `cache_dir` in a file whose name holds a hash of all that
-    determines them. A file that cannot be read is replaced, with a warning.
-    Training is a function of the seed up to the order in which the hardware adds
-    floats; a cached network gives bit-identical features. So that scores of processes
-    that run at a time compare, one of them trains and the others wait for its file.
+    The weights are cached in a file whose name holds a hash of all that determines
+    them. Training is a function of the seed up to the order in which the hardware adds
+    floats; cached weights give bit-identical features. If several processes need the
+    same classifier, one trains it and the others wait for its file: their scores are
+    comparable. A damaged file is replaced, with a warning.
 
-    Training runs on one device. Of several workers each trains, or reads the file,
-    which is written whole or not at all, so they may share a folder; then all take
-    the chief's weights.
+    Training runs on one device. With several workers, each trains or reads the file,
+    and all continue with the chief's weights.
 
     Args:
         name: name of the data set, letters, digits, "_", "-" and "." only; the
             extractor is called "<name>_cnn".
-        train_images: uint8, (N, H, W, C), H and W at least 8.
-        train_labels: integers, (N,), in [0, num_classes).
-        test_images: uint8, (M, H, W, C); only `test_accuracy` depends on them.
-        test_labels: integers, (M,).
+        train: images, uint8 (N, H, W, C), H and W at least 8, and their labels,
+            integers (N,) in [0, num_classes).
+        test: images and labels alike, (M, ...); only `test_accuracy` depends on them.
         num_classes: number of classes, at least 2.
         cache_dir: folder, made if absent.
-        seed: of the initial weights, the order of the data and the shifts.
-        strategy: on whose replicas the trained network runs; None: the one in scope,
-            one device by default.
+        seed: seeds the initial weights, the order of the data and the shifts.
+        strategy: the trained network runs on its replicas; None: on those of the
+            strategy in scope, one device by default.
 
     Raises:
         ValueError: an argument is not as described.
     """
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(
-            "The name of a data set becomes part of a file name and may hold only "
-            f"letters, digits, '_', '-' and '.'. Received: name={name!r}. Replace "
-            "the other characters."
-        )
-    train_images, train_labels = _check_labelled(
-        train_images, train_labels, num_classes, "train"
+    _check_name(name)
+    train = _check_labelled(train, num_classes, "train")
+    test = _check_labelled(test, num_classes, "test")
+    model = build_classifier(train[0].shape[1:], num_classes, seed)
+    key = _hash_recipe(name, train, num_classes=num_classes, seed=seed)
+    _load_or_train(
+        model, train, seed, pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
     )
-    test_images, test_labels = _check_labelled(
-        test_images, test_labels, num_classes, "test"
-    )
-    image_shape = train_images.shape[1:]
-    model = _build_classifier(image_shape, num_classes, seed)
-    key = _hash_recipe(name, train_images, train_labels, num_classes, seed)
-    cache_file = pathlib.Path(cache_dir) / f"{name}_cnn-{key}.npz"
-    # A cache that can only be read does where the file is there.
-    if not _load_weights(model, cache_file):
-        with files.lock(cache_file.parent / "locks" / cache_file.stem):
-            if not _load_weights(model, cache_file):
-                start_time = time.monotonic()
-                _train_classifier(model, train_images, train_labels, seed)
-                seconds = time.monotonic() - start_time
-                logging.info("%s_cnn: trained in %.0f s", name, seconds)
-                _save_weights(model, cache_file)
-
     with (strategy or tf.distribute.get_strategy()).scope():
-        extractor = _classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
-    # Measured even when the weights come from the cache: it is cheap, and a stored
-    # number would outlive a change of the test images.
-    _, logits = extractor.extract(test_images)
-    accuracy = float(np.mean(np.argmax(logits, axis=1) == test_labels))
+        extractor = classifier_extractor(f"{name}_cnn", _copy_of_chief(model))
+    # Measured for cached weights too: it is cheap, and a stored number would outlive a
+    # change of the test images.
+    _, logits = extractor.extract(test[0])
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == test[1]))
     logging.info("%s: test accuracy %.4f", extractor.name, accuracy)
     return dataclasses.replace(extractor, test_accuracy=accuracy)
 
 
-def _check_labelled(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = np.asarray(images), np.asarray(labels)
-    if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < 8:
-        raise ValueError(
-            "A classifier is trained on uint8 images (N, H, W, C), H and W at least "
-            f"8. Received: {split}_images.shape={images.shape}, {split}_images.dtype="
-            f"{images.dtype}. Convert or resize them."
-        )
-    if (
-        not np.issubdtype(labels.dtype, np.integer)
-        or labels.shape != images.shape[:1]
-        or not labels.size
-        or labels.min() < 0
-        or labels.max() >= num_classes
-    ):
-        extent = f"{labels.min()} to {labels.max()}" if labels.size else "none"
-        raise ValueError(
-            "Every image needs an integer label in [0, num_classes). Received: "
-            f"num_classes={num_classes}, {split}_images.shape={images.shape}, "
-            f"{split}_labels.shape={labels.shape}, dtype={labels.dtype}, values="
-            f"{extent}. A data set without labels has no classifier of its own: "
-            "score it with Inception."
-        )
-    return images, labels.astype(np.int64)
-
-
-def _build_classifier(
+def build_classifier(
     image_shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> keras.Model:
-    """Maps uint8 images to [features, logits]; weights a function of the seed."""
+    """Builds the untrained network: uint8 images to [features, logits].
+
+    Six 3x3 convolutions with batch normalization, two of them of stride 2. The
+    features are the global average of the last one's 64 channels. The initial weights
+    are a function of the seed.
+    """
     # Explicit types and seeds: neither the global mixed precision policy nor the
     # global seed of the run may change this network.
     seeds = iter(np.random.SeedSequence([seed, 0]).generate_state(7))
@@ -176,20 +130,8 @@ def _build_classifier(
     return keras.Model(images, [features, logits])
 
 
-def _copy_of_chief(model: keras.Model) -> keras.Model:
-    """The model with variables of the strategy in scope, the same on every worker.
-
-    Two trainings of one network differ by rounding and what becomes of it.
-    """
-    # A new variable has the chief's value on all workers.
-    weights = [tf.Variable(value).numpy() for value in model.get_weights()]
-    copy = keras.models.clone_model(model)
-    copy.set_weights(weights)
-    return copy
-
-
-def _classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
-    """Runs on the replicas of the strategy in scope, as the model's variables do."""
+def classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
+    """Makes an extractor of a model that was built in the strategy in scope."""
     features, logits = model.outputs
     image_shape = model.input_shape[1:]
 
@@ -209,10 +151,10 @@ def _classifier_extractor(name: str, model: keras.Model) -> FeatureExtractor:
     )
 
 
-def _train_classifier(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
-) -> None:
-    steps = np.clip(_EPOCHS * len(images) // _TRAIN_BATCH_SIZE, _MIN_STEPS, _MAX_STEPS)
+def train_classifier(model: keras.Model, data: Labelled, seed: int) -> None:
+    """Trains on images and labels, as `dataset_classifier` describes."""
+    images, labels = data
+    steps = np.clip(_EPOCHS * len(images) // _TRAIN_BATCH_SIZE, MIN_STEPS, MAX_STEPS)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=_PEAK_LEARNING_RATE / 20,
         warmup_target=_PEAK_LEARNING_RATE,
@@ -241,7 +183,7 @@ def _train_classifier(
         return loss
 
     start_time = time.monotonic()
-    batches = _shifted_batches(images, labels, int(steps), seed)
+    batches = shifted_batches(data, steps=int(steps), seed=seed)
     for step, (batch_images, batch_labels) in enumerate(batches, start=1):
         loss = train_step(batch_images, batch_labels)
         logging.log_every_n_seconds(
@@ -255,10 +197,9 @@ def _train_classifier(
         )
 
 
-def _shifted_batches(
-    images: np.ndarray, labels: np.ndarray, steps: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields batches epoch by epoch, each image shifted by its own few pixels."""
+def shifted_batches(data: Labelled, *, steps: int, seed: int) -> Iterator[Labelled]:
+    """Yields batches epoch by epoch; every image is shifted by its own few pixels."""
+    images, labels = data
     rng = np.random.default_rng([seed, 1])
     height, width = images.shape[1:3]
     pad = _MAX_SHIFT
@@ -267,7 +208,7 @@ def _shifted_batches(
         while len(order) < _TRAIN_BATCH_SIZE:
             order = np.concatenate([order, rng.permutation(len(images))])
         batch, order = np.split(order, [_TRAIN_BATCH_SIZE])
-        # Edge values, not black: a frame would tell the network the shift.
+        # Edge values, not black: a frame would show the network the shift.
         padded = np.pad(
             images[batch], ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge"
         )
@@ -278,8 +219,72 @@ def _shifted_batches(
         yield padded[index, rows, columns], labels[batch]
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(
+            "The name of a data set becomes part of a file name and may hold only "
+            f"letters, digits, '_', '-' and '.'. Received: name={name!r}. Replace "
+            "the other characters."
+        )
+
+
+def _check_labelled(data: Labelled, num_classes: int, split: str) -> Labelled:
+    images, labels = map(np.asarray, data)
+    if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < 8:
+        raise ValueError(
+            "A classifier is trained on uint8 images (N, H, W, C), H and W at least "
+            f"8. Received: {split}_images.shape={images.shape}, {split}_images.dtype="
+            f"{images.dtype}. Convert or resize them."
+        )
+    if (
+        not np.issubdtype(labels.dtype, np.integer)
+        or labels.shape != images.shape[:1]
+        or not labels.size
+        or labels.min() < 0
+        or labels.max() >= num_classes
+    ):
+        extent = f"{labels.min()} to {labels.max()}" if labels.size else "none"
+        raise ValueError(
+            "Every image needs an integer label in [0, num_classes). Received: "
+            f"num_classes={num_classes}, {split}_images.shape={images.shape}, "
+            f"{split}_labels.shape={labels.shape}, dtype={labels.dtype}, values="
+            f"{extent}. A data set without labels has no classifier of its own: "
+            "score it with Inception."
+        )
+    return images, labels.astype(np.int64)
+
+
+def _copy_of_chief(model: keras.Model) -> keras.Model:
+    """Returns the model with the chief's weights, made in the strategy in scope.
+
+    Workers that train the same network end with different rounding errors.
+    """
+    # A new variable takes the chief's value on all workers.
+    weights = [tf.Variable(value).numpy() for value in model.get_weights()]
+    copy = keras.models.clone_model(model)
+    copy.set_weights(weights)
+    return copy
+
+
+def _load_or_train(
+    model: keras.Model, data: Labelled, seed: int, cache_file: pathlib.Path
+) -> None:
+    """Sets the model's weights to those of the cache file, which is made if absent."""
+    # Without the lock first: a cache that exists may be read-only.
+    if _load_weights(model, cache_file):
+        return
+    with files.lock(cache_file.parent / "locks" / cache_file.stem):
+        if _load_weights(model, cache_file):
+            return
+        start_time = time.monotonic()
+        train_classifier(model, data, seed)
+        seconds = time.monotonic() - start_time
+        logging.info("%s: trained in %.0f s", cache_file.name, seconds)
+        _save_weights(model, cache_file)
+
+
 def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
-    """Sets the weights from the file; False, with a warning, if it is damaged."""
+    """Sets the weights from the file; False if it is missing or damaged."""
     if not cache_file.exists():
         return False
     try:
@@ -298,26 +303,17 @@ def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
 
 
 def _save_weights(model: keras.Model, cache_file: pathlib.Path) -> None:
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    # Two machines that share the folder may number their processes alike.
-    temporary = cache_file.with_name(f"{cache_file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, *model.get_weights())
-        os.replace(temporary, cache_file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.atomic_write(cache_file) as partial, partial.open("wb") as stream:
+        np.savez(stream, *model.get_weights())
 
 
-def _hash_recipe(
-    name: str, images: np.ndarray, labels: np.ndarray, num_classes: int, seed: int
-) -> str:
-    digest = _hash_arrays([images, labels])
+def _hash_recipe(name: str, data: Labelled, *, num_classes: int, seed: int) -> str:
+    digest = _hash_arrays(data)
     recipe = f"{name} {digest} {num_classes} {_RECIPE_VERSION} {seed}"
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
-def _hash_arrays(arrays: list[np.ndarray]) -> str:
+def _hash_arrays(arrays: Iterable[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype}".encode())

@@ -1,8 +1,7 @@
-"""Features of real images, computed once and kept: they are the same for every model.
+"""A cache of the features of real images, which are the same for every model.
 
-A file's name holds a hash of all that they depend on: the images themselves, hence
-their number and resolution, the network's weights, and what happens to the image size
-before it.
+A file's name holds a hash of all that its features depend on: the images, the network's
+weights and the resizing before the network.
 """
 
 import hashlib
@@ -22,17 +21,16 @@ from ssgan_tf.utils.strategies import Workers
 def features_of(
     images: np.ndarray, extractor: FeatureExtractor, name: str, folder: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and logits of images, from the cache if they are there.
+    """Features and logits of images, from the cache if it has them.
 
-    Several workers call this in step with one another; those that share a folder wait
+    Collective: every worker passes the same images. Workers that share a folder wait
     for each other to write it.
 
     Args:
         images: uint8, (N, H, W, C).
-        extractor: whose features.
-        name: of the data and split, such as "cifar10-test", for whoever looks into the
-            folder; moves nothing.
-        folder: of the cache, made if absent; None keeps nothing.
+        extractor: computes the features.
+        name: names the data and split in the file's name, such as "cifar10-test".
+        folder: folder of the cache, made if absent; None caches nothing.
 
     Returns:
         float32, (N, d) and (N, k), in order.
@@ -44,19 +42,22 @@ def features_of(
     if folder is None:
         return _extract(images, extractor, name)
     path = pathlib.Path(folder) / f"{name}-{len(images)}-{_key(images, extractor)}.npz"
-    found = _read(path, len(images), extractor)
-    # Extraction takes all workers: those that have the file join those that have not.
+    cached = _read(path, len(images), extractor)
+    # Extraction is collective: workers that have the file join those that lack it.
     workers = Workers(extractor.strategy)
-    if workers.add(found is not None) < workers.count:
-        found = _extract(images, extractor, name)
-        with files.lock(folder), files.atomic_write(path) as partial:
-            # Told a name, NumPy would append its own ending.
-            with partial.open("wb") as stream:
-                np.savez(stream, features=found[0], logits=found[1])
-    return found
+    if workers.add(cached is not None) == workers.count:
+        return cached
+    features, logits = _extract(images, extractor, name)
+    with files.lock(folder), files.atomic_write(path) as partial:
+        # An open file: to a file name NumPy would append its own ending.
+        with partial.open("wb") as stream:
+            np.savez(stream, features=features, logits=logits)
+    return features, logits
 
 
-def _extract(images, extractor, name) -> tuple[np.ndarray, np.ndarray]:
+def _extract(
+    images: np.ndarray, extractor: FeatureExtractor, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     parts = track(batches_of(images), len(images), f"features of {name}", size=len)
     features, logits = zip(*(extractor.extract(part) for part in parts), strict=True)
     return np.concatenate(features), np.concatenate(logits)
@@ -69,8 +70,10 @@ def _key(images: np.ndarray, extractor: FeatureExtractor) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(path: pathlib.Path, count: int, extractor: FeatureExtractor):
-    """What a file holds; None, with a warning, of one that is damaged."""
+def _read(
+    path: pathlib.Path, count: int, extractor: FeatureExtractor
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Reads features and logits; None if the file is missing or damaged."""
     if not path.exists():
         return None
     try:
@@ -80,7 +83,7 @@ def _read(path: pathlib.Path, count: int, extractor: FeatureExtractor):
         if shapes != ((count, extractor.feature_dim), (count, extractor.num_classes)):
             raise ValueError(f"arrays of shapes {shapes}")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("%s cannot be read (%s); made again", path, error)
+        logging.warning("%s cannot be read (%s): extracting again", path, error)
         return None
     logging.info("features of %s", path)
     return features, logits

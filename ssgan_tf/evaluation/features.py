@@ -1,13 +1,13 @@
 """Feature extractors: uint8 images to the features and logits of a fixed classifier.
 
-The only place that knows how images are resized and scaled for a classifier:
-
-- `load_inception`: the 2015 Inception network, which the names FID, KID and
-  Inception Score refer to;
+- `load_inception`: the 2015 Inception network, on which FID, KID and Inception Score
+  are defined;
 - `load_classifier`: any other classifier in a SavedModel;
-- `dataset_classifier`: a small network trained on the spot on the data set's own
-  labels. Distances on its features need no download and rank the checkpoints of one
-  data set; they are not FIDs and carry other names.
+- `dataset_classifier.dataset_classifier`: a small network, trained on the data set's
+  own labels. Distances on its features need no download and rank the checkpoints of
+  one data set; they are not FIDs and have other names.
+
+An extractor resizes and scales the images for its network.
 """
 
 import dataclasses
@@ -25,25 +25,26 @@ from ssgan_tf.utils.replicas import on_all_replicas
 
 _INCEPTION_SIZE = 299
 _INCEPTION_OUTPUTS = {"pool_3": 2048, "logits": 1008}
+_INCEPTION, _CLASSIFIER = "The Inception network", "The classifier"
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
-    """A classifier with fixed weights, seen as features and logits.
+    """A classifier with fixed weights that returns features and logits.
 
     Attributes:
         name: "inception" or "<dataset>_cnn"; part of the metrics' names.
         feature_dim: width d of the features.
         num_classes: number k of logits.
-        image_shape: (height, width, channels) it takes; None means any.
-        resize: what happens to the image size before the network, for the protocol.
-        fingerprint: hash of the weights: equal fingerprints, equal networks.
+        image_shape: (height, width, channels) of its input; None means any.
+        resize: how images are resized for the network; a field of the protocol.
+        fingerprint: hash of the weights.
         forward: traced function, uint8 (b, H, W, C) -> float32 (b, d), (b, k).
-        batch_size: images per replica and call of `forward`; moves no score beyond
-            rounding, nor do the replicas.
-        test_accuracy: share of the data set's test images it classifies correctly,
-            or None where that has no meaning.
-        strategy: on whose replicas `forward` runs; by default that in scope, one
+        batch_size: images per replica and call of `forward`. Neither it nor the number
+            of replicas changes a score beyond rounding.
+        test_accuracy: share of the data set's test images that it classifies correctly;
+            None for a network of other classes.
+        strategy: `forward` runs on its replicas; by default the strategy in scope, one
             device.
     """
 
@@ -67,8 +68,7 @@ class FeatureExtractor:
     def extract(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns features float32 (N, d) and logits float32 (N, k), in order.
 
-        Several workers extract the same images in step with one another, and all get
-        all the features.
+        Collective: every worker passes the same images and gets all features.
 
         Args:
             images: uint8, (N, H, W, C), N >= 1. Grey images (C = 1) are tiled to
@@ -86,7 +86,8 @@ class FeatureExtractor:
             or images.ndim != 4
             or not len(images)
             or any(
-                e not in (None, s) for e, s in zip(self.image_shape, shape, strict=True)
+                fixed not in (None, size)
+                for fixed, size in zip(self.image_shape, shape, strict=True)
             )
         ):
             raise ValueError(
@@ -94,7 +95,7 @@ class FeatureExtractor:
                 f"{', '.join(str(s or 'any') for s in self.image_shape)}), N >= 1. "
                 f"Received: images.shape={images.shape}, images.dtype="
                 f"{images.dtype}. Float images in [0, 1] go through "
-                "scores.to_uint8 first."
+                "utils.pictures.to_uint8 first."
             )
         features = np.empty((len(images), self.feature_dim), np.float32)
         logits = np.empty((len(images), self.num_classes), np.float32)
@@ -123,17 +124,16 @@ def load_inception(
     the paper) used: bilinear resize to 299 x 299 on TensorFlow 1's grid, where
     output pixel i samples input position i * H / 299, then (x - 128) / 128.
 
-    Everything is checked here, so that a run that has its extractor cannot fail
-    for want of it later.
+    A network that does not fit fails here, before anything is trained.
 
     Args:
         path: folder of a SavedModel that maps float32 images (b, 299, 299, 3) in
             [-1, 1] to a dict with "pool_3" (b, 2048) and "logits" (b, 1008), by
-            `__call__` or by its default signature; or an address or an archive of
-            one, as `hub.resolve` takes it, which may download it now.
-        strategy: on whose replicas the network runs; None: the one in scope, one
-            device by default.
-        expected_hash: what its `fingerprint` must be; None takes any.
+            `__call__` or by its default signature; or its address or archive, as
+            `hub.resolve` takes it, which may download it now.
+        strategy: the network runs on its replicas; None: on those of the strategy in
+            scope, one device by default.
+        expected_hash: expected `fingerprint` of the network; None takes any.
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
@@ -146,35 +146,27 @@ def load_inception(
         - https://tfhub.dev/tensorflow/tfgan/eval/inception/1
     """
     folder = hub.resolve(path)
-    fingerprint = _fingerprint(folder, "The Inception network", path, expected_hash)
+    fingerprint = _fingerprint(folder, _INCEPTION, path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = tf.saved_model.load(folder)
-    classify, _ = _default_function(model, "The Inception network", path)
+    classify, _ = _default_function(model, _INCEPTION, path)
     _check_inception(classify, path)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
-    def forward(images):
+    def preprocess(images):
         resized = tf.compat.v1.image.resize(
             tf.cast(images, tf.float32), [_INCEPTION_SIZE] * 2, align_corners=False
         )
-        outputs = classify((resized - 128.0) / 128.0)
-        return tuple(
-            tf.cast(tf.reshape(outputs[name], [-1, width]), tf.float32)
-            for name, width in _INCEPTION_OUTPUTS.items()
-        )
+        return (resized - 128.0) / 128.0
 
-    # The variables live as long as the model object: the function only refers to
-    # them weakly.
-    forward.model = model
-    return FeatureExtractor(
+    return _make_extractor(
+        model,
+        lambda images: classify(preprocess(images)),
+        _INCEPTION_OUTPUTS,
         name="inception",
-        feature_dim=_INCEPTION_OUTPUTS["pool_3"],
-        num_classes=_INCEPTION_OUTPUTS["logits"],
         image_shape=(None, None, 3),
         resize="tf1_bilinear_299",
         fingerprint=fingerprint,
-        forward=forward,
         strategy=strategy,
     )
 
@@ -189,42 +181,154 @@ def load_classifier(
     Args:
         path: folder of a SavedModel that maps float32 images (b, H, W, 3 or 1) in
             [0, 1] to a dict with `features` (b, d) and `logits` (b, k), by `__call__`
-            or by its default signature. Images of another size than the signature
-            says are resized to it, bilinearly, with antialiasing. The folder's name
+            or by its default signature. Images of another size than the signature's
+            are resized to it, bilinearly, with antialiasing. The folder's name
             becomes part of the names of the scores.
-        strategy: on whose replicas the network runs; None: the one in scope, one
-            device by default.
-        expected_hash: what its `fingerprint` must be; None takes any.
+        strategy: the network runs on its replicas; None: on those of the strategy in
+            scope, one device by default.
+        expected_hash: expected `fingerprint` of the network; None takes any.
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
         ValueError: it is another network than expected, does not take such images or
             lacks such outputs.
     """
-    what = "The classifier"
-    name = re.sub(r"[^\w.-]", "_", os.path.basename(os.path.abspath(path)))
-    if name == "inception" or name.endswith("_cnn"):
-        raise ValueError(
-            "A classifier must not be taken for another: its scores are named after "
-            f"its folder. Received: path={path!r}. Rename the folder."
-        )
-    fingerprint = _fingerprint(path, what, path, expected_hash)
+    name = _name_of_folder(path)
+    fingerprint = _fingerprint(path, _CLASSIFIER, path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = tf.saved_model.load(path)
-    classify, spec = _default_function(model, what, path)
+    classify, spec = _default_function(model, _CLASSIFIER, path)
+    shape = _image_shape(spec, path)
+    size = None if None in shape[:2] else shape[:2]
+    widths = _output_widths(classify, (*(size or (32, 32)), shape[2]), path)
+
+    def preprocess(images):
+        images = tf.cast(images, tf.float32) / 255.0
+        return tf.image.resize(images, size, antialias=True) if size else images
+
+    return _make_extractor(
+        model,
+        lambda images: classify(preprocess(images)),
+        widths,
+        name=name,
+        image_shape=(None, None, shape[2]),
+        resize="antialiased_bilinear_{}x{}".format(*size) if size else "none",
+        fingerprint=fingerprint,
+        strategy=strategy,
+    )
+
+
+def check_hash(fingerprint: str, expected: str | None) -> None:
+    """Refuses a feature network whose hash is not the expected one.
+
+    Args:
+        fingerprint: hash of the network's weights.
+        expected: expected hash; None takes any.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if expected is not None and fingerprint != expected:
+        raise ValueError(
+            "The feature network must be the one whose hash is --extractor_hash. "
+            f"Received: --extractor_hash={expected}, and a network with {fingerprint}. "
+            "Use that network, or omit the flag: scores of two networks cannot be "
+            "compared."
+        )
+
+
+def _make_extractor(
+    model, run: Callable[[tf.Tensor], dict], widths: dict[str, int], **attributes
+) -> FeatureExtractor:
+    """Makes an extractor of a SavedModel.
+
+    Args:
+        model: the SavedModel.
+        run: runs it on uint8 images.
+        widths: its outputs, features first and then logits, with their widths.
+        **attributes: further attributes of the extractor.
+    """
+    shape = (None, *attributes["image_shape"])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    def forward(images):
+        outputs = run(images)
+        return tuple(
+            tf.cast(tf.reshape(outputs[name], [-1, width]), tf.float32)
+            for name, width in widths.items()
+        )
+
+    # A function holds its variables weakly: the model must live as long.
+    forward.model = model
+    feature_dim, num_classes = widths.values()
+    return FeatureExtractor(
+        feature_dim=feature_dim, num_classes=num_classes, forward=forward, **attributes
+    )
+
+
+def _name_of_folder(path: str) -> str:
+    name = re.sub(r"[^\w.-]", "_", os.path.basename(os.path.abspath(path)))
+    if name == "inception" or name.endswith("_cnn"):
+        raise ValueError(
+            "The folder of a classifier names its scores and must not be called "
+            f"`inception` or `*_cnn`. Received: path={path!r}. Rename the folder."
+        )
+    return name
+
+
+def _fingerprint(folder: str, kind: str, path: str, expected: str | None) -> str:
+    """Returns the hash of a SavedModel, after checking it."""
+    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
+        raise FileNotFoundError(
+            f"{kind} must be a SavedModel folder, with a file saved_model.pb in it. "
+            f"Received: path={path!r}, from --inception_path, --classifier_path or the "
+            "environment variable SSGAN_INCEPTION_PATH. Download and unpack TFGAN's "
+            "Inception: https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
+        )
+    fingerprint = _hash_folder(folder)
+    check_hash(fingerprint, expected)
+    return fingerprint
+
+
+def _default_function(model, kind: str, path: str):
+    """Returns `__call__` or the default signature, and the spec of its images."""
+    if callable(model):
+        concrete = getattr(model.__call__, "concrete_functions", ())
+        specs = [graph.structured_input_signature[0] for graph in concrete]
+        return model, specs[0][0] if specs and specs[0] else None
+    for key in ("serving_default", "default"):
+        if key in model.signatures:
+            signature = model.signatures[key]
+            arguments = signature.structured_input_signature[1]
+            if len(arguments) == 1:
+                ((name, spec),) = arguments.items()
+                return (lambda images: signature(**{name: images})), spec
+    raise ValueError(
+        f"{kind} must be callable or have a default signature with one argument, the "
+        f"images. Received: path={path!r} with signatures {sorted(model.signatures)}. "
+        "Export it again with one of them."
+    )
+
+
+def _image_shape(spec, path: str) -> tuple[int | None, int | None, int]:
+    """Height, width and channels of the images that a classifier takes."""
     shape = tuple(getattr(spec, "shape", None) or ())
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise ValueError(
             "The classifier must take images (b, H, W, 3 or 1). Received: "
             f"path={path!r}, which takes {spec}. Export it with such a signature."
         )
-    size = shape[1:3]
-    fixed = None not in size
-    probe = tf.zeros((2, *(size if fixed else (32, 32)), shape[3]))
+    return shape[1:]
+
+
+def _output_widths(
+    classify: Callable[[tf.Tensor], dict], image_shape: tuple[int, ...], path: str
+) -> dict[str, int]:
+    """Calls a classifier once and returns the widths of its outputs."""
     try:
-        outputs = classify(probe)
-        widths = {
+        outputs = classify(tf.zeros((2, *image_shape)))
+        return {
             name: tf.reshape(outputs[name], [2, -1]).shape[1]
             for name in ("features", "logits")
         }
@@ -235,91 +339,11 @@ def load_classifier(
             "with these outputs."
         ) from error
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, None, None, shape[3]), tf.uint8)]
-    )
-    def forward(images):
-        images = tf.cast(images, tf.float32) / 255.0
-        if fixed:
-            images = tf.image.resize(images, size, antialias=True)
-        outputs = classify(images)
-        return tuple(
-            tf.cast(tf.reshape(outputs[name], [-1, width]), tf.float32)
-            for name, width in widths.items()
-        )
-
-    # As above.
-    forward.model = model
-    return FeatureExtractor(
-        name=name,
-        feature_dim=widths["features"],
-        num_classes=widths["logits"],
-        image_shape=(None, None, shape[3]),
-        resize="antialiased_bilinear_{}x{}".format(*size) if fixed else "none",
-        fingerprint=fingerprint,
-        forward=forward,
-        strategy=strategy,
-    )
-
-
-def check_hash(found: str, expected: str | None) -> None:
-    """Refuses another feature network than the one that is expected.
-
-    Args:
-        found: its fingerprint.
-        expected: the fingerprint that it must have; None takes any.
-
-    Raises:
-        ValueError: they differ.
-    """
-    if expected is not None and found != expected:
-        raise ValueError(
-            "The feature network must be the one whose hash is --extractor_hash. "
-            f"Received: --extractor_hash={expected}, and a network with {found}. Take "
-            "that network, or leave the flag out: scores of two networks cannot be "
-            "compared."
-        )
-
-
-def _fingerprint(folder: str, what: str, path: str, expected: str | None) -> str:
-    """The hash of a SavedModel, which must be there and as expected."""
-    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
-        raise FileNotFoundError(
-            f"{what} must be a SavedModel folder, with a file saved_model.pb in it. "
-            f"Received: path={path!r}, of --inception_path or --classifier_path or the "
-            "environment variable SSGAN_INCEPTION_PATH. TFGAN's Inception is at "
-            "https://tfhub.dev/tensorflow/tfgan/eval/inception/1, to be unpacked."
-        )
-    fingerprint = _hash_folder(folder)
-    check_hash(fingerprint, expected)
-    return fingerprint
-
-
-def _default_function(model, what: str, path: str):
-    """`__call__` or the default signature as a function of images; the images' spec."""
-    if callable(model):
-        concrete = getattr(model.__call__, "concrete_functions", ())
-        specs = [each.structured_input_signature[0] for each in concrete]
-        return model, specs[0][0] if specs and specs[0] else None
-    for key in ("serving_default", "default"):
-        if key in model.signatures:
-            signature = model.signatures[key]
-            arguments = signature.structured_input_signature[1]
-            if len(arguments) == 1:
-                ((name, spec),) = arguments.items()
-                return (lambda images: signature(**{name: images})), spec
-    raise ValueError(
-        f"{what} must be callable or have a default signature with one argument, the "
-        f"images. Received: path={path!r} with signatures {sorted(model.signatures)}. "
-        "Export it again with one of them."
-    )
-
 
 def _check_inception(classify: Callable[[tf.Tensor], dict], path: str) -> None:
     """Calls the network once and checks the names and widths of its outputs."""
-    batch = 2
-    needed = f"{ {n: (batch, w) for n, w in _INCEPTION_OUTPUTS.items()} }"
-    shape = (batch, _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
+    expected = {name: (2, width) for name, width in _INCEPTION_OUTPUTS.items()}
+    shape = (2, _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
     try:
         outputs = classify(tf.zeros(shape))
     except (ValueError, TypeError, tf.errors.OpError) as error:
@@ -329,18 +353,19 @@ def _check_inception(classify: Callable[[tf.Tensor], dict], path: str) -> None:
             "module that TFGAN publishes."
         ) from error
     if not isinstance(outputs, dict):
-        found = f"no dict but {type(outputs).__name__}"
+        shapes = f"no dict but {type(outputs).__name__}"
         fits = False
     else:
-        found = f"{ {n: tuple(v.shape) for n, v in outputs.items()} }"
+        shapes = {name: tuple(value.shape) for name, value in outputs.items()}
         fits = all(
-            n in outputs and tuple(tf.reshape(outputs[n], [batch, -1]).shape)[1] == w
-            for n, w in _INCEPTION_OUTPUTS.items()
+            name in outputs
+            and tuple(tf.reshape(outputs[name], [2, -1]).shape) == wanted
+            for name, wanted in expected.items()
         )
     if not fits:
         raise ValueError(
-            f"For two images the Inception network must return {needed}. Received: "
-            f"{found} from path={path!r}. Use the module that TFGAN publishes."
+            f"For two images the Inception network must return {expected}. Received: "
+            f"{shapes} from path={path!r}. Use the module that TFGAN publishes."
         )
 
 

@@ -39,8 +39,7 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
         S = S_1 + S_2 + n_1 n_2 / (n_1 + n_2) (m_2 - m_1)(m_2 - m_1)^T
 
     (Chan et al.), so that a mean that is large beside the deviations costs no digits.
-    How the features are divided into batches matters to the time only: each takes one
-    product of a (d, n) by an (n, d) matrix, of best use from about a thousand rows on.
+    Batches of a thousand rows or more are fastest.
 
     Args:
         batches: floats or integers, (n, d), n >= 1, one d for all.
@@ -55,7 +54,7 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
         total = count + len(rows)
         batch_mean = rows.mean(axis=0)
         shift = batch_mean - mean
-        # The last row adds the term of the means within the same product.
+        # The last row adds the term of the means to the same product.
         deviations = np.vstack(
             [rows - batch_mean, shift * np.sqrt(count * len(rows) / total)]
         )
@@ -73,27 +72,28 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
 def distance(real: Moments, fake: Moments) -> float:
     """The d^2 above, in the squared unit of the features.
 
-    Symmetric; 0 for equal moments, where rounding can leave a negative number of the
-    order of 1e-15 Tr C. TFGAN's value is larger by up to 2e-5 for each eigenvalue of
-    C C' below 1e-10, of which it takes no root.
+    Symmetric; 0 for equal moments up to rounding, which can leave a negative number of
+    the order of 1e-15 Tr C. TFGAN sets the roots of eigenvalues of C C' below 1e-10 to
+    zero: its value is larger by up to 2e-5 for each.
 
     Args:
         real: moments of one set of features.
-        fake: of the other, as wide.
+        fake: moments of the other, of the same width.
 
     Raises:
-        ValueError: they are not equally wide, or not finite.
+        ValueError: their widths differ, or they are not finite.
     """
     width = len(real.mean)
-    shapes = [each.shape for each in (*real, *fake)]
+    arrays = (*real, *fake)
+    shapes = [array.shape for array in arrays]
     if shapes != [(width,), (width, width)] * 2 or not all(
-        np.isfinite(each).all() for each in (*real, *fake)
+        np.isfinite(array).all() for array in arrays
     ):
         raise ValueError(
             "Both sets must have finite moments of one width. Received: "
             f"real.mean.shape={shapes[0]}, real.covariance.shape={shapes[1]}, "
-            f"fake.mean.shape={shapes[2]}, fake.covariance.shape={shapes[3]}. Take "
-            "the features of both from one network."
+            f"fake.mean.shape={shapes[2]}, fake.covariance.shape={shapes[3]}. Extract "
+            "both sets of features with one network."
         )
     shift = real.mean - fake.mean
     traces = np.trace(real.covariance) + np.trace(fake.covariance)
@@ -104,20 +104,19 @@ def distance(real: Moments, fake: Moments) -> float:
 def interval(
     real_features: np.ndarray, fake_features: np.ndarray
 ) -> tuple[float, float]:
-    """The range of 95 % of the distances of as many other images: d^2 -+ 1.96 s.
+    """95 % interval of the distance over other sets of as many images: d^2 -+ 1.96 s.
 
     s^2 is the variance of d^2 to first order in the weights of the rows, V / n + V' / m
     with V and V' the variances of the rows' influences (the infinitesimal jackknife).
-    On a row x of the fakes that is
+    The influence of a row x of the fakes is, up to a constant,
 
         psi(x) = m / (m - 1) (x - m')^T (I - T) (x - m') + 2 (x - m')^T (m' - m)
 
-    but for a constant, T being the optimal map from the fakes' Gaussian to the reals'.
-    Samples drawn with replacement, the bootstrap, scatter more than sets of other
-    images do, the more the fewer rows there are to a feature: fewer of their rows are
-    distinct, and much of d^2 is the noise of the covariances.
+    with T the optimal map from the fakes' Gaussian to the reals'. The bootstrap would
+    overestimate s: its samples have fewer distinct rows than other images would, and
+    much of d^2 is the noise of the covariances.
 
-    Compares scores of one protocol; says nothing of the bias.
+    For comparing scores of one protocol. The bias of d^2 is not included.
 
     Args:
         real_features: floats, (n, d), n >= 2.
@@ -141,9 +140,9 @@ def interval(
 
 
 def _influences(rows: np.ndarray, own: Moments, other: Moments) -> np.ndarray:
-    """psi of each row of the set that `own` are the moments of, without constant."""
+    """psi of every row, up to a constant; `own` are the moments of the rows."""
     bend = np.eye(len(own.mean)) - _map(own.covariance, other.covariance)
-    # Of a covariance with divisor N - 1.
+    # The covariance has the divisor N - 1.
     bend *= len(rows) / (len(rows) - 1)
     shift = 2 * (own.mean - other.mean)
     parts = []
@@ -156,11 +155,11 @@ def _influences(rows: np.ndarray, own: Moments, other: Moments) -> np.ndarray:
 def _map(covariance: np.ndarray, other: np.ndarray) -> np.ndarray:
     """T with T C T = C', symmetric: C^(-1/2) (C^(1/2) C' C^(1/2))^(1/2) C^(-1/2).
 
-    On the range of C alone, where that is singular.
+    If C is singular, T is the map on the range of C.
     """
     values, vectors = scipy.linalg.eigh(covariance)
-    there = values > values[-1] * len(values) * np.finfo(float).eps
-    values, vectors = values[there], vectors[:, there]
+    positive = values > values[-1] * len(values) * np.finfo(float).eps
+    values, vectors = values[positive], vectors[:, positive]
     root = vectors * np.sqrt(values)
     inner_values, inner_vectors = scipy.linalg.eigh(root.T @ other @ root)
     inner = inner_vectors * np.sqrt(np.sqrt(np.maximum(inner_values, 0)))
@@ -169,7 +168,7 @@ def _map(covariance: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:
-    """A thousand rows or so at a time."""
+    """Splits rows into parts of about a thousand."""
     return np.array_split(rows, -(-len(rows) // 1024))
 
 
@@ -184,34 +183,34 @@ def _check_rows(batch: np.ndarray, width: int | None) -> np.ndarray:
     ):
         raise ValueError(
             f"A batch of features must be finite and of shape (n, {width or 'd'}), "
-            f"n >= 1. Received: batch.shape={rows.shape}, finite={finite}. Take all "
-            "features from one network, in good health, one row for each image."
+            f"n >= 1. Received: batch.shape={rows.shape}, finite={finite}. Use the "
+            "features of one network, one row per image."
         )
     return rows
 
 
 def _trace_of_root(covariance: np.ndarray, other: np.ndarray) -> float:
-    """Tr (C C')^(1/2) of C = F F^T, C' = G G^T: the sum of F^T G's singular values.
+    """Tr (C C')^(1/2) for C = F F^T, C' = G G^T: the sum of F^T G's singular values.
 
-    C C' = F (F^T G G^T) and (F^T G)(F^T G)^T have the same eigenvalues but for zeros,
-    and the roots of the latter's are those singular values. To take the eigenvalues
-    (of F^T C' F) and then their roots needs about half the time, and gives half the
-    digits: an eigenvalue of zero comes out as 1e-16 of the largest, its root as 1e-8.
+    C C' = F (F^T G G^T) and (F^T G)(F^T G)^T have the same nonzero eigenvalues, whose
+    roots are those singular values. The eigenvalues of F^T C' F take half the time, but
+    their roots have half the digits: a zero comes out as 1e-16 of the largest
+    eigenvalue, its root as 1e-8.
     """
     product = _factor(covariance).T @ _factor(other)
-    # In thousands of small steps, at which threads wait for each other: where others
-    # compute on the same cores, ten times as long as one thread takes.
+    # One thread: the many small steps take ten times as long on shared cores, as
+    # threads wait for each other.
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         return scipy.linalg.svdvals(product).sum()
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    """F with F F^T = C, one column for each dimension of C's range: pivoted Cholesky.
+    """F with F F^T = C, one column per dimension of C's range: pivoted Cholesky.
 
-    A covariance is singular wherever there are fewer images than features, or a feature
-    is the same for all. Cholesky's method without pivots fails there; with pivots it
-    ends when what is left is rounding, less than d 2^-53 of the largest variance. So
-    it is given the correlations: each feature counts on its own scale.
+    A covariance is singular if there are fewer images than features or a feature is
+    constant. Cholesky's method fails there without pivots; with pivots it stops at
+    remainders below d 2^-53 of the largest variance. It is applied to the correlations,
+    where every feature has variance 1.
     """
     deviations = np.sqrt(np.diag(covariance))
     scales = np.where(deviations > 0, deviations, 1)

@@ -1,9 +1,9 @@
 """The table of metrics. Adding a metric is adding one row.
 
-A metric compares what was observed of the fakes with what was observed of the reals.
-Under the Inception extractor its numbers are called as here; under another extractor
-NAME they are called `frechet_NAME` for `fid`, `classifier_score_NAME`,
-`kernel_distance_NAME` and so on: nobody shall take them for a FID.
+A metric compares an `Observed` of the fakes with one of the reals. The names of its
+scores are those of the Inception extractor. Under another extractor NAME they become
+`frechet_NAME` for `fid`, `classifier_score_NAME`, `kernel_distance_NAME` and so on, so
+that they cannot be mistaken for a FID.
 
 Reference:
     - Heusel et al., 2017 (FID), https://arxiv.org/abs/1706.08500
@@ -37,18 +37,18 @@ _BATCH_SIZE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
-    """What is kept of a set of images, which are seen once, batch by batch.
+    """Features of a set of images, and some of the images.
 
-    Blocks and subsets assume a random order, and data sets come sorted: all that is
-    here is in the order in which the images were dealt.
+    All rows are in the random order in which the images were dealt: blocks and subsets
+    assume it, and data sets come sorted.
 
     Attributes:
         subset: uint8, (min(N, 8192), H, H, C). The images dealt first.
-        labels: int32, (N,); None where they are not known.
+        labels: int32, (N,); None if unknown.
         features: float32, (N, d); None without an extractor.
         logits: float32, (N, k); None without an extractor.
-        train_features: float32, (M, d), of the images that G was trained on; None
-            where no metric asks for them.
+        train_features: float32, (M, d). Features of G's training images; None if no
+            metric needs them.
     """
 
     subset: np.ndarray
@@ -59,23 +59,23 @@ class Observed:
 
     @functools.cached_property
     def moments(self) -> frechet.Moments:
-        """Of the features."""
+        """Mean and covariance of the features."""
         return frechet.moments(batches_of(self.features))
 
     @functools.cached_property
     def train_distances(self) -> np.ndarray:
-        """From each image to the nearest of `train_features`."""
+        """Distance from every image to the nearest of `train_features`."""
         return distances_to(self.train_features, self.features)
 
 
 def batches_of(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows by the thousand."""
+    """Yields 1,024 rows at a time."""
     for start in range(0, len(rows), _BATCH_SIZE):
         yield rows[start : start + _BATCH_SIZE]
 
 
 def distances_to(train_features: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """From each row to the nearest training row."""
+    """Distance from every row to the nearest training row."""
     batches = track(
         batches_of(train_features), len(train_features), "training images", size=len
     )
@@ -87,10 +87,10 @@ class Metric(NamedTuple):
     """A row of the table.
 
     Attributes:
-        compute: of (real, fake, seed): the numbers, by name.
-        enough: whether these numbers of reals and fakes will do.
-        needs_extractor: bool. Whether it looks at features or logits.
-        needs_labels: bool. Whether it looks at the labels of both sets.
+        compute: maps (real, fake, seed) to the scores, by name.
+        enough: whether these numbers of reals and fakes suffice.
+        needs_extractor: bool. Whether it uses features or logits.
+        needs_labels: bool. Whether it uses the labels of both sets.
         needs_training_images: bool.
     """
 
@@ -110,23 +110,23 @@ def _fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
 
 
 def _fid_interval(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """95 % of the Frechet distances of as many other images: `frechet.interval`."""
+    """95 % interval of the Frechet distance: `frechet.interval`."""
     low, high = frechet.interval(real.features, fake.features)
     return {"fid_low": low, "fid_high": high}
 
 
 def _inception_score(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """exp(E KL(p(y | image) || p(y))) over all fakes at once and all logits, no
-    splits. Higher is better; in [1, number of logits].
+    """exp(E KL(p(y | image) || p(y))) over all fakes, without splits, and all logits.
+    Higher is better; in [1, number of logits].
     """
     score = tfgan.import_eval().classifier_score_from_logits
     return {"inception_score": float(score(tf.constant(fake.logits, tf.float64)))}
 
 
 def _kid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """The unbiased estimate of the squared MMD with kernel (a . b / d + 1)^3: mean,
-    and standard deviation, over blocks of at most 1,024 images. Lower is better; it
-    can be slightly negative. One block has no deviation.
+    """Unbiased estimate of the squared MMD with kernel (a . b / d + 1)^3: mean and
+    standard deviation over blocks of at most 1,024 images. Lower is better; it can be
+    slightly negative. A single block has no deviation.
     """
     evaluation = tfgan.import_eval()
     mean, error = evaluation.kernel_classifier_distance_and_std_from_activations(
@@ -154,52 +154,54 @@ def _sliced_wasserstein(real: Observed, fake: Observed, seed: int) -> dict[str, 
 
 
 def _ms_ssim(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """Mean similarity of pairs of fakes, of one class where both sets have classes.
-    Lower is more diverse; that of the reals is what to compare with.
+    """Mean similarity of pairs of fakes, and of reals for comparison; pairs of one
+    class if both sets have classes. Lower is more diverse.
     """
     labelled = real.labels is not None and fake.labels is not None
     return {
         name: ms_ssim.ms_ssim_diversity(
-            each.subset,
+            side.subset,
             num_pairs=MS_SSIM_PAIRS,
             seed=seed,
-            labels=each.labels[: len(each.subset)] if labelled else None,
+            labels=side.labels[: len(side.subset)] if labelled else None,
         )
-        for name, each in (("ms_ssim", fake), ("ms_ssim_real", real))
+        for name, side in (("ms_ssim", fake), ("ms_ssim_real", real))
     }
 
 
 def _prd(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """F8, which weighs recall, and F1/8, which weighs precision, of Sajjadi et al.
+    """F8, which weighs recall, and F1/8, which weighs precision (Sajjadi et al.).
     Higher is better; in [0, 1].
     """
-    found = manifold.prd(
+    curve = manifold.prd(
         real.features,
         fake.features,
         num_clusters=PRD_CLUSTERS,
         num_runs=PRD_RUNS,
         seed=seed,
     )
-    return {"prd_f8": found.f8, "prd_f1_8": found.f1_8}
+    return {"prd_f8": curve.f8, "prd_f1_8": curve.f1_8}
 
 
 def _precision_recall(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """Share of fakes within the reals' manifold, and of reals within the fakes', of
-    Kynkaanniemi et al. Higher is better; in [0, 1].
+    """Share of fakes within the reals' manifold, and of reals within the fakes'
+    (Kynkaanniemi et al.). Higher is better; in [0, 1].
     """
-    found = manifold.precision_recall(real.features, fake.features, k=PRECISION_K)
-    return {"precision": found.precision, "recall": found.recall}
+    return manifold.precision_recall(
+        real.features, fake.features, k=PRECISION_K
+    )._asdict()
 
 
 def _density_coverage(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """Of Naeem et al. Higher is better; coverage is in [0, 1]."""
-    found = manifold.density_coverage(real.features, fake.features, k=DENSITY_K)
-    return {"density": found.density, "coverage": found.coverage}
+    """Density and coverage (Naeem et al.). Higher is better; coverage is in [0, 1]."""
+    return manifold.density_coverage(
+        real.features, fake.features, k=DENSITY_K
+    )._asdict()
 
 
 def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """Mean over the classes of the Frechet distance between the reals and the fakes
-    of one class. Its bias is that of the number of images per class.
+    """Mean over the classes of the Frechet distance between reals and fakes of the
+    class. Its bias depends on the number of images per class.
     """
     classes = np.union1d(real.labels, fake.labels).tolist()
     for side in (real, fake):
@@ -207,7 +209,7 @@ def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
         if few:
             raise ValueError(
                 "`intra_fid` needs two reals and two fakes of every class, or more. "
-                f"Received: fewer of the classes {few}. Take more images."
+                f"Received: fewer of the classes {few}. Use more images."
             )
     # One class at a time: covariances of a thousand do not fit into memory.
     distances = [
@@ -223,8 +225,8 @@ def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
 
 
 def _memorisation(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
-    """`manifold.memorisation`: 1/2 where fakes lie as far from the images that G was
-    trained on as reals that it has not seen do, 0 for copies.
+    """`manifold.memorisation`: 1/2 if fakes are as far from G's training images as
+    held-out reals are, 0 for copies.
     """
     distances = distances_to(real.train_features, fake.features)
     return {"memorisation": manifold.memorisation(distances, real.train_distances)}
@@ -234,7 +236,7 @@ METRICS: dict[str, Metric] = {
     "fid": Metric(_fid),
     "fid_interval": Metric(_fid_interval),
     "is": Metric(_inception_score),
-    # TFGAN divides both sets into as many blocks, of two images or more.
+    # TFGAN divides both sets into the same number of blocks, of two images or more.
     "kid": Metric(_kid, lambda r, f: min(r, f) >= 2 * _num_kernel_blocks(r, f)),
     "swd": Metric(_sliced_wasserstein, needs_extractor=False),
     "ms_ssim": Metric(_ms_ssim, needs_extractor=False),
@@ -248,10 +250,10 @@ DEFAULT_METRICS = ("fid", "is", "kid", "swd")
 
 
 def check_metrics(names: tuple[str, ...]) -> None:
-    """Refuses what is no list of keys of `METRICS`.
+    """Refuses names that are not keys of `METRICS`.
 
     Raises:
-        ValueError: it is empty, or a name is unknown.
+        ValueError: a name is unknown, or there are no names.
     """
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
@@ -262,11 +264,11 @@ def check_metrics(names: tuple[str, ...]) -> None:
 
 
 def name_under(extractor: str, name: str) -> str:
-    """What a number is called that was computed under an extractor.
+    """Name of a score computed under an extractor.
 
     Args:
         extractor: name of the extractor; "inception" leaves the name as it is.
-        name: as the metric calls it.
+        name: name that the metric returns.
     """
     if extractor == "inception":
         return name

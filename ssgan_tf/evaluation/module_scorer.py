@@ -26,22 +26,22 @@ _BATCH_SIZE = 64
 
 @dataclasses.dataclass(frozen=True)
 class ScoringOptions:
-    """How to score.
+    """Options of a score.
 
     Attributes:
         metrics: keys of `metrics.METRICS`.
         split: "test" or "train": the real images.
-        num_fakes: int. Per set; None: as many as there are real images.
-        num_runs: int. Seeds 0 to num_runs - 1, one set of fakes each.
+        num_fakes: int. Fakes per set; None: as many as real images.
+        num_runs: int. Number of sets of fakes, of seeds 0 to num_runs - 1.
         inception_path: the Inception of TFGAN as a SavedModel folder or TF-Hub handle.
-        classifier_path: another classifier: `features.load_classifier`. Without either
-            a small one is trained on the data set's labels.
-        extractor_hash: what the hash of the feature network must be, as protocols
-            have it; None takes any.
+        classifier_path: another classifier, for `features.load_classifier`. Without
+            either path a small classifier is trained on the data set's labels.
+        extractor_hash: expected hash of the feature network, as recorded in the
+            protocol; None takes any.
 
     Raises:
-        ValueError: a count is not positive, a metric unknown, or two feature networks
-            are named.
+        ValueError: a count is not positive, a metric is unknown, or both paths are
+            given.
     """
 
     metrics: tuple[str, ...] = metrics.DEFAULT_METRICS
@@ -57,21 +57,21 @@ class ScoringOptions:
         if self.num_runs < 1:
             raise ValueError(
                 "The number of sets of fakes must be positive. Received: "
-                f"num_runs={self.num_runs}. The usual one is 3."
+                f"num_runs={self.num_runs}. The default is 3."
             )
         if self.inception_path and self.classifier_path:
             raise ValueError(
-                "There is one feature network. Received: "
+                "Pass --inception_path or --classifier_path, not both. Received: "
                 f"--inception_path={self.inception_path} and "
-                f"--classifier_path={self.classifier_path}. Leave one out."
+                f"--classifier_path={self.classifier_path}."
             )
 
 
 def check_shape(module: LoadedModule, dataset: str) -> None:
-    """Refuses a module whose images are not those of a data set.
+    """Refuses a module whose images or classes differ from those of a data set.
 
     Raises:
-        ValueError: they have another shape, or classes; or there is no such set.
+        ValueError: they differ, or the data set is unknown.
     """
     spec = datasets.get_spec(dataset)
     if tuple(module.image_shape) != tuple(spec.image_shape):
@@ -91,20 +91,20 @@ def check_shape(module: LoadedModule, dataset: str) -> None:
 class ModuleScorer:
     """Scores modules against real images.
 
-    Making one loads, or trains, the feature network and extracts the features of
-    the real images: whatever is missing or unfit shows before anything is trained.
+    The constructor loads or trains the feature network and extracts the features of
+    the real images, so that a missing or unsuitable input fails before GAN training.
 
     Args:
         dataset: str. A key of `datasets.DATASETS`.
         options: `ScoringOptions`.
         data_dir: folder of prepared TFDS data sets; None for TFDS's default.
-        strategy: on whose replicas samples are drawn and features extracted; None:
-            the one in scope, one device by default. Of several workers each makes a
-            scorer, and calls it, in step with the others; all get all scores.
+        strategy: its replicas draw samples and extract features; None: those of the
+            strategy in scope, one device by default. Collective: every worker makes a
+            scorer and calls it, and all get all scores.
 
     Attributes:
         strategy: for `reading.load` of the modules to be scored.
-        extractor: `FeatureExtractor`. The feature network; None where no metric needs
+        extractor: `FeatureExtractor`. The feature network; None if no metric needs
             one.
         metrics: keys of the metrics.
     """
@@ -123,25 +123,26 @@ class ModuleScorer:
         self.metrics = options.metrics
         self.strategy = strategy or tf.distribute.get_strategy()
         num_classes = datasets.get_spec(dataset).num_classes
-        keys = [metrics.METRICS[key] for key in self.metrics]
-        needed = any(key.needs_extractor for key in keys)
-        self.extractor = self._extractor_first(num_classes) if needed else None
+        rows = [metrics.METRICS[key] for key in self.metrics]
+        needs_extractor = any(row.needs_extractor for row in rows)
+        # Before the data are read: a wrong path fails at once.
+        self.extractor = self._load_extractor(num_classes) if needs_extractor else None
         images, labels = self._load(options.split)
         train_images = None
-        if any(key.needs_training_images for key in keys):
+        if any(row.needs_training_images for row in rows):
             if options.split == "train":
                 raise ValueError(
-                    "`memorisation` compares training images with others. Received: "
-                    "--split=train. Take --split=test, or leave it out."
+                    "`memorisation` needs held-out images as reals. Received: "
+                    "--split=train. Use --split=test, or omit the metric."
                 )
             train_images, _ = self._load("train")
-        if needed and self.extractor is None:
+        if needs_extractor and self.extractor is None:
             self.extractor = dataset_classifier.dataset_classifier(
                 datasets.short_name(dataset),
-                *self._load("train"),
-                *self._load("test"),
-                num_classes,
-                str(files.cache_dir()),
+                self._load("train"),
+                self._load("test"),
+                num_classes=num_classes,
+                cache_dir=str(files.cache_dir()),
                 strategy=self.strategy,
             )
             features.check_hash(self.extractor.fingerprint, options.extractor_hash)
@@ -158,8 +159,8 @@ class ModuleScorer:
             cache_dir=files.cache_dir() / "references",
         )
 
-    def _extractor_first(self, num_classes: int):
-        """A feature network that is named, before anything else is read."""
+    def _load_extractor(self, num_classes: int) -> features.FeatureExtractor | None:
+        """Loads the feature network of the options; None if they name no path."""
         options = self._options
         for path, load in (
             (options.inception_path, features.load_inception),
@@ -169,9 +170,8 @@ class ModuleScorer:
                 return load(path, self.strategy, options.extractor_hash)
         if not num_classes:
             raise ValueError(
-                "Scores of a data set without labels need --inception_path: there is "
-                "nothing to train a classifier on. Received: "
-                f"dataset={self._dataset!r} and no --inception_path. Give one, or a "
+                "A data set without labels cannot train a classifier. Received: "
+                f"dataset={self._dataset!r}. Pass --inception_path or "
                 "--classifier_path."
             )
         return None
@@ -180,22 +180,18 @@ class ModuleScorer:
         return datasets.load_split(self._dataset, split, self._data_dir)
 
     def check_labels(self, num_classes: int) -> None:
-        """Refuses metrics that a GAN of so many classes cannot have.
-
-        Raises:
-            ValueError: one needs labels of the fakes, and there are none.
-        """
+        """See `ImageScorer.check_labels`."""
         self._scorer.check_labels(num_classes)
 
     def protocol(self, metadata: dict) -> str:
-        """All that moves the scores of a module besides the weights, as text."""
+        """The protocol of a module's scores, as text."""
         assumed = " (assumed)" if metadata.get("z") == "assumed" else ""
         return str(
             protocols.Protocol(
                 data=self._dataset,
                 split=self._options.split,
                 weights=metadata["weights"],
-                # Modules of earlier versions know nothing else.
+                # Modules of earlier versions lack this key.
                 batch_norm=metadata.get("batch_norm", MOVING_MOMENTS),
                 tags="+".join(sorted(metadata["tags"])) if "tags" in metadata else None,
                 z=metadata["latents"]["distribution"] + assumed,
@@ -206,16 +202,15 @@ class ModuleScorer:
         )
 
     def score(self, module: LoadedModule) -> ModuleScores:
-        """Every metric of a module.
+        """Computes all metrics of a module.
 
-        The rotation accuracy is that of D on all four orientations (chance 0.25), where
-        D has a rotation head: of all real images, and of the fakes of the first seed,
-        8,192 at most. Of the same images is the spread of D's logits, their standard
-        deviation, without labels: 0 is a D that tells nothing apart. Fakes of a
-        conditional GAN have labels drawn by the seed, every class as likely.
+        Besides, D is run on all real images and on at most 8,192 fakes of the first
+        seed, without labels: the accuracy of its rotation head (chance 0.25), and the
+        standard deviation of its logits; 0 means that D separates nothing. The labels
+        of a conditional GAN's fakes are drawn uniformly from the seed.
 
         Raises:
-            ValueError: the images are not in [0, 1] or of another shape than the reals.
+            ValueError: the images are not in [0, 1] or not of the reals' shape.
         """
         counted = f"_{protocols.count_name(self._num_fakes)}_{self._options.split}"
         values: dict[str, list[float]] = {}
@@ -250,7 +245,7 @@ class ModuleScorer:
         return self._scorer.observe(map(pictures.to_uint8, batches), labels)
 
     def _rotations(self, module: LoadedModule, images: np.ndarray):
-        # Whatever the labels, the rotation head says the same.
+        # The rotation head does not depend on the labels.
         labels = -1 if module.num_classes else None
         return rotation_head.head_accuracy(
             lambda batch: module.discriminate(batch / 255, labels)["rotation_logits"],
@@ -268,7 +263,7 @@ def _logit_spread(module: LoadedModule, images: np.ndarray) -> float:
     )
     if not np.isfinite(logits).all():
         raise ValueError(
-            f"The logits of D must be finite. Received: module={module.path}, whose D "
-            "gives others. It has diverged: take an earlier step."
+            f"The logits of D must be finite. Received: module={module.path}. Training "
+            "has diverged: score an earlier step."
         )
     return float(np.std(logits, dtype=np.float64))

@@ -1,22 +1,21 @@
 """Diversity of generated images: mean multi-scale SSIM over random pairs of fakes.
 
-Of two images a and b, seen at scales 1 to n, each the 2x2 means of the one before,
-
     MS-SSIM(a, b) = (l_n cs_n)^w_n  prod_{j < n} cs_j^w_j
 
-for each channel, then the mean over channels: l compares luminance, cs contrast and
-structure, under a Gaussian window of 11 x 11 and deviation 1.5; negative factors count
-as 0. 1 for equal images, 0 at the least.
+is computed per channel and averaged over channels. Scale j + 1 is the 2x2 means of
+scale j; l compares luminance, cs contrast and structure, under a Gaussian window of
+11 x 11 and deviation 1.5; negative factors count as 0. The value is in [0, 1], 1 for
+equal images.
 
-The number of scales. The window must fit: n is the largest number up to five for which
-size // 2^(n - 1) is at least 11. All five need 176 pixels, 128 has four, 64 three, 32
-two; 11 to 21 pixels have one, which is SSIM. The weights are the first n of Wang et
-al., divided by their sum. (compare_gan shrinks the window instead and keeps five
-scales: its values are others, as are those of any two numbers of scales.)
+The window must fit: n is the largest number up to five for which size // 2^(n - 1) is
+at least 11. Five scales need 176 pixels; 128 pixels have four, 64 three, 32 two, and 11
+to 21 pixels one, which is SSIM. The weights are the first n of Wang et al., divided by
+their sum. Values of different n cannot be compared. (compare_gan shrinks the window and
+keeps five scales.)
 
 Reference:
     - Wang, Simoncelli and Bovik, 2003, https://doi.org/10.1109/ACSSC.2003.1292216
-    - Odena, Olah and Shlens, 2017 (of GANs), https://arxiv.org/abs/1610.09585
+    - Odena, Olah and Shlens, 2017 (for GANs), https://arxiv.org/abs/1610.09585
 """
 
 import functools
@@ -27,8 +26,8 @@ import tensorflow as tf
 
 WINDOW = 11
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-# About a dozen arrays of that many floats exist at a time: some 50 MiB.
-_VALUES_PER_BATCH = 2**20
+# About a dozen arrays of this many floats exist at a time: some 50 MiB.
+VALUES_PER_BATCH = 2**20
 
 
 def ms_ssim_diversity(
@@ -41,18 +40,17 @@ def ms_ssim_diversity(
     """Mean MS-SSIM over `random_pairs` of images; lower is more diverse.
 
     A generator that has collapsed approaches 1. Blur raises the value and noise lowers
-    it, whatever the diversity: set it beside that of as many real images. Within
-    classes, where different content does not hide a collapse, it is taken with labels.
+    it, whatever the diversity: compare it with that of equally many real images. With
+    labels, pairs are of one class, so that the variety of classes hides no collapse.
 
     Args:
         images: uint8, (N, H, H, C), N >= 2, H >= 11, C 1 or 3.
         num_pairs: int, positive. The standard error falls with its root.
         seed: int, not negative. The pairs are a function of it, N and the labels.
-        labels: integers, (N,). Both images of a pair are then of one class. None: of
-            any.
+        labels: integers, (N,); None ignores classes.
 
     Returns:
-        In [0, 1] up to the rounding of float32. On the CPU, wherever the networks run.
+        In [0, 1] up to the rounding of float32. Always computed on the CPU.
 
     Raises:
         ValueError: an argument is not as described.
@@ -66,12 +64,12 @@ def ms_ssim_diversity(
     ):
         raise ValueError(
             "MS-SSIM takes uint8 images (N, H, H, C), C 1 or 3. Received: "
-            f"images.shape={images.shape}, images.dtype={images.dtype}. Float images "
-            "in [0, 1] go through scores.to_uint8 first."
+            f"images.shape={images.shape}, images.dtype={images.dtype}. Convert float "
+            "images in [0, 1] with utils.pictures.to_uint8."
         )
-    compare = _comparison(num_scales(images.shape[1]))
+    compare = comparison(num_scales(images.shape[1]))
     pairs = random_pairs(len(images), num_pairs, seed=seed, labels=labels)
-    step = max(1, _VALUES_PER_BATCH // images[0].size)
+    step = max(1, VALUES_PER_BATCH // images[0].size)
     total = 0.0
     for start in range(0, num_pairs, step):
         first, second = pairs[start : start + step].T
@@ -82,7 +80,7 @@ def ms_ssim_diversity(
 
 
 def num_scales(size: int) -> int:
-    """At how many scales images are compared: the rule above, 1 to 5.
+    """Number of scales, 1 to 5, by the rule above.
 
     Args:
         size: int. Height and width of the images, in pixels.
@@ -92,8 +90,8 @@ def num_scales(size: int) -> int:
     """
     if size < WINDOW:
         raise ValueError(
-            f"MS-SSIM needs images of {WINDOW} pixels or more, as its window has. "
-            f"Received: size={size}. Score larger images, or leave this score out."
+            f"MS-SSIM needs images of {WINDOW} pixels or more, the size of its window. "
+            f"Received: size={size}. Score larger images, or omit this metric."
         )
     return min(len(_WEIGHTS), (size // WINDOW).bit_length())
 
@@ -103,9 +101,9 @@ def random_pairs(
 ) -> np.ndarray:
     """Draws pairs of different images, with replacement.
 
-    Without labels every pair is as likely as another. With labels every class of two
-    images or more is as likely as another, as Odena et al. average over classes, and
-    within it every pair; an image that is alone in its class is in no pair.
+    Without labels all pairs are equally likely. With labels all classes of two images
+    or more are equally likely, as Odena et al. average over classes, and so are all
+    pairs of a class.
 
     Args:
         num_images: int, at least 2.
@@ -119,44 +117,42 @@ def random_pairs(
     Raises:
         ValueError: an argument is not as described, or no class has two images.
     """
-    for name, value, least in (
+    for name, value, minimum in (
         ("num_images", num_images, 2),
         ("num_pairs", num_pairs, 1),
         ("seed", seed, 0),
     ):
-        if value < least:
+        if value < minimum:
             raise ValueError(
-                f"`{name}` must be at least {least}. Received: {name}={value}. Choose "
-                f"{least} or more."
+                f"`{name}` must be at least {minimum}. Received: {name}={value}."
             )
     labels = np.zeros(num_images, int) if labels is None else np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != (num_images,):
         raise ValueError(
             f"Labels must be integers, one for each of the {num_images} images. "
-            f"Received: labels.shape={labels.shape}, labels.dtype={labels.dtype}. Give "
-            "those that the images were made for."
+            f"Received: labels.shape={labels.shape}, labels.dtype={labels.dtype}."
         )
-    # In this order the images of a class are neighbours.
+    # Sorted by class.
     order = np.argsort(labels, kind="stable")
     _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
     starts, counts = starts[counts > 1], counts[counts > 1]
     if not len(counts):
         raise ValueError(
-            "A class must have two images or more to make a pair. Received: "
+            "At least one class must have two images. Received: "
             f"{num_images} images of as many classes. Use more images."
         )
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(counts), size=num_pairs)
     starts, counts = starts[chosen], counts[chosen]
     first = rng.integers(counts)
-    # From 1 up to all the others: never back to the first.
+    # An offset of at least 1: never the first image again.
     second = (first + rng.integers(1, counts)) % counts
     return order[starts[:, np.newaxis] + np.stack([first, second], axis=1)]
 
 
 @functools.cache
-def _comparison(scales: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """MS-SSIM of two batches, traced once for each number of scales, so five times."""
+def comparison(scales: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """MS-SSIM of two batches, traced once for each number of scales."""
     weights = np.array(_WEIGHTS[:scales]) / sum(_WEIGHTS[:scales])
     images = tf.TensorSpec((None, None, None, None), tf.uint8)
 

@@ -1,7 +1,7 @@
-"""What a score depends on besides the images that it judges.
+"""The protocol of a score: all that it depends on besides the images it judges.
 
-Most disputes over scores are differences of these facts. They are written beside every
-score, and scores are compared only where all of them are equal.
+Most disputes over scores are differences of protocol. The protocol is recorded with
+every score, and only scores of equal protocols are compared.
 """
 
 import dataclasses
@@ -13,27 +13,27 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy", "scipy", "scikit-
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The facts; as text `key=value; key=value`. None is left out.
+    """The facts of a protocol. As text: `key=value; key=value`, without None.
 
     Attributes:
-        data, split: which real images.
-        data_hash: of these images.
-        real_count, fake_count: int. How many of either.
+        data, split: data set and split of the real images.
+        data_hash: hash of the real images.
+        real_count, fake_count: int. Numbers of real and of fake images.
         resolution: str. `HxWxC` of both.
         extractor, extractor_hash: the feature network, and the hash of its weights.
-        resize: what happens to the size of images before that network.
-        weights: "ema" or "raw": which weights of G.
-        batch_norm: whose moments G's batch norms use.
-        tags: of a published module's graph.
+        resize: how images are resized for that network.
+        weights: "ema" or "raw": G's averaged or trained weights.
+        batch_norm: the moments that G's batch norms use.
+        tags: tags of a published module's graph.
         z: distribution of the latents.
-        labels: of the fakes of a conditional GAN.
+        labels: distribution of the fakes' labels, in a conditional GAN.
         fake_seeds: seeds of the sets of fakes.
-        rounding: of the images before the network.
-        seed: int. Of what is drawn while scoring.
-        covariance_divisor: of the Frechet distance.
+        rounding: rounding of the images before the network.
+        seed: int. Seed of the metrics' random numbers.
+        covariance_divisor: divisor of the covariances in the Frechet distance.
         classifier_score_splits: int. Parts that the Inception Score averages over.
-        kernel_block_size: int. Images per block of the kernel distance, at most.
-        swd_count: int. Images that the sliced Wasserstein distance looks at.
+        kernel_block_size: int. Largest block of the kernel distance, in images.
+        swd_count: int. Images in the sliced Wasserstein distance.
         ms_ssim: pairs and scales.
         prd: clusters and runs.
         neighbours: k of precision and recall, and of density and coverage.
@@ -70,31 +70,31 @@ class Protocol:
 
 
 def facts_of(text: str) -> dict[str, str]:
-    """The facts of a protocol's text, by key."""
+    """Parses the text of a protocol."""
     return dict(fact.partition("=")[::2] for fact in text.split("; "))
 
 
 def differences(texts: list[str]) -> dict[str, list[str]]:
-    """The keys whose values differ, each with the value in every text, or "-"."""
-    every = [facts_of(text) for text in texts]
-    keys = dict.fromkeys(key for facts in every for key in facts)
-    values = {key: [facts.get(key, "-") for facts in every] for key in keys}
-    return {key: found for key, found in values.items() if len(set(found)) > 1}
+    """Returns the keys whose values differ, with the value in every text, or "-"."""
+    protocols = [facts_of(text) for text in texts]
+    keys = dict.fromkeys(key for facts in protocols for key in facts)
+    rows = {key: [facts.get(key, "-") for facts in protocols] for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}
 
 
 def is_distance(metric: str) -> bool:
-    """Whether a score is the Frechet distance itself, not the end of its interval."""
+    """Whether a score is a Frechet distance, not an end of its interval."""
     return re.match(r"(fid|frechet)_(?!low_|high_)", metric) is not None
 
 
 def count_name(count: int) -> str:
-    """A number of images as names of scores have it: 10k, 2048, 397."""
+    """A number of images as in the names of scores: 10k, 2048, 397."""
     return f"{count // 1000}k" if count % 1000 == 0 else str(count)
 
 
 def versions() -> str:
-    """Versions of what computes; recorded beside scores, but no part of the protocol.
+    """Versions of the packages that compute scores; not part of the protocol.
 
-    Scores of one protocol under two versions are meant to be equal, and comparable.
+    Scores of one protocol are comparable whatever the versions.
     """
     return "; ".join(f"{name}={importlib.metadata.version(name)}" for name in _PACKAGES)

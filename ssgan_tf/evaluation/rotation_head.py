@@ -1,4 +1,4 @@
-"""How well a discriminator tells the four orientations of images apart."""
+"""Accuracy of a discriminator's rotation head."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,20 @@ _BATCH_SIZE = 64
 def head_accuracy(
     predict_rotation_logits: Callable[[np.ndarray], np.ndarray], images: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Measures how well a rotation head tells the four orientations apart.
+    """Accuracy of a rotation head on images in all four orientations.
 
-    Every image is shown in all four orientations, label k being k quarter turns
-    counter-clockwise. The prediction is the largest of `rotation.rotation_scores`.
+    Label k is k quarter turns counter-clockwise. The prediction is the largest of
+    `rotation.rotation_scores`.
 
     Args:
-        predict_rotation_logits: maps float32 images (b, H, H, C), as they are, to
-            logits (b, 4, 5 or 8). Always called with the same b = min(N, 64); the
-            last batch is filled up and the surplus ignored, so the logits of an
-            image must not depend on its neighbours.
+        predict_rotation_logits: maps float32 images (b, H, H, C) to logits (b, 4, 5
+            or 8). Called with b = min(N, 64) only: the last batch is padded, so the
+            logits of an image must not depend on the other images.
         images: (N, H, H, C), N >= 1, of any type.
 
     Returns:
         The accuracy over the 4 N images (chance: 0.25), and the confusion matrix,
-        int64 (4, 4): entry (i, j) counts images of orientation i taken for j.
+        int64 (4, 4): entry (i, j) counts images of orientation i predicted as j.
 
     Raises:
         ValueError: the images are not square, or the logits not finite or of the
@@ -59,7 +58,7 @@ def head_accuracy(
                     f"{bool(np.isfinite(logits).all())}. Pass the output of the "
                     "rotation head."
                 )
-            four = rotation.rotation_scores(tf.constant(logits[:count]))
-            predicted = np.argmax(four, axis=1)
+            scores = rotation.rotation_scores(tf.constant(logits[:count]))
+            predicted = np.argmax(scores, axis=1)
             confusion[turns] += np.bincount(predicted, minlength=4)
     return float(np.trace(confusion) / confusion.sum()), confusion

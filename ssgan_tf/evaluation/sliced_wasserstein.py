@@ -6,7 +6,7 @@ import tensorflow as tf
 from ssgan_tf.evaluation import tfgan
 
 PATCH_SIZE = 7
-# More images only cost time: patches of these are plenty (Karras et al.).
+# More images cost time and change little (Karras et al.).
 MAX_IMAGES = 8192
 _DITHER = 1e-2
 
@@ -16,15 +16,14 @@ def distance(real_images: np.ndarray, fake_images: np.ndarray, seed: int) -> flo
 
     TFGAN's distance between reals and fakes on each level of a Laplacian pyramid,
     from full resolution down to 16, averaged over the levels and multiplied by
-    1,000 as in Karras et al. TFGAN normalizes each patch by itself where they
-    normalize each channel over all patches: published values are on another scale.
+    1,000 as in Karras et al. TFGAN normalizes every patch by itself, Karras et al.
+    every channel over all patches: published values are on another scale.
 
     A patch without contrast cannot be normalized (0 / 0). Uniform noise of +-0.005
-    grey levels is added first: flat patches become noise on both sides, and no
-    other patch is changed visibly.
+    grey levels is added first, which turns flat patches into noise on both sides.
 
-    A function of its arguments; NumPy's and TensorFlow's global random states are
-    as before afterwards.
+    A function of its arguments: NumPy's and TensorFlow's global random states are
+    restored.
 
     Args:
         real_images: uint8, (N, H, H, C), C 1 (tiled) or 3.
@@ -41,8 +40,7 @@ def distance(real_images: np.ndarray, fake_images: np.ndarray, seed: int) -> flo
         noise = rng.uniform(-0.5, 0.5, images.shape) * _DITHER
         return (images + noise).astype(np.float32)
 
-    # A graph of its own has a seed of its own, leaves TensorFlow's alone, and is
-    # freed on return.
+    # A separate graph leaves TensorFlow's seed alone and is freed on return.
     graph = tf.Graph()
     with graph.as_default(), tf.device("/CPU:0"):
         tf.random.set_seed(seed)
@@ -51,8 +49,8 @@ def distance(real_images: np.ndarray, fake_images: np.ndarray, seed: int) -> flo
         fake = tf.compat.v1.placeholder(tf.float32, shape)
         levels = tfgan.import_eval().sliced_wasserstein_distance(real, fake)
         distances = [real_to_fake for _, real_to_fake in levels]
-    # TFGAN draws the patches with `np.random` in Python ops that the executor may
-    # start in any order: run them one by one, then feed what they drew.
+    # TFGAN draws the patches with `np.random` in Python ops, which the executor may
+    # start in any order: run them one by one, then feed their outputs.
     patches = [op.outputs[0] for op in graph.get_operations() if "PyFunc" in op.type]
     feed = {real: dither(real_images), fake: dither(fake_images)}
     state = np.random.get_state()

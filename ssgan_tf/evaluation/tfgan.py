@@ -1,13 +1,10 @@
 """TFGAN's `eval` package, importable where TFGAN as a whole is not.
 
 `import tensorflow_gan` fails on TensorFlow >= 2.16: two of its sub-packages need
-`tf.estimator`, which is gone. `tensorflow_gan.python.eval` (Frechet and kernel
-distance, classifier score, sliced Wasserstein distance, image grids) needs none of
-that, but Python runs the `__init__` of every parent package before it imports a
-sub-package. So the two parents stand in `sys.modules` as modules that know where
-their files are and were never executed, just long enough for `eval` to be imported.
-Afterwards they are taken out again: whoever writes `import tensorflow_gan` later
-gets TFGAN's own behaviour, not an empty package.
+`tf.estimator`, which is gone. `tensorflow_gan.python.eval` does not need it, but Python
+runs the `__init__` of every parent package before it imports a sub-package. So the two
+parents are put into `sys.modules` without being executed until `eval` is imported, and
+are removed afterwards: a later `import tensorflow_gan` behaves as without this file.
 
 This is the only module that imports TFGAN.
 """
@@ -29,8 +26,8 @@ def import_eval() -> ModuleType:
     later calls return the same module at once.
 
     Raises:
-        ImportError: TFGAN, or something its `eval` package needs, is not installed.
-            `sys.modules` is then as it was before the call.
+        ImportError: TFGAN, or a dependency of its `eval` package, is not installed.
+            `sys.modules` is left as it was.
     """
     if _PARENTS[0] in sys.modules:
         return importlib.import_module("tensorflow_gan.python.eval")
@@ -40,8 +37,8 @@ def import_eval() -> ModuleType:
             spec = importlib.util.find_spec(name)
             if spec is None:
                 raise ImportError(
-                    "The scores need the package tensorflow-gan. Received: no "
-                    f"module named {name}. Install it: pip install tensorflow-gan"
+                    f"The scores need TFGAN, but no module is named {name}. Install "
+                    "it: pip install tensorflow-gan"
                 )
             sys.modules[name] = importlib.util.module_from_spec(spec)
         module = importlib.import_module("tensorflow_gan.python.eval")

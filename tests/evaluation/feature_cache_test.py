@@ -1,4 +1,4 @@
-"""Features of real images are computed once, and of these images by this network."""
+"""The cache of features: computed once per set of images and network."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from ssgan_tf.evaluation.features import FeatureExtractor
 
 
 class Counting:
-    """A network whose features are the corners of images; counts what it has seen."""
+    """A network whose features are the corners of images; counts its images."""
 
     def __init__(self):
-        self.seen = 0
+        self.count = 0
 
     def __call__(self, images):
-        self.seen += len(images)
+        self.count += len(images)
         corners = images[:, 0, 0].astype(np.float32)
         return corners, -corners
 
@@ -36,19 +36,20 @@ def images(count=2500, seed=0):
     return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
 
 
-def check(found, of):
-    np.testing.assert_array_equal(found[0], of[:, 0, 0])
-    np.testing.assert_array_equal(found[1], -of[:, 0, 0].astype(np.float32))
+def check(outputs, inputs):
+    corners = inputs[:, 0, 0].astype(np.float32)
+    np.testing.assert_array_equal(outputs[0], corners)
+    np.testing.assert_array_equal(outputs[1], -corners)
 
 
 def test_once(tmp_path):
     network = Counting()
     for _ in range(2):
-        found = feature_cache.features_of(
+        outputs = feature_cache.features_of(
             images(), network.extractor(), "set-test", tmp_path
         )
-        check(found, images())
-    assert network.seen == 2500
+        check(outputs, images())
+    assert network.count == 2500
     (file,) = tmp_path.glob("*.npz")
     assert file.name.startswith("set-test-2500-")
 
@@ -60,7 +61,7 @@ def test_nothing_is_kept_without_a_folder():
             feature_cache.features_of(images(9), network.extractor(), "s", None),
             images(9),
         )
-    assert network.seen == 18
+    assert network.count == 18
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_nothing_is_kept_without_a_folder():
         {"name": "another"},
     ],
 )
-def test_what_is_another_key(change, tmp_path):
+def test_changes_of_the_key(change, tmp_path):
     network = Counting()
     feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
     other = change.pop("images", images())
     extractor = network.extractor(**change)
     check(feature_cache.features_of(other, extractor, "s", tmp_path), other)
-    assert network.seen == 2500 + len(other)
+    assert network.count == 2500 + len(other)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "empty"])
@@ -98,12 +99,12 @@ def test_a_damaged_file_is_made_again(damage, tmp_path):
         feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
         images(),
     )
-    assert network.seen == 5000
+    assert network.count == 5000
     check(
         feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
         images(),
     )
-    assert network.seen == 5000
+    assert network.count == 5000
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -122,10 +123,10 @@ def test_a_worker_that_has_the_file_joins_those_that_have_not(tmp_path, monkeypa
 
     monkeypatch.setattr(feature_cache, "Workers", TwoWorkers)
     feature_cache.features_of(images(9), network.extractor(), "s", tmp_path)
-    assert network.seen == 18
+    assert network.count == 18
 
 
-def test_what_cannot_be_written(tmp_path):
+def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Cannot write"):
         feature_cache.features_of(

@@ -11,9 +11,9 @@ from ssgan_tf.evaluation import frechet, tfgan
 
 
 def features(count, dim, seed):
-    """Correlated, with deviations from 100 to 1.
+    """Correlated features with deviations from 100 to 1.
 
-    So large because TFGAN takes no root of what is below 1e-10.
+    Large ones, as TFGAN sets roots of eigenvalues below 1e-10 to zero.
     """
     rng = np.random.default_rng([seed, 0])
     mixing = np.random.default_rng([seed, 1]).normal(size=(dim, dim)) / np.sqrt(dim)
@@ -57,15 +57,15 @@ def random_moments(dim, seed):
 def test_equals_tfgan(count, dim):
     real, fake = (features(count, dim, seed) for seed in (0, 1))
     expected = tfgan_distance(real, fake)
-    # Where the means are equal the trace is all there is.
+    # With equal means only the trace is left.
     assert distance(real, fake) == pytest.approx(expected, rel=1e-6, abs=0)
-    real, fake = (each - each.mean(axis=0) for each in (real, fake))
+    real, fake = (side - side.mean(axis=0) for side in (real, fake))
     expected = tfgan_distance(real, fake)
     assert distance(real, fake) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 def test_equals_tfgan_where_features_are_dead():
-    """One set lives in five dimensions, the other has features that are always zero."""
+    """One set has five dimensions, the other has features that are always zero."""
     real, fake = (features(400, 64, seed) for seed in (0, 1))
     real[:, ::3] = 0
     fake[:, 5:] = 0.25
@@ -78,7 +78,7 @@ def test_equals_tfgan_where_features_are_dead():
 def test_equals_scipy(dim):
     real, fake = (features(4 * dim + 2, dim, seed) for seed in (0, 1))
     covariances = [
-        np.cov(each, rowvar=False).reshape(dim, dim) for each in (real, fake)
+        np.cov(side, rowvar=False).reshape(dim, dim) for side in (real, fake)
     ]
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
     assert np.abs(np.imag(root)).max() < 1e-9
@@ -92,14 +92,14 @@ def test_of_independent_features():
     rng = np.random.default_rng(0)
     means = rng.normal(size=(2, 50))
     deviations = 10 ** rng.uniform(-6, 6, size=(2, 50))
-    found = frechet.distance(
+    actual = frechet.distance(
         *(
             frechet.Moments(mean, np.diag(deviation**2))
             for mean, deviation in zip(means, deviations, strict=True)
         )
     )
     expected = sum(np.sum((a - b) ** 2) for a, b in (means, deviations))
-    assert found == pytest.approx(expected, rel=1e-12, abs=0)
+    assert actual == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_of_a_shift_and_a_scale():
@@ -120,21 +120,21 @@ def test_of_a_set_with_itself_is_zero(count, dim):
 
 
 def test_is_symmetric():
-    # The whole spectrum counts, whichever covariance is factored first.
+    # The whole spectrum matters, whichever covariance is factored first.
     for counts in ((300, 300), (20, 300), (20, 10)):
         real, fake = (features(n, 32, seed) for seed, n in enumerate(counts))
         assert distance(real, fake) == pytest.approx(distance(fake, real), rel=1e-12)
 
 
 def test_does_not_depend_on_the_axes():
-    # Factors in place of roots are right up to a rotation: it must drop out.
+    # Factors differ from roots by a rotation, which must cancel.
     real, fake = (features(200, 24, seed) for seed in (0, 1))
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(24, 24)))[0]
     expected = distance(real, fake)
     assert distance(real @ rotation, fake @ rotation) == pytest.approx(
         expected, rel=1e-12
     )
-    # Turned against each other they are no longer the same distance apart.
+    # A rotation of one set changes the distance.
     assert distance(real @ rotation, fake) != pytest.approx(expected, rel=1e-2)
 
 
@@ -152,36 +152,36 @@ class TestMoments:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
     def test_are_those_of_numpy(self, dtype):
         rows = (features(99, 7, 0) + 120).clip(0, 255).astype(dtype)
-        found = frechet.moments([rows])
-        assert found.mean.dtype == found.covariance.dtype == np.float64
+        actual = frechet.moments([rows])
+        assert actual.mean.dtype == actual.covariance.dtype == np.float64
         expected = rows.astype(np.float64)
-        np.testing.assert_allclose(found.mean, expected.mean(axis=0), rtol=1e-14)
+        np.testing.assert_allclose(actual.mean, expected.mean(axis=0), rtol=1e-14)
         np.testing.assert_allclose(
-            found.covariance, np.cov(expected, rowvar=False), rtol=1e-12, atol=1e-12
+            actual.covariance, np.cov(expected, rowvar=False), rtol=1e-12, atol=1e-12
         )
-        np.testing.assert_array_equal(found.covariance, found.covariance.T)
+        np.testing.assert_array_equal(actual.covariance, actual.covariance.T)
 
     @pytest.mark.parametrize("sizes", [[1] * 60, [59, 1], [1, 59], [7, 20, 3, 30]])
     def test_do_not_depend_on_the_batches(self, sizes):
-        # Sorted, so that batches have means of their own.
+        # Sorted, so that batches have different means.
         rows = np.sort(features(60, 5, 0), axis=0)
         expected = frechet.moments([rows])
-        found = frechet.moments(np.split(rows, np.cumsum(sizes)[:-1]))
-        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-13)
+        actual = frechet.moments(np.split(rows, np.cumsum(sizes)[:-1]))
+        np.testing.assert_allclose(actual.mean, expected.mean, rtol=1e-13)
         np.testing.assert_allclose(
-            found.covariance, expected.covariance, rtol=1e-12, atol=1e-14
+            actual.covariance, expected.covariance, rtol=1e-12, atol=1e-14
         )
 
     @pytest.mark.parametrize("size", [1, 8, 64])
     def test_a_large_mean_costs_no_digits(self, size):
         rows = features(64, 5, 0)
-        # So that adding the offset rounds nothing: multiples of 2^-20.
+        # Multiples of 2^-20: adding the offset rounds nothing.
         rows = np.round(rows * 2**20) / 2**20
         expected = np.cov(rows, rowvar=False)
         batches = np.split(rows + 1e6, range(size, 64, size))
-        found = frechet.moments(batches)
-        np.testing.assert_allclose(found.covariance, expected, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose(found.mean - 1e6, rows.mean(axis=0), atol=1e-9)
+        actual = frechet.moments(batches)
+        np.testing.assert_allclose(actual.covariance, expected, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(actual.mean - 1e6, rows.mean(axis=0), atol=1e-9)
 
     def test_leave_the_batches_alone(self):
         rows = features(10, 3, 0)
@@ -200,14 +200,14 @@ class TestMoments:
         ],
     )
     def test_reject_other_shapes(self, batches):
-        with pytest.raises(ValueError, match="of shape .* Received: batch.shape="):
+        with pytest.raises(ValueError, match="Received: batch.shape="):
             frechet.moments(batches)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_reject_what_is_not_finite(self, value):
         rows = np.zeros((4, 3))
         rows[2, 1] = value
-        with pytest.raises(ValueError, match="must be finite .* finite=False"):
+        with pytest.raises(ValueError, match="finite=False"):
             frechet.moments([np.ones((4, 3)), rows])
 
     @pytest.mark.parametrize("batches", [[], [np.zeros((1, 3))]])
@@ -216,9 +216,9 @@ class TestMoments:
             frechet.moments(batches)
 
     def test_ask_for_one_batch_at_a_time(self):
-        # An endless stream is fit for it as long as it ends in an error.
+        # An endless stream works as long as it ends in an error.
         stream = itertools.chain([np.zeros((4, 3))] * 5, itertools.repeat(np.zeros(3)))
-        with pytest.raises(ValueError, match="of shape"):
+        with pytest.raises(ValueError, match=r"batch.shape=\(3,\)"):
             frechet.moments(stream)
 
 
@@ -232,35 +232,35 @@ def test_rejects_moments_that_do_not_fit():
         real._replace(covariance=np.full((4, 4), np.inf)),
     ):
         for pair in ((real, fake), (fake, real)):
-            with pytest.raises(ValueError, match="finite moments of one width. Rec"):
+            with pytest.raises(ValueError, match="Received: real.mean.shape="):
                 frechet.distance(*pair)
 
 
 def gaussians(seed, real_count=300, fake_count=200, dim=4):
-    """Two Gaussians; the fakes' is shifted and wider."""
+    """Two Gaussians, the fakes shifted and wider."""
     rng = np.random.default_rng([9, seed])
     real = rng.normal(size=(real_count, dim))
     return real, 1.5 * rng.normal(size=(fake_count, dim)) + 0.5
 
 
-def test_the_interval_is_as_wide_as_distances_scatter():
+def test_the_interval_covers_the_scatter_of_distances():
     drawn = [distance(*gaussians(seed)) for seed in range(400)]
     halves = []
     for seed in range(20):
         low, high = frechet.interval(*gaussians(seed))
-        # Around the distance itself, whose bias it has.
+        # Around the distance itself, with its bias.
         assert (low + high) / 2 == pytest.approx(distance(*gaussians(seed)))
         halves.append((high - low) / 2)
-    # 400 distances tell their deviation to 4 %; what is left is of second order.
+    # 400 distances give their deviation to 4 %; the rest is of second order.
     assert np.mean(halves) == pytest.approx(1.96 * np.std(drawn), rel=0.15)
 
 
 @pytest.mark.parametrize(("count", "dim"), [(60, 4), (60, 40), (30, 40)])
-def test_the_interval_is_that_of_the_weights_derivatives(count, dim):
+def test_the_interval_equals_numerical_derivatives(count, dim):
     rng = np.random.default_rng(1)
     sides = [rng.normal(size=(count, dim)), 2 * rng.normal(size=(count, dim)) + 1]
     if count < dim:
-        # A covariance of less than full rank has a derivative within its range only.
+        # A singular covariance has a derivative within its range only.
         flat = rng.normal(size=(10, dim))
         sides = [rng.normal(size=(count, 10)) @ flat, rng.normal(size=(25, 10)) @ flat]
 
@@ -277,7 +277,7 @@ def test_the_interval_is_that_of_the_weights_derivatives(count, dim):
         for i in range(len(rows)):
             ends = []
             for sign in (1, -1):
-                weights = [np.ones(len(each)) for each in sides]
+                weights = [np.ones(len(side_rows)) for side_rows in sides]
                 weights[side][i] += sign * 1e-4
                 pair = map(weighted, sides, weights)
                 ends.append(frechet.distance(*pair))

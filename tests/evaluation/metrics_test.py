@@ -1,7 +1,7 @@
-"""The table of metrics: every number from the sets, and under the name, that it says.
+"""The table of metrics: inputs, parameters and names of every score.
 
-What the functions behind the table compute has tests of its own. Here the two sets have
-unequal counts and unlike spreads, so that no two numbers can stand in for each other.
+The functions of the table have their own tests. Here the two sets differ in number and
+spread, so that no score can be mistaken for another.
 """
 
 import re
@@ -35,21 +35,21 @@ def features(count, seed, scale=1.0, shift=0.0, dim=4):
 def unlike_pair(num_reals=90, num_fakes=60):
     """Fakes are shifted and less spread; both are skewed, as features are."""
     pair = features(num_reals, 0), features(num_fakes, 1, scale=0.7, shift=1.2)
-    return [np.exp(each / 2) for each in pair]
+    return [np.exp(side / 2) for side in pair]
 
 
 def observed_pair(pair):
-    return [metrics.Observed(BLANK, features=each) for each in pair]
+    return [metrics.Observed(BLANK, features=side) for side in pair]
 
 
 def documented():
-    """The table of docs/scores.md: the names of the numbers, by key."""
+    """The table of docs/scores.md: the names of the scores, by key."""
     rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", DOCUMENT.read_text(), re.MULTILINE)
     return {key: re.findall(r"`(\w+)`", numbers) for key, numbers in rows}
 
 
 def frechet(real, fake, real_weights=None, fake_weights=None):
-    """Of weighted rows; the divisor N - 1 is constant, whatever the weights."""
+    """Distance of weighted rows; the divisor N - 1 does not depend on the weights."""
     means, covariances = [], []
     for rows, weights in ((real, real_weights), (fake, fake_weights)):
         rows = rows.astype(np.float64)
@@ -62,14 +62,14 @@ def frechet(real, fake, real_weights=None, fake_weights=None):
 
 
 class TestFrechetDistance:
-    # The second pair is of more than one batch.
+    # The second pair has more than one batch.
     @pytest.mark.parametrize("counts", [(90, 60), (1100, 2100)])
     def test_equals_scipy(self, counts):
         pair = unlike_pair(*counts)
-        found = compute("fid", *observed_pair(pair))
-        assert found == pytest.approx({"fid": frechet(*pair)}, rel=1e-9)
+        actual = compute("fid", *observed_pair(pair))
+        assert actual == pytest.approx({"fid": frechet(*pair)}, rel=1e-9)
 
-    def test_interval_is_that_of_the_weights_derivatives(self):
+    def test_interval_equals_numerical_derivatives(self):
         pair = unlike_pair()
         variance = 0
         for side, rows in enumerate(pair):
@@ -77,16 +77,16 @@ class TestFrechetDistance:
             for row in range(len(rows)):
                 ends = []
                 for step in (1e-4, -1e-4):
-                    weights = [np.ones(len(each)) for each in pair]
+                    weights = [np.ones(len(side_rows)) for side_rows in pair]
                     weights[side][row] += step
                     ends.append(frechet(*pair, *weights))
                 influences.append((ends[0] - ends[1]) / 2e-4 * len(rows))
             variance += np.var(influences, ddof=1) / len(rows)
         middle, half = frechet(*pair), 1.96 * np.sqrt(variance)
         assert half > 0.1 * middle
-        found = compute("fid_interval", *observed_pair(pair))
+        actual = compute("fid_interval", *observed_pair(pair))
         expected = {"fid_low": middle - half, "fid_high": middle + half}
-        assert found == pytest.approx(expected, rel=1e-5)
+        assert actual == pytest.approx(expected, rel=1e-5)
 
 
 def labelled_pair(classes=(1, 4, 7), num_fakes=(30, 15, 20)):
@@ -116,17 +116,17 @@ class TestIntraFrechetDistance:
             frechet(*(rows[labels == label] for rows, labels in (real, fake)))
             for label in (1, 4, 7)
         ]
-        # Unlike: no class may be left out, or weigh as much as it has images.
+        # Different: classes left out, or weighted by their size, show.
         assert 2 * distances[0] < distances[1] < distances[2] / 2
-        found = compute("intra_fid", *observed_classes([real, fake]))
-        assert found == pytest.approx({"intra_fid": np.mean(distances)}, rel=1e-9)
+        actual = compute("intra_fid", *observed_classes([real, fake]))
+        assert actual == pytest.approx({"intra_fid": np.mean(distances)}, rel=1e-9)
 
     def test_does_not_mix_the_classes(self):
         real, fake = labelled_pair()
         other = np.array([7, 1, 4], np.int32)[np.searchsorted([1, 4, 7], fake[1])]
         moved = observed_classes([real, (fake[0], other)])
-        found = compute("intra_fid", *observed_classes([real, fake]))
-        assert compute("intra_fid", *moved)["intra_fid"] > 2 * found["intra_fid"]
+        actual = compute("intra_fid", *observed_classes([real, fake]))
+        assert compute("intra_fid", *moved)["intra_fid"] > 2 * actual["intra_fid"]
 
     @pytest.mark.parametrize("lacking", [0, 1])
     @pytest.mark.parametrize("left", [0, 1])
@@ -134,62 +134,62 @@ class TestIntraFrechetDistance:
         sides = labelled_pair()
         rows, labels = sides[lacking]
         dropped = np.flatnonzero(labels == 4)[left:]
-        sides[lacking] = [np.delete(each, dropped, axis=0) for each in (rows, labels)]
+        sides[lacking] = [np.delete(array, dropped, axis=0) for array in (rows, labels)]
         with pytest.raises(ValueError, match=r"intra_fid.* Received: .*\b4\b"):
             compute("intra_fid", *observed_classes(sides))
 
 
 class TestInceptionScore:
     def test_equals_scipy(self):
-        # Sorted by answer, as a data set is: splits would have other scores.
+        # Sorted by class, as data sets are: splits would change the score.
         answers = np.sort(np.arange(60) % 5)
         fake = 3 * np.eye(6)[answers] + features(60, 0, dim=6)
         real = features(90, 1, dim=6)
         given = scipy.special.softmax(fake.astype(np.float64), axis=1)
         divergences = scipy.stats.entropy(given, given.mean(axis=0), axis=1)
-        found = compute(
-            "is", *(metrics.Observed(BLANK, logits=each) for each in (real, fake))
+        actual = compute(
+            "is", *(metrics.Observed(BLANK, logits=side) for side in (real, fake))
         )
         expected = {"inception_score": np.exp(divergences.mean())}
-        assert found == pytest.approx(expected, rel=1e-9)
+        assert actual == pytest.approx(expected, rel=1e-9)
 
 
 def squared_mmd(real, fake):
-    """Unbiased, of the kernel (a . b / d + 1)^3."""
+    """Unbiased estimate with the kernel (a . b / d + 1)^3."""
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     within = [
-        ((each @ each.T / each.shape[1] + 1) ** 3)[~np.eye(len(each), dtype=bool)]
-        for each in (real, fake)
+        ((side @ side.T / side.shape[1] + 1) ** 3)[~np.eye(len(side), dtype=bool)]
+        for side in (real, fake)
     ]
     across = (real @ fake.T / real.shape[1] + 1) ** 3
     return within[0].mean() + within[1].mean() - 2 * across.mean()
 
 
 class TestKernelDistance:
-    # A block takes 1,024 images, not 1,023, and not 1,025.
+    # A block has 1,024 images, not 1,023 or 1,025.
     @pytest.mark.parametrize(
         ("counts", "num_blocks"),
         [((90, 60), 1), ((700, 1024), 1), ((2048, 1501), 2), ((1501, 2049), 3)],
     )
     def test_equals_numpy_block_by_block(self, counts, num_blocks):
-        # A drift: no two blocks are alike.
+        # A drift, so that all blocks differ.
         pair = [
             rows + np.linspace(0, 1, len(rows), dtype=np.float32)[:, np.newaxis]
             for rows in unlike_pair(*counts)
         ]
-        # `array_split` makes the first ones larger, TFGAN the last ones.
+        # `array_split` makes the first blocks larger, TFGAN the last ones.
         blocks = [np.array_split(rows[::-1], num_blocks)[::-1] for rows in pair]
         estimates = [squared_mmd(*block) for block in zip(*blocks, strict=True)]
         expected = {"kid": np.mean(estimates)}
         if num_blocks > 1:
             expected["kid_block_std"] = np.std(estimates, ddof=1)
-        found = compute("kid", *observed_pair(pair))
-        assert found == pytest.approx(expected, rel=1e-9)
+        actual = compute("kid", *observed_pair(pair))
+        assert actual == pytest.approx(expected, rel=1e-9)
 
 
 class TestSlicedWasserstein:
     @pytest.mark.parametrize("counts", [(9, 6), (6, 9), (5, 5)])
-    def test_is_given_as_many_reals_as_fakes(self, counts, monkeypatch):
+    def test_gets_equal_numbers_of_reals_and_fakes(self, counts, monkeypatch):
         calls = []
 
         def distance(real_images, fake_images, seed):
@@ -198,8 +198,8 @@ class TestSlicedWasserstein:
 
         monkeypatch.setattr(sliced_wasserstein, "distance", distance)
         real, fake = (pictures(n, seed, 0)[0] for seed, n in enumerate(counts))
-        found = compute("swd", *map(metrics.Observed, (real, fake)), seed=7)
-        assert found == {"sliced_wasserstein": 12.5}
+        actual = compute("swd", *map(metrics.Observed, (real, fake)), seed=7)
+        assert actual == {"sliced_wasserstein": 12.5}
         [(first, second, seed)] = calls
         count = min(counts)
         np.testing.assert_array_equal(first, real[:count])
@@ -220,7 +220,7 @@ def ssim(first, second):
     """Mean over the windows that fit into two images, and over channels."""
 
     def blur(images):
-        # 3.5 deviations of 1.5 are a window of 11: of 16 pixels six are left.
+        # 3.5 deviations of 1.5 are a window of 11, which leaves six of 16 pixels.
         return scipy.ndimage.gaussian_filter(images, (1.5, 1.5, 0), truncate=3.5)[
             5:-5, 5:-5
         ]
@@ -248,28 +248,28 @@ class TestMsSsim:
             ("ms_ssim", 60, 15, 30),
         ):
             images, labels = pictures(count, count, noise)
-            # Labels are those of all images; of these the first ones are kept.
+            # Labels are those of all images, the subset the first images.
             subset, used = images[:kept], labels[:kept] if len(labelled) == 2 else None
             pairs = ms_ssim.random_pairs(kept, 50, seed=7, labels=used)
             expected[name] = np.mean([ssim(subset[i], subset[j]) for i, j in pairs])
             given = labels if name in labelled else None
             observed.append(metrics.Observed(subset, given))
-        # Reals are compared as fakes are: within classes if both have them.
+        # Both sets are compared within classes if both have labels.
         assert (expected["ms_ssim"] > 0.8) == (len(labelled) == 2)
         assert expected["ms_ssim"] > expected["ms_ssim_real"] + 0.05
-        found = compute("ms_ssim", *observed, seed=7)
-        assert found == pytest.approx(expected, abs=1e-5)
+        actual = compute("ms_ssim", *observed, seed=7)
+        assert actual == pytest.approx(expected, abs=1e-5)
 
 
 class TestPRD:
-    def test_of_points_is_that_of_their_shares(self):
-        # As many points that differ as there are clusters: k-means finds all.
+    def test_of_points_is_the_curve_of_their_shares(self):
+        # As many different points as clusters: k-means finds all.
         points = 10 * features(20, 0)
         # Reals are at the last 16, more at each than at the one before; fakes at the
         # first twelve.
         places = np.repeat(np.arange(4, 20), np.arange(1, 17)), np.arange(60) % 12
-        pair = [points[each] for each in places]
-        shares = [np.bincount(each, minlength=20) / len(each) for each in places]
+        pair = [points[side] for side in places]
+        shares = [np.bincount(side, minlength=20) / len(side) for side in places]
         precisions, recalls = [], []
         for angle in np.linspace(1e-10, np.pi / 2 - 1e-10, 1001):
             slope = np.sin(angle) / np.cos(angle)
@@ -284,9 +284,9 @@ class TestPRD:
             for beta in (8, 1 / 8)
         ]
         assert abs(f_scores[0] - f_scores[1]) > 0.05
-        found = compute("prd", *observed_pair(pair))
+        actual = compute("prd", *observed_pair(pair))
         expected = {"prd_f8": f_scores[0], "prd_f1_8": f_scores[1]}
-        assert found == pytest.approx(expected, rel=1e-9)
+        assert actual == pytest.approx(expected, rel=1e-9)
 
     def test_clusters_ten_times_into_twenty(self, monkeypatch):
         calls = []
@@ -309,8 +309,8 @@ class TestPRD:
 def neighbours(real, fake, k):
     """(precision, recall, density, coverage) by sorting all distances."""
     real, fake = real.astype(np.float64), fake.astype(np.float64)
-    # In a row of distances within a set the first is that to oneself.
-    radii = [np.sort(cdist(each, each), axis=1)[:, k] for each in (real, fake)]
+    # The first distance of a row within a set is that to the point itself.
+    radii = [np.sort(cdist(side, side), axis=1)[:, k] for side in (real, fake)]
     across = cdist(real, fake)
     in_reals, in_fakes = across <= radii[0][:, np.newaxis], across <= radii[1]
     return (
@@ -331,14 +331,17 @@ class TestNeighbours:
     )
     def test_equals_scipy(self, key, names, part, k):
         pair = unlike_pair()
-        # No other k, and not the sets exchanged, has either number.
+        # Another k, or exchanged sets, give other scores.
         others = [neighbours(*pair, other)[part] for other in range(1, 9) if other != k]
         others.append(neighbours(*pair[::-1], k)[part])
         expected = neighbours(*pair, k)[part]
         for place, value in enumerate(expected):
-            assert value not in [*(each[place] for each in others), expected[1 - place]]
-        found = compute(key, *observed_pair(pair))
-        assert found == pytest.approx(dict(zip(names, expected)), rel=1e-12)
+            assert value not in [
+                *(scores[place] for scores in others),
+                expected[1 - place],
+            ]
+        actual = compute(key, *observed_pair(pair))
+        assert actual == pytest.approx(dict(zip(names, expected)), rel=1e-12)
 
 
 class TestMemorisation:
@@ -349,23 +352,23 @@ class TestMemorisation:
         )
 
     def test_equals_scipy(self):
-        # More than a batch; the rows that were all but copied are in both batches.
+        # Two batches, with nearly copied rows in both.
         train, test, fake = (features(n, n) for n in (1500, 90, 60))
         fake[::3] = train[::75] + 1e-3
         fake_distances, test_distances = (
-            cdist(each.astype(np.float64), train).min(axis=1) for each in (fake, test)
+            cdist(side.astype(np.float64), train).min(axis=1) for side in (fake, test)
         )
         greater = scipy.stats.mannwhitneyu(fake_distances, test_distances).statistic
         expected = greater / (90 * 60)
         assert 0.2 < expected < 0.4
-        found = compute("memorisation", *self.observe(train, test, fake))
-        assert found == pytest.approx({"memorisation": expected}, rel=1e-12)
+        actual = compute("memorisation", *self.observe(train, test, fake))
+        assert actual == pytest.approx({"memorisation": expected}, rel=1e-12)
 
-    def test_of_copies_and_of_what_is_far(self):
+    def test_of_copies_and_of_distant_fakes(self):
         train, test = features(1500, 0), features(90, 1)
         for fake, expected in ((train[-60:], 0), (train[:60] + 50, 1)):
-            found = compute("memorisation", *self.observe(train, test, fake))
-            assert found == {"memorisation": expected}
+            actual = compute("memorisation", *self.observe(train, test, fake))
+            assert actual == {"memorisation": expected}
 
 
 @pytest.mark.parametrize("count", [1, 1024, 1025, 2500])
@@ -395,7 +398,7 @@ class TestNames:
     def test_under_an_extractor(self, name, general):
         assert metrics.name_under("inception", name) == name
         assert metrics.name_under("cifar10_cnn", name) == f"{general}_cifar10_cnn"
-        # What a user called a folder stays.
+        # The user's name of a folder is kept.
         assert metrics.name_under("my_fid_kid", name) == f"{general}_my_fid_kid"
 
     def test_no_number_of_another_extractor_looks_like_inceptions(self):
@@ -413,11 +416,11 @@ class TestCheckMetrics:
             metrics.check_metrics((key,))
 
     @pytest.mark.parametrize("names", [(), ("fid", "fib"), ("FID",), ("",)])
-    def test_rejects_what_is_no_list_of_keys(self, names):
+    def test_rejects_unknown_and_missing_keys(self, names):
         received = re.escape(f"Received: --metrics={','.join(names)}.")
         with pytest.raises(ValueError, match=received) as caught:
             metrics.check_metrics(names)
-        # The cure.
+        # The message lists the keys.
         for key in metrics.METRICS:
             assert re.search(rf"\b{key}\b", str(caught.value))
 
@@ -440,14 +443,18 @@ class TestDocuments:
     def test_page_has_every_number(self, key, monkeypatch):
         monkeypatch.setattr(metrics, "MS_SSIM_PAIRS", 5)
         observed = []
-        # Of more than one block, of which there is a deviation.
+        # More than one block, so that `kid` has a deviation.
         for seed, rows in enumerate(unlike_pair(1025, 300)):
             images, _ = pictures(12, seed, 20)
             labels = np.arange(len(rows), dtype=np.int32) % 2
             train = features(50, 5) if seed == 0 else None
-            observed.append(metrics.Observed(images, labels, rows, rows, train))
-        found = compute(key, *observed)
-        assert list(found) == documented()[key]
+            observed.append(
+                metrics.Observed(
+                    images, labels, features=rows, logits=rows, train_features=train
+                )
+            )
+        actual = compute(key, *observed)
+        assert list(actual) == documented()[key]
         assert all(
-            type(value) is float and np.isfinite(value) for value in found.values()
+            type(value) is float and np.isfinite(value) for value in actual.values()
         )

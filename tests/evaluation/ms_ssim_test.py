@@ -1,4 +1,4 @@
-"""MS-SSIM against float64 windows, and which pairs it is taken over."""
+"""MS-SSIM against float64 windows, and the choice of pairs."""
 
 import collections
 
@@ -16,12 +16,12 @@ def factors(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     gauss = np.exp(-(offsets**2) / (2 * 1.5**2))
     weights = np.outer(gauss, gauss) / gauss.sum() ** 2
     windows_a, windows_b = (
-        np.lib.stride_tricks.sliding_window_view(each, (11, 11)) for each in (a, b)
+        np.lib.stride_tricks.sliding_window_view(image, (11, 11)) for image in (a, b)
     )
     mean_a, mean_b = (
-        np.einsum("hwij,ij->hw", each, weights) for each in (windows_a, windows_b)
+        np.einsum("hwij,ij->hw", windows, weights) for windows in (windows_a, windows_b)
     )
-    # Deviations from the mean, where TensorFlow subtracts squares.
+    # Squared deviations from the mean; TensorFlow subtracts squares.
     away_a = windows_a - mean_a[..., np.newaxis, np.newaxis]
     away_b = windows_b - mean_b[..., np.newaxis, np.newaxis]
     var_a = np.einsum("hwij,ij->hw", away_a**2, weights)
@@ -47,7 +47,7 @@ def oracle(first: np.ndarray, second: np.ndarray, scales: int) -> float:
     weights = WEIGHTS[:scales] / WEIGHTS[:scales].sum()
     values = []
     for channel in range(first.shape[-1]):
-        a, b = (each[..., channel].astype(np.float64) for each in (first, second))
+        a, b = (image[..., channel].astype(np.float64) for image in (first, second))
         value = 1.0
         for scale in range(scales):
             if scale:
@@ -60,7 +60,7 @@ def oracle(first: np.ndarray, second: np.ndarray, scales: int) -> float:
 
 
 def pictures(size: int, channels: int) -> np.ndarray:
-    """Images that share something at every scale, differ in light, and one negative."""
+    """Images with common details at every scale, and the negative of one."""
     rng = np.random.default_rng(size + channels)
     image = np.zeros((size, size, channels))
     for block in (1, 2, 4, 8, 16):
@@ -88,15 +88,15 @@ def test_values(size, scales, channels):
     assert value == pytest.approx(np.mean(expected), abs=1e-5)
 
 
-def test_a_negative_counts_as_nothing():
+def test_negative_factors_count_as_zero():
     images = pictures(32, 3)[[0, -1]]
-    # Negative factors would not have a real power.
+    # A negative factor has no real power.
     assert factors(*images[..., 0].astype(float))[1] < -0.2
     assert ms_ssim.ms_ssim_diversity(images, num_pairs=3, seed=0) == 0
 
 
 @pytest.mark.parametrize("size, channels", [(11, 1), (32, 3), (176, 1)])
-def test_equal_images_have_one(size, channels):
+def test_equal_images_score_one(size, channels):
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, channels))
     images = np.repeat(image.astype(np.uint8), 4, axis=0)
     value = ms_ssim.ms_ssim_diversity(images, num_pairs=5, seed=0)
@@ -117,23 +117,23 @@ def test_more_diverse_is_lower():
 
 def test_number_of_scales():
     sizes = (11, 16, 21, 22, 32, 43, 44, 64, 87, 88, 128, 175, 176, 512)
-    found = [ms_ssim.num_scales(size) for size in sizes]
-    assert found == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5]
-    with pytest.raises(ValueError, match="11 pixels .* Received: size=10"):
+    actual = [ms_ssim.num_scales(size) for size in sizes]
+    assert actual == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5]
+    with pytest.raises(ValueError, match="Received: size=10"):
         ms_ssim.num_scales(10)
 
 
-def test_every_pair_is_as_likely():
+def test_all_pairs_are_equally_likely():
     pairs = ms_ssim.random_pairs(5, 20_000, seed=3)
     assert pairs.shape == (20_000, 2)
     counts = collections.Counter(map(tuple, pairs.tolist()))
     assert set(counts) == {(i, j) for i in range(5) for j in range(5) if i != j}
-    # 1,000 each, of a deviation of 31.
+    # 1,000 of each pair, with a deviation of 31.
     assert max(abs(count - 1000) for count in counts.values()) < 150
 
 
 def test_pairs_of_a_class():
-    # Class 9 has one image only, and classes come mixed.
+    # Class 9 has a single image, and the classes are shuffled.
     labels = np.random.default_rng(0).permutation([4] * 2 + [-1] * 3 + [7] * 40 + [9])
     pairs = ms_ssim.random_pairs(len(labels), 9_000, seed=1, labels=labels)
     first, second = pairs.T
@@ -142,7 +142,7 @@ def test_pairs_of_a_class():
     assert set(pairs.ravel()) == set(np.flatnonzero(labels != 9))
     counts = collections.Counter(labels[first].tolist())
     assert set(counts) == {4, -1, 7}
-    # 3,000 each, of a deviation of 45.
+    # 3,000 of each class, with a deviation of 45.
     assert max(abs(count - 3000) for count in counts.values()) < 200
 
 
@@ -151,7 +151,7 @@ def test_a_class_is_compared_with_itself():
     two = rng.integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
     labels = np.array([0, 1, 1, 0, 0, 1])
     images = two[labels]
-    # Every class has collapsed, which the mean over all pairs hides.
+    # Every class has collapsed; the mean over all pairs hides that.
     value = ms_ssim.ms_ssim_diversity(images, num_pairs=50, seed=0, labels=labels)
     assert value == pytest.approx(1, abs=1e-6)
     assert ms_ssim.ms_ssim_diversity(images, num_pairs=50, seed=0) < 0.6
@@ -171,18 +171,18 @@ def test_a_function_of_its_arguments(monkeypatch):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
     np.testing.assert_array_equal(images, kept)
     # Four pairs at a time, the last two by themselves.
-    monkeypatch.setattr(ms_ssim, "_VALUES_PER_BATCH", 4 * 32 * 32 * 3)
+    monkeypatch.setattr(ms_ssim, "VALUES_PER_BATCH", 4 * 32 * 32 * 3)
     assert score() == pytest.approx(value, rel=1e-6)
 
 
 def test_calls_add_nothing_to_the_graph():
-    traced = ms_ssim._comparison(2)
+    traced = ms_ssim.comparison(2)
     rng = np.random.default_rng(0)
     for i in range(20):
         size, channels = 22 + i, (1, 3)[i % 2]
         images = rng.integers(0, 256, (4, size, size, channels), dtype=np.uint8)
         ms_ssim.ms_ssim_diversity(images, num_pairs=1 + i, seed=i)
-    assert ms_ssim._comparison(2) is traced
+    assert ms_ssim.comparison(2) is traced
     assert traced.experimental_get_tracing_count() == 1
 
 

@@ -153,3 +153,25 @@ def test_unwritable_paths(tmp_path):
 def test_names_have_equal_length(num, name, tmp_path):
     pictures.write_numbered(tmp_path, [np.zeros((2, 2, 1), np.uint8)], num)
     assert os.listdir(tmp_path) == [f"{name}.png"]
+
+
+class TestToUint8:
+    def test_rounds_to_nearest(self):
+        images = np.array([0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, 1])
+        expected = [0, 0, 1, 127, 128, 255]
+        np.testing.assert_array_equal(pictures.to_uint8(images), expected)
+
+    def test_every_level_survives(self):
+        levels = np.arange(256, dtype=np.uint8)
+        actual = pictures.to_uint8(levels.astype(np.float32) / 255)
+        np.testing.assert_array_equal(actual, levels)
+        assert actual.dtype == np.uint8
+
+    def test_clips_rounding_errors(self):
+        actual = pictures.to_uint8(np.array([-9e-4, 1 + 9e-4]))
+        np.testing.assert_array_equal(actual, [0, 255])
+
+    @pytest.mark.parametrize("value", [-0.002, 1.002, 255, np.nan, np.inf, -np.inf])
+    def test_rejects(self, value):
+        with pytest.raises(ValueError, match="Received: images with min="):
+            pictures.to_uint8(np.array([0.5, value, 0.5]))
