@@ -2,11 +2,11 @@
 
     python tests/tf1_modules.py folder weights.npz '{"name": [graph, ...], ...}'
 
-Reference variables, control flow of version 1, and inputs of a fixed batch that are
-constants, not placeholders. A graph is a dict with `tags`; `model`: "gen", "disc",
-"both" for a graph with both signatures of the oldest modules, "truncated" for G with
-one input too many; `batch`, which may be null; `labels`: "one-hot" or "gather"; and
-`accumulated`: how many batches the batch norm has seen.
+They have reference variables, control flow of version 1, and constants instead of
+placeholders for inputs of a fixed batch. A graph is a dict with `tags`; `model`: "gen",
+"disc", "both" for the two signatures of the oldest modules, "truncated" for a generator
+with an extra input; `batch`, which may be null; `labels`: "one-hot" or "gather"; and
+`accumulated`: the number of batches in the batch norm's accumulators.
 """
 
 import json
@@ -25,7 +25,7 @@ SHAPE = (4, 4, 3)
 
 def variable(name, value=None):
     value = weights[name] if value is None else value
-    # Both kinds of variables, as modules have them.
+    # Both kinds of variables, as in published modules.
     return tf.get_variable(
         name, dtype=value.dtype, initializer=value, use_resource=name == "g_bias"
     )
@@ -71,7 +71,7 @@ def discriminator(graph, images, labels):
 
 
 def signatures(graph):
-    batch, found = graph["batch"], {}
+    batch, tensors = graph["batch"], {}
     labels = batch_of(batch, (), tf.int32) if graph.get("labels") else None
     more = {} if labels is None else {"labels": labels}
     if graph["model"] != "disc":
@@ -84,15 +84,18 @@ def signatures(graph):
         if graph["model"] == "both":
             inputs = {"default": z}
             outputs["blocks"] = tf.identity(images[:, :1])
-        found["generator" if graph["model"] == "both" else "default"] = inputs, outputs
+        tensors["generator" if graph["model"] == "both" else "default"] = (
+            inputs,
+            outputs,
+        )
     if graph["model"] in ("disc", "both"):
         images = batch_of(batch, SHAPE)
         prediction = discriminator(graph, images, labels)
         key = "discriminator" if graph["model"] == "both" else "default"
-        found[key] = {"images": images, **more}, {"prediction": prediction}
+        tensors[key] = {"images": images, **more}, {"prediction": prediction}
     return {
-        key: tf.saved_model.signature_def_utils.predict_signature_def(*tensors)
-        for key, tensors in found.items()
+        key: tf.saved_model.signature_def_utils.predict_signature_def(*pair)
+        for key, pair in tensors.items()
     }
 
 

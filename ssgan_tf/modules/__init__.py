@@ -1,10 +1,10 @@
-"""TF-Hub modules: written, read, sampled from.
+"""TF-Hub modules: exporting, loading and sampling.
 
 from ssgan_tf import modules
 module = modules.load("run/tfhub/1600")
 images = module.sample(64, seed=0)
 
-module.py         a loaded module: samples, logits, labels
+module.py         `LoadedModule`: samples, and outputs of the discriminator
 reading.py        `load`
 writing.py        `export`
 metadata.py       `saved_model.json` and its checksums

@@ -1,4 +1,4 @@
-"""The model card of a module: its facts, as Markdown for people."""
+"""The model card of a module, in Markdown."""
 
 import re
 import textwrap
@@ -15,12 +15,12 @@ _DRAW = {
 }
 _MEANING = {
     "prediction": "the sigmoid of `logits`",
-    "logits": "positive of images taken for real",
+    "logits": "positive for images judged real",
     "features": "input of the final linear layers",
     "rotation_logits": "by quarter turns counter-clockwise, 0 to 3",
     "class_logits": "by class",
 }
-# Of further columns of `rotation_logits`, by their number.
+# Meaning of further columns of `rotation_logits`, by their number.
 _MORE_ROTATIONS = {5: "; 4 is fake", 8: "; 4 to 7 are the turns of fakes"}
 
 
@@ -28,21 +28,20 @@ def render_card(facts: dict, d_outputs: dict[str, int], picture: str | None) -> 
     """Writes the card.
 
     Args:
-        facts: of `saved_model.json`. What the exporter says itself (`latents`,
-            `image_shape`, `num_classes`, `discriminator_classes`, `fine_tunable`,
-            `weights_sha256`, `versions`, `scores`) must be there; `step`, `dataset`,
-            `weights`, `batch_norm`, `source` and `config` are left out where they are
-            missing or empty.
+        facts: those of `saved_model.json`. `latents`, `image_shape`, `num_classes`,
+            `discriminator_classes`, `fine_tunable`, `weights_sha256`, `versions` and
+            `scores` are required; `step`, `dataset`, `weights`, `batch_norm`, `source`
+            and `config` may be missing or empty.
         d_outputs: columns of the discriminator's outputs, by name.
         picture: file of sample images beside the card, or None.
 
     Returns:
-        Markdown. Its Python code runs in the module's folder with TensorFlow alone.
+        Markdown. Its Python code runs in the module's folder with TensorFlow only.
     """
     height, width, channels = facts["image_shape"]
     lines = [f"# A GAN of {height}x{width} images", ""]
     if picture:
-        lines += [f"![Samples, not chosen: the first of seed 0.]({picture})", ""]
+        lines += [f"![The first samples of seed 0, not selected.]({picture})", ""]
     lines += [
         "A generator and its discriminator, as a TensorFlow 2 SavedModel that needs "
         "nothing but TensorFlow.",
@@ -70,14 +69,13 @@ def render_card(facts: dict, d_outputs: dict[str, int], picture: str | None) -> 
         "",
         "## Limits",
         "",
-        "It shows what its training images showed, gaps and prejudices included, and "
-        "may repeat some of them; scores are of whole sets of images, not of one.",
+        "Its images have the gaps and biases of its training images and may repeat "
+        "some of them. Scores judge sets of images, not single ones.",
         "",
         "## Licence",
         "",
-        "The code that made this module, ssgan_tf, is under the Apache License 2.0. "
-        "That says nothing of the images that it was trained on, whose licence is "
-        "their own.",
+        "ssgan_tf, which made this module, is under the Apache License 2.0. The "
+        "training images have their own licence.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -104,13 +102,13 @@ def _facts(facts: dict) -> list[tuple[str, str]]:
 
 
 def _without_places(text: str) -> str:
-    """Folders of images not with where they lie, because cards are published."""
+    """Removes the paths of image folders, because cards are published."""
 
-    def shorten(found: re.Match) -> str:
-        # Imports TFDS, which nobody needs who only reads modules.
+    def shorten(match: re.Match) -> str:
+        # Imports TFDS, which a reader of modules does not need.
         from ssgan_tf import datasets
 
-        return datasets.short_name(found[0])
+        return datasets.short_name(match[0])
 
     return re.sub(r"folder:.+?@\d+x\d+x\d+", shorten, text)
 
@@ -139,7 +137,7 @@ def _signatures(facts: dict, d_outputs: dict[str, int]) -> list[tuple[str, ...]]
     if classes := facts["discriminator_classes"]:
         d_labels = f"; `labels` (b,) in [-1, {classes}), -1 unknown"
     outputs = []
-    # Those of a user's own come last.
+    # A user's own outputs come last.
     for name in dict.fromkeys([*_MEANING, *sorted(d_outputs)]):
         if name not in d_outputs:
             continue
@@ -176,7 +174,7 @@ def _fine_tuning(facts: dict) -> list[str]:
     return [
         "## Fine-tuning",
         "",
-        "`training=True` takes moments of the batch, updates the stored ones and "
+        "`training=True` uses moments of the batch, updates the stored ones and "
         "advances the vectors of spectral normalization. The generator's variables "
         "come first.",
         "",
@@ -187,7 +185,7 @@ def _fine_tuning(facts: dict) -> list[str]:
 
 def _scores(scores: list[dict]) -> list[str]:
     if not scores:
-        return ["None were known when this module was exported."]
+        return ["No scores were known when this module was exported."]
     lines = []
     for score in scores:
         rows = [

@@ -1,6 +1,6 @@
-"""Where a module lies: folders, archives and addresses on TF-Hub become folders.
+"""Handles of modules: folders, archives and addresses on TF-Hub.
 
-And a folder becomes an archive, as TF-Hub and Kaggle Models take it.
+`pack` makes an archive for TF-Hub or Kaggle Models.
 """
 
 import gzip
@@ -21,9 +21,9 @@ def resolve(handle: str | os.PathLike) -> str:
 
     Args:
         handle: an address, "https://...", which TF-Hub looks up in its cache
-            (`TFHUB_CACHE_DIR`) and else downloads now; an archive as it was
-            downloaded, `*.tar.gz` or `*.tgz`, which is unpacked in
-            `files.cache_dir()` once; or the folder itself, which is not looked at.
+            (`TFHUB_CACHE_DIR`) or downloads now; an archive, `*.tar.gz` or `*.tgz`,
+            which is unpacked in `files.cache_dir()` once; or a folder, which is
+            returned unchecked.
 
     Raises:
         ConnectionError: TF-Hub could not resolve the address.
@@ -43,23 +43,23 @@ def resolve(handle: str | os.PathLike) -> str:
 def pack(folder: str | os.PathLike, archive: str | os.PathLike) -> None:
     """Writes a module as an archive, whole or not at all.
 
-    The files lie at the archive's top. Equal files give an equal archive, bit by bit:
-    they are sorted and have no dates and no owners.
+    The files are at the archive's top, sorted, without dates and owners: equal files
+    give an equal archive, bit by bit.
 
     Args:
-        folder: of the SavedModel.
+        folder: the SavedModel's folder.
         archive: the `.tar.gz` file.
 
     Raises:
         OSError: it cannot be written.
     """
     folder = pathlib.Path(folder)
-    # Listed first: the archive may come to lie among them.
+    # Listed first: the archive may be written to the same folder.
     paths = sorted(folder.rglob("*"))
     with files.atomic_write(archive) as partial:
         with (
             partial.open("wb") as file,
-            # Without the file's name and date.
+            # Without the name and date of the file.
             gzip.GzipFile("", "wb", fileobj=file, mtime=0) as content,
             tarfile.open(fileobj=content, mode="w") as members,
         ):
@@ -75,31 +75,29 @@ def pack(folder: str | os.PathLike, archive: str | os.PathLike) -> None:
 
 
 def _download(address: str) -> str:
-    import tensorflow_hub  # Slow to import, and only this branch needs it.
+    import tensorflow_hub  # Slow to import.
 
     try:
         return tensorflow_hub.resolve(address)
-    # What is raised is up to TF-Hub, the network and the server.
+    # TF-Hub, the network and the server may raise anything.
     except Exception as error:
         raise ConnectionError(
-            "TF-Hub must be able to resolve the address of a module. Received: "
-            f"path={address!r}, which failed with {type(error).__name__}: {error}. "
-            "Download the module by hand and give the path of its folder or of its "
-            ".tar.gz archive."
+            f"TF-Hub could not resolve the address of a module. Received: path="
+            f"{address!r}, which failed with {type(error).__name__}: {error}. Download "
+            "the module by hand and pass the path of its folder or .tar.gz archive."
         ) from error
 
 
 def _unpacked(archive: pathlib.Path) -> pathlib.Path:
-    """The folder of an archive's content, which is unpacked at its first use."""
+    """The folder with an archive's content, unpacked at the first use."""
     if not archive.is_file():
         raise FileNotFoundError(
-            "An archive of a module must be a file. Received: "
-            f"path={str(archive)!r}, which is none. Give the path of a .tar.gz file "
-            "or of a module's folder."
+            f"There is no such archive. Received: path={str(archive)!r}. Pass the path "
+            "of a .tar.gz file or of a module's folder."
         )
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # Named after the content: a newer archive of the same name is another folder.
+    # Named after the content: a newer archive of the same name gets another folder.
     folder = files.cache_dir() / "modules" / digest[:32]
     with files.lock(folder.parent):
         if not folder.is_dir():
@@ -113,7 +111,7 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
         with gzip.open(archive) as content, tarfile.open(fileobj=content) as members:
             _check_members(archive, members.getmembers())
             members.extractall(folder, filter="data")
-            # The checksum is at the end, behind what the members needed.
+            # The checksum follows the last member.
             while content.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -121,22 +119,22 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _check_members(archive: pathlib.Path, members: list[tarfile.TarInfo]) -> None:
-    """Refuses links too: a file could be written through one to anywhere."""
+    """Refuses members outside the folder, and links, which could lead there."""
     paths = {pathlib.PurePosixPath(member.name): member for member in members}
     for path, member in paths.items():
         if path.is_absolute() or ".." in path.parts:
-            raise _unfit(archive, f"would write {member.name!r}, outside its folder")
+            raise _unfit(archive, f"would write outside its folder: {member.name!r}")
         if not (member.isfile() or member.isdir()):
-            raise _unfit(archive, f"has {member.name!r}, no file and no folder")
+            raise _unfit(archive, f"has a link or device: {member.name!r}")
         if any(paths[up].isfile() for up in path.parents if up in paths):
-            raise _unfit(archive, f"has {member.name!r}, in a file instead of a folder")
+            raise _unfit(archive, f"has a member inside of a file: {member.name!r}")
     if pathlib.PurePosixPath("saved_model.pb") not in paths:
         raise _unfit(archive, "has no saved_model.pb at its top")
 
 
 def _unfit(archive: pathlib.Path, reason: str) -> ValueError:
     return ValueError(
-        "An archive of a module must be a whole .tar.gz file of plain files and "
+        "An archive of a module must be a complete .tar.gz file of plain files and "
         f"folders, with a file saved_model.pb. Received: path={str(archive)!r}, which "
-        f"{reason}. Download it again, from its publisher."
+        f"{reason}. Download it again from its publisher."
     )

@@ -1,4 +1,4 @@
-"""A generator and its discriminator, read from files, as one thing to sample from."""
+"""A loaded module: samples of its generator, outputs of its discriminator."""
 
 import dataclasses
 import functools
@@ -18,12 +18,11 @@ class SavedFunction:
     """A network of a module.
 
     Attributes:
-        load: gives the network, a function of tensors by name, `(batch, ...)`, that
-            returns a dict of such.
-        inputs: their names: `z` or `images`, and `labels` where it takes some.
-        outputs: names.
-        batch_size: int. The rows that it computes at once, however few are asked
-            for; None: as many as are asked for.
+        load: returns the network: a function from tensors `(batch, ...)`, by name, to a
+            dict of tensors.
+        inputs: names of the inputs: `z` or `images`, and perhaps `labels`.
+        outputs: names of the outputs.
+        batch_size: int. Fixed batch size of the network; None takes any batch.
     """
 
     load: Callable[[], Callable[..., dict[str, tf.Tensor]]]
@@ -37,12 +36,15 @@ class LoadedModule:
     """A module, ready to sample from, on all replicas of a strategy.
 
     Attributes:
-        path: str. Where it lies.
-        latents: `Latents`. How z is drawn.
+        path: str. The module's folder.
+        latents: `Latents`. The distribution of z.
         image_shape: `(size, size, channels)`.
         num_classes: int. 0 for an unconditional GAN.
-        metadata: dict. The facts of `saved_model.json`; of a published module what
-            `published.load` knows.
+        metadata: dict. The facts of `saved_model.json`; for a published module see
+            `published.load`.
+        generator: `SavedFunction`.
+        discriminator: `SavedFunction`; None if the module has none.
+        strategy: the networks run on its replicas.
     """
 
     path: str
@@ -50,17 +52,17 @@ class LoadedModule:
     image_shape: tuple[int, int, int]
     num_classes: int
     metadata: dict
-    _generator: SavedFunction = dataclasses.field(repr=False)
-    _discriminator: SavedFunction | None = dataclasses.field(repr=False)
-    _strategy: tf.distribute.Strategy = dataclasses.field(repr=False)
+    generator: SavedFunction = dataclasses.field(repr=False)
+    discriminator: SavedFunction | None = dataclasses.field(repr=False)
+    strategy: tf.distribute.Strategy = dataclasses.field(repr=False)
 
     @functools.cached_property
     def _generate(self):
-        return on_all_replicas(self._generator.load(), self._strategy)
+        return on_all_replicas(self.generator.load(), self.strategy)
 
     @functools.cached_property
     def _discriminate(self):
-        return on_all_replicas(self._discriminator.load(), self._strategy)
+        return on_all_replicas(self.discriminator.load(), self.strategy)
 
     @property
     def latent_dim(self) -> int:
@@ -69,16 +71,16 @@ class LoadedModule:
 
     @property
     def has_rotation_head(self) -> bool:
-        """Whether D predicts rotations; it need not be there."""
+        """Whether the module has a discriminator with a rotation head."""
         return self._discriminator_gives("rotation_logits")
 
     @property
     def has_logits(self) -> bool:
-        """Whether D gives logits; it need not be there."""
+        """Whether the module has a discriminator with logits."""
         return self._discriminator_gives("logits")
 
     def _discriminator_gives(self, output: str) -> bool:
-        network = self._discriminator
+        network = self.discriminator
         return network is not None and output in network.outputs
 
     def sample(
@@ -97,7 +99,9 @@ class LoadedModule:
         Raises:
             ValueError: see `sample_batches`.
         """
-        batches = self.sample_batches(num, seed, labels, truncation, batch_size)
+        batches = self.sample_batches(
+            num, seed, labels, truncation=truncation, batch_size=batch_size
+        )
         return self._gathered(batches, num)
 
     def generate(self, z, labels=None, batch_size: int = 64) -> np.ndarray:
@@ -126,37 +130,31 @@ class LoadedModule:
         """The latents of samples.
 
         Args:
-            num: int. How many samples.
-            seed: int. Theirs.
+            num: int. Number of samples.
+            seed: int. Seed of the samples.
             truncation: float, or None. See `Latents.sample`.
 
         Returns:
             float32, `(num, latent_dim)`.
 
         Raises:
-            ValueError: there is no such number, seed or threshold.
+            ValueError: an argument is out of range.
         """
         if num < 0:
-            raise ValueError(
-                f"`num` must be 0 or more. Received: {num=}. Ask for some images."
-            )
+            raise ValueError(f"`num` must be 0 or more. Received: {num=}.")
         if not -(2**63) <= seed < 2**63:
-            raise ValueError(
-                f"`seed` must have 64 bits or fewer. Received: {seed=}. Take a smaller "
-                "one."
-            )
+            raise ValueError(f"`seed` must have 64 bits or fewer. Received: {seed=}.")
         return self.latents.sample(num, [seed, SAMPLING_STREAM], truncation).numpy()
 
     def draw_labels(self, num: int, seed: int = 0) -> np.ndarray | None:
-        """The labels that samples have unless others are asked for.
+        """The default labels of samples.
 
         Args:
-            num: int. How many samples.
-            seed: int. Theirs.
+            num: int. Number of samples.
+            seed: int. Seed of the samples.
 
         Returns:
-            int32, `(num,)`, every class as likely as another; None of an unconditional
-            GAN.
+            int32, `(num,)`, with equally likely classes; None for an unconditional GAN.
         """
         if not self.num_classes:
             return None
@@ -175,10 +173,9 @@ class LoadedModule:
         """Draws images; image i depends on `seed`, `num`, its label and `truncation`.
 
         Args:
-            num: int. How many.
+            num: int. Number of images.
             seed: int. Equal seeds give equal images.
-            labels: as those of `generate_batches`; but None draws them, every class
-                as likely as another, from the seed.
+            labels: see `generate_batches`; None: those of `draw_labels`.
             truncation: float > 0, or None. Threshold of z, see `Latents.sample`.
             batch_size: see `generate_batches`.
 
@@ -200,68 +197,65 @@ class LoadedModule:
 
         Args:
             z: float, `(num, latent_dim)`.
-            labels: of a conditional GAN: integers in [0, num_classes), one for each
+            labels: for a conditional GAN only: integers in [0, num_classes), one per
                 image, or one for all.
-            batch_size: int. Images per replica and call of the network; where the
-                network has a batch size of its own, that counts. Neither it nor the
-                number of replicas changes a number beyond rounding.
+            batch_size: int. Images per replica and call of the network; a network's
+                fixed batch size takes precedence. Neither it nor the number of replicas
+                changes an image beyond rounding.
 
         Returns:
-            The images batch by batch, each made when it is asked for: float32,
-            `(batch_size * replicas, size, size, channels)`, in [0, 1]; the last one
-            may be smaller. Several workers ask for each in step with one another,
-            and all get it whole.
+            Iterator of batches, computed on request: float32,
+            `(batch_size * replicas, size, size, channels)`, in [0, 1]; the last one may
+            be smaller. Collective: all workers request and get every batch.
 
         Raises:
-            ValueError: `z` has another shape; the labels are no such integers, or the
-                GAN is unconditional and gets some.
+            ValueError: `z` or the labels are not as described.
         """
         z = np.asarray(z, np.float32)
         if z.shape[1:] != (self.latent_dim,):
             raise ValueError(
                 f"Latents must be of shape (num, {self.latent_dim}). Received: z.shape="
-                f"{z.shape}, module={self.path}. `draw_latents` returns them so."
+                f"{z.shape}, module={self.path}. `draw_latents` returns such latents."
             )
         inputs = {"z": z}
         if self.num_classes or labels is not None:
             inputs["labels"] = self._check_labels(labels, len(z))
-        batch_size = self._generator.batch_size or batch_size
-        step = batch_size * self._strategy.num_replicas_in_sync
+        batch_size = self.generator.batch_size or batch_size
+        step = batch_size * self.strategy.num_replicas_in_sync
 
         def images_from(start):
             rows = slice(start, start + step)
             batch = {name: value[rows] for name, value in inputs.items()}
             return self._generate(**batch)["generated"]
 
-        # Not a generator function: that would look at the labels too late.
+        # Not a generator function, which would check the labels too late.
         return map(images_from, range(0, len(z), step))
 
     def discriminate(self, images: np.ndarray, labels=None) -> dict[str, np.ndarray]:
-        """What D says of a batch.
+        """Outputs of D for a batch.
 
         Args:
             images: float32, `(batch, size, size, channels)`, in [0, 1], batch >= 1;
-                dealt out to the replicas.
-            labels: of a conditional GAN: integers in [-1, num_classes), one for each
-                image, or one for all; -1 is unknown. Looked at by a D that takes some,
-                which the D of a conditional GAN need not.
+                divided among the replicas.
+            labels: for a conditional GAN only: integers in [-1, num_classes), one per
+                image, or one for all; -1 is unknown. A D without label input ignores
+                them.
 
         Returns:
-            dict with `prediction`, `logits`, `features` and, where D has those heads,
-            `rotation_logits` and `class_logits`. Of a published module whatever its
-            graph returns: `prediction`.
+            dict with `prediction`, `logits`, `features` and, if D has these heads,
+            `rotation_logits` and `class_logits`. The outputs of a published module's
+            graph, `prediction`, for such a module.
 
         Raises:
-            ValueError: a D that takes labels gets no such ones, or an unconditional
-                GAN gets some; or there are no images, or no D.
+            ValueError: the labels are missing or not as described, or there are no
+                images, or no D.
         """
-        if self._discriminator is None:
+        if self.discriminator is None:
             raise ValueError(
-                "A module must have a discriminator to judge images. Received: "
-                f"module={self.path}, which has none. Take another module."
+                f"The module has no discriminator. Received: module={self.path}."
             )
         inputs = {"images": np.asarray(images, np.float32)}
-        takes_labels = "labels" in self._discriminator.inputs
+        takes_labels = "labels" in self.discriminator.inputs
         if takes_labels or labels is not None:
             labels = self._check_labels(labels, len(images), lowest=-1)
         if takes_labels:
@@ -273,18 +267,17 @@ class LoadedModule:
         received = f"Received: labels={reprlib.repr(labels)}, module={self.path}"
         if not self.num_classes:
             raise ValueError(
-                f"Labels must be left out where a GAN is unconditional. {received}. "
-                "Leave them out."
+                f"An unconditional GAN takes no labels. {received}. Omit them."
             )
         values = np.asarray(labels)
         if values.dtype.kind not in "iu" or values.shape not in ((), (num,)):
             raise ValueError(
-                "Labels of a conditional GAN must be integers, one for each image or "
-                f"one for all. {received}, {num} images. Give that many, or one."
+                "Labels of a conditional GAN must be integers, one per image or one "
+                f"for all. {received}, {num} images."
             )
         if np.any(values < lowest) or np.any(values >= self.num_classes):
             raise ValueError(
-                f"Labels must be in [{lowest}, {self.num_classes}). {received}. Take "
-                f"those of the module's {self.num_classes} classes."
+                f"Labels must be in [{lowest}, {self.num_classes}). {received}, which "
+                f"has {self.num_classes} classes."
             )
         return np.broadcast_to(values, num).astype(np.int32)

@@ -1,7 +1,7 @@
-"""Published GANs: TF-Hub modules in the format of TensorFlow 1, as compare_gan's.
+"""Published GANs: TF-Hub modules in TensorFlow 1's format, such as compare_gan's.
 
 Such a module is a SavedModel of several graphs, chosen by tags, that share their
-variables. compare_gan's have
+variables. The graphs of compare_gan are
 
     tags                     signature      inputs                   outputs
     {gen, bs8}, .., {}       default        z (N, dim)               generated
@@ -9,12 +9,12 @@ variables. compare_gan's have
     {disc, bs8}, ..          default        images (N, H, W, C)      prediction (N, 1)
                                             [labels (N,)]
 
-with N = 8, 16, 32, 64, for some nets 128, and for ResNets None, any batch, in graphs of
-their own; the empty set is N = 64. The oldest ones have signatures `generator` and
-`discriminator` with N = 64. Networks are told by the shapes of their inputs, not by the
-names of tags and signatures.
+with one graph for each N = 8, 16, 32, 64, for some networks 128, and for ResNets None,
+any batch. The graph without tags has N = 64. The oldest modules have signatures
+`generator` and `discriminator` with N = 64. Networks are recognized by the shapes of
+their inputs, not by the names of tags and signatures.
 
-How z is distributed is not in these modules.
+These modules do not record the distribution of z.
 
 Reference:
     - https://github.com/google/compare_gan, gans/modular_gan.py
@@ -26,7 +26,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -43,18 +43,18 @@ _VARIABLES = os.path.join("variables", "variables")
 
 @dataclasses.dataclass(frozen=True)
 class _Graph:
-    """A signature of one of the graphs, seen as a network.
+    """A signature of one of the graphs, used as a network.
 
     Attributes:
-        tags: of the graph.
-        signature: str. Its name.
-        inputs: our names of its inputs, `z`, `images` and `labels`, to its own.
-        outputs: our names of its outputs to its own.
-        row_shape: of one `z` or one image that goes in.
-        image_shape: of one image that goes in or comes out.
+        tags: tags of the graph.
+        signature: str. Name of the signature.
+        inputs: maps our names of the inputs, `z`, `images` and `labels`, to its own.
+        outputs: maps our names of the outputs to its own.
+        row_shape: shape of one input `z` or image.
+        image_shape: shape of one input or output image.
         batch_size: int. None: any.
-        num_classes: int. 0 without labels; None: there are labels, but it does not
-            say of how many classes.
+        num_classes: int. 0 without labels; None if the graph has labels but does not
+            determine the number of classes.
     """
 
     tags: frozenset[str]
@@ -77,40 +77,33 @@ def load(
 ) -> LoadedModule:
     """Loads a published module.
 
-    Its `metadata` have the keys that ours have, as far as scores ask for them; weights
-    and batch norm are "unknown".
+    Its `metadata` have the keys of an exported module's that scores need; weights and
+    batch norm are "unknown".
 
     Args:
         path: the SavedModel's folder.
-        strategy: on whose replicas the module runs, each with weights of its own.
-        tags: which of its graphs is the generator, such as `["gen", "bs8"]`; `[]` is
-            the one without tags. None: the one for any batch, or else that of the
-            largest batch. Of a graph of N images per batch the last batch is filled
-            up, and what is too much is dropped.
-        z_distribution: "uniform" on [-1, 1) or "normal". None: uniform, which is
-            compare_gan's default, with a warning. Its BigGANs (S3GAN and SS-GAN on
-            ImageNet) were shown with normal z.
-        num_classes: int. Of a conditional GAN whose graph does not say; else None,
-            or what it says.
+        strategy: the module runs on its replicas, each with its own weights.
+        tags: tags of the generator's graph, such as `["gen", "bs8"]`; `[]` for the
+            graph without tags. None: the graph for any batch, or else for the largest
+            batch. For a graph of fixed batch size the last batch is padded.
+        z_distribution: "uniform" on [-1, 1) or "normal". None: uniform, compare_gan's
+            default, with a warning. Its BigGANs (S3GAN and SS-GAN on ImageNet) were
+            sampled with normal z.
+        num_classes: int. Classes of a conditional GAN, if its graph does not determine
+            them.
 
     Raises:
-        ValueError: there is no such graph, or it is no generator; the number of
-            classes is unknown or another one; the files are damaged.
+        ValueError: there is no such graph, or it is not a generator; the number of
+            classes is unknown or differs; the files are damaged.
     """
     meta_graphs = _read(path)
-    generators = [g for g in map(_as_generator, meta_graphs) if g]
-    generator = _choose_generator(path, meta_graphs, generators, tags)
+    generator = _choose_generator(path, meta_graphs, tags)
     num_classes = _check_num_classes(path, generator, num_classes)
     (latent_dim,) = generator.row_shape
     latents = choose_latents(path, latent_dim, z_distribution)
-    discriminators = [
-        graph
-        for graph in map(_as_discriminator, meta_graphs)
-        if graph
-        and graph.image_shape == generator.image_shape
-        and (num_classes or "labels" not in graph.inputs)
-    ]
-    discriminator = _largest(discriminators) if discriminators else None
+    discriminator = _choose_discriminator(
+        meta_graphs, generator.image_shape, num_classes
+    )
     _check_accumulators(path)
     function = _load_graph(path, generator, strategy)
     return LoadedModule(
@@ -118,48 +111,56 @@ def load(
         latents=latents,
         image_shape=generator.image_shape,
         num_classes=num_classes,
-        metadata={
-            "format": "TensorFlow 1",
-            "tags": sorted(generator.tags),
-            "signature": generator.signature,
-            "weights": _UNKNOWN,
-            "batch_norm": _UNKNOWN,
-            "latents": dataclasses.asdict(latents),
-            "z": "given" if z_distribution else "assumed",
-            "image_shape": list(generator.image_shape),
-            "num_classes": num_classes,
-            "weights_sha256": _hash_variables(path),
-            "config": "",
-        },
-        _generator=_network(generator, lambda: function),
-        _discriminator=discriminator
+        metadata=_metadata(
+            path,
+            generator,
+            latents=dataclasses.asdict(latents),
+            z="given" if z_distribution else "assumed",
+            num_classes=num_classes,
+        ),
+        generator=_network(generator, lambda: function),
+        # Loaded at the first use: it may be large, and is rarely needed.
+        discriminator=discriminator
         and _network(
             discriminator,
-            # It may be larger than the generator, and few ask for it.
             functools.partial(_load_graph, path, discriminator, strategy),
         ),
-        _strategy=strategy,
+        strategy=strategy,
     )
 
 
 def choose_latents(
     path: str | os.PathLike, latent_dim: int, z_distribution: str | None
 ) -> Latents:
-    """How z is drawn: as is said, or else compare_gan's default, with a warning.
+    """The given distribution of z, or else compare_gan's default, with a warning.
 
     Args:
-        path: whose z it is.
+        path: the module or checkpoint, for the warning.
         latent_dim: int.
         z_distribution: "uniform" on [-1, 1), "normal" or None.
     """
     if z_distribution is None:
         logging.warning(
-            "%s does not say how z is distributed; compare_gan's default, %s, is "
-            "assumed. Its S3GANs and BigGANs took z_distribution=normal.",
+            "%s does not record the distribution of z: compare_gan's default, %s, is "
+            "assumed. Its S3GANs and BigGANs used z_distribution=normal.",
             path,
             DEFAULT_DISTRIBUTION,
         )
     return Latents(latent_dim, z_distribution or DEFAULT_DISTRIBUTION)
+
+
+def _metadata(path: pathlib.Path, generator: _Graph, **facts) -> dict:
+    return {
+        "format": "TensorFlow 1",
+        "tags": sorted(generator.tags),
+        "signature": generator.signature,
+        "weights": _UNKNOWN,
+        "batch_norm": _UNKNOWN,
+        "image_shape": list(generator.image_shape),
+        "weights_sha256": _hash_variables(path),
+        "config": "",
+        **facts,
+    }
 
 
 def _network(graph: _Graph, load: Callable) -> SavedFunction:
@@ -169,7 +170,7 @@ def _network(graph: _Graph, load: Callable) -> SavedFunction:
 
 
 def _read(path: pathlib.Path) -> list[meta_graph_pb2.MetaGraphDef]:
-    """The graphs of a SavedModel in TensorFlow 1's format."""
+    """Reads the graphs of a SavedModel in TensorFlow 1's format."""
     try:
         content = (path / "saved_model.pb").read_bytes()
         graphs = list(saved_model_pb2.SavedModel.FromString(content).meta_graphs)
@@ -178,26 +179,26 @@ def _read(path: pathlib.Path) -> list[meta_graph_pb2.MetaGraphDef]:
         raise _damaged(path, reason) from error
     if not graphs:
         raise _damaged(path, "saved_model.pb holds no graph")
-    # What TensorFlow 2 writes; of ours `saved_model.json` is a part.
+    # Only TensorFlow 2 writes this field.
     if any(graph.HasField("object_graph_def") for graph in graphs):
         raise ValueError(
-            "A module must be one that this package exported, with `saved_model.json` "
-            "in it, or a published one in the format of TensorFlow 1. Received: "
-            f"module={path}, which is neither, but a SavedModel of TensorFlow 2. "
-            "Modules of a run lie in <model_dir>/tfhub/<step>."
+            "A module must be exported by this package, with `saved_model.json` in it, "
+            "or published in the format of TensorFlow 1. Received: "
+            f"module={path}, another SavedModel of TensorFlow 2. The modules of a run "
+            "are in <model_dir>/tfhub/<step>."
         )
     return graphs
 
 
 def _damaged(path: pathlib.Path, reason: str) -> ValueError:
     return ValueError(
-        "A published module must be as it was published. Received: "
-        f"module={path}, which cannot be used: {reason}. Download it again."
+        f"The published module is damaged. Received: module={path}: {reason}. Download "
+        "it again."
     )
 
 
 def _as_generator(meta_graph: meta_graph_pb2.MetaGraphDef) -> _Graph | None:
-    """The generator in a graph, if there is one."""
+    """Returns the generator of a graph, if it has one."""
     for name, signature in _signatures(meta_graph):
         inputs = _roles(signature.inputs)
         images = {
@@ -210,25 +211,38 @@ def _as_generator(meta_graph: meta_graph_pb2.MetaGraphDef) -> _Graph | None:
         if set(inputs) in ({"z"}, {"z", "labels"}) and len(images) == 1:
             ((output, shape),) = images.items()
             return _graph(
-                meta_graph, name, "z", inputs, {"generated": output}, shape[1:]
+                meta_graph,
+                name,
+                first_input="z",
+                inputs=inputs,
+                outputs={"generated": output},
+                image_shape=shape[1:],
             )
     return None
 
 
 def _as_discriminator(meta_graph: meta_graph_pb2.MetaGraphDef) -> _Graph | None:
-    """The discriminator in a graph, if there is one."""
+    """Returns the discriminator of a graph, if it has one."""
     for name, signature in _signatures(meta_graph):
         inputs = _roles(signature.inputs)
         if set(inputs) in ({"images"}, {"images", "labels"}):
             shape = _shape(signature.inputs[inputs["images"]])
-            outputs = {key: key for key in signature.outputs}
-            return _graph(meta_graph, name, "images", inputs, outputs, shape[1:])
+            return _graph(
+                meta_graph,
+                name,
+                first_input="images",
+                inputs=inputs,
+                outputs={key: key for key in signature.outputs},
+                image_shape=shape[1:],
+            )
     return None
 
 
-def _graph(meta_graph, name, role, inputs, outputs, image_shape) -> _Graph:
+def _graph(
+    meta_graph, name: str, *, first_input: str, inputs: dict, outputs: dict, image_shape
+) -> _Graph:
     signature = meta_graph.signature_def[name]
-    batch_size, *row_shape = _shape(signature.inputs[inputs[role]])
+    batch_size, *row_shape = _shape(signature.inputs[inputs[first_input]])
     classes = 0
     if "labels" in inputs:
         classes = _num_classes(meta_graph, signature.inputs[inputs["labels"]].name)
@@ -245,7 +259,7 @@ def _graph(meta_graph, name, role, inputs, outputs, image_shape) -> _Graph:
 
 
 def _signatures(meta_graph) -> Iterator[tuple[str, meta_graph_pb2.SignatureDef]]:
-    """By name, the default first: some modules have further ones."""
+    """Signatures by name, the default first: some modules have several."""
     names = sorted(meta_graph.signature_def, key=lambda name: (name != "default", name))
     return ((name, meta_graph.signature_def[name]) for name in names)
 
@@ -265,7 +279,7 @@ def _is_batch_of_images(shape: tuple[int | None, ...]) -> bool:
 
 
 def _roles(inputs) -> dict[str, str]:
-    """Our names of a signature's inputs to its own; none if one is something else."""
+    """Maps our names of a signature's inputs to its own; empty if one is unknown."""
     roles = {}
     for name, info in inputs.items():
         shape = _shape(info)
@@ -285,7 +299,7 @@ def _roles(inputs) -> dict[str, str]:
 
 
 def _num_classes(meta_graph, labels: str) -> int | None:
-    """The width of the one-hot vectors that a graph makes of its labels."""
+    """The width of the one-hot vectors of a graph's labels."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     for node in nodes.values():
         if node.op == "OneHot" and _source(nodes, node.input[0]) == _node(labels):
@@ -296,7 +310,7 @@ def _num_classes(meta_graph, labels: str) -> int | None:
 
 
 def _source(nodes: dict, name: str) -> str:
-    """The node that a tensor comes from, as it is or as another type."""
+    """The node that computes a tensor, before identities and casts."""
     while nodes[_node(name)].op in ("Identity", "Cast"):
         name = nodes[_node(name)].input[0]
     return _node(name)
@@ -308,10 +322,10 @@ def _node(tensor: str) -> str:
 
 def _choose_generator(
     path: pathlib.Path,
-    meta_graphs: Iterable[meta_graph_pb2.MetaGraphDef],
-    generators: list[_Graph],
+    meta_graphs: list[meta_graph_pb2.MetaGraphDef],
     tags: Collection[str] | None,
 ) -> _Graph:
+    generators = [graph for graph in map(_as_generator, meta_graphs) if graph]
     candidates = generators
     if tags is not None:
         candidates = [graph for graph in generators if graph.tags == frozenset(tags)]
@@ -319,10 +333,10 @@ def _choose_generator(
         return _largest(candidates)
     received = f"module={path}" if tags is None else f"tags={tags!r}, module={path}"
     contents = "; ".join(map(_describe, meta_graphs))
-    cure = "Take another module."
+    cure = "Use another module."
     if generators:
-        found = ", ".join(str(sorted(graph.tags)) for graph in generators)
-        cure = f"Its generators have the tags {found}."
+        known = ", ".join(str(sorted(graph.tags)) for graph in generators)
+        cure = f"Its generators have the tags {known}."
     raise ValueError(
         "A generator must be a graph z (batch, dim), or z and int32 labels (batch,), "
         f"-> images (batch, height, width, channels). Received: {received}, which has "
@@ -330,14 +344,30 @@ def _choose_generator(
     )
 
 
+def _choose_discriminator(
+    meta_graphs: list[meta_graph_pb2.MetaGraphDef],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+) -> _Graph | None:
+    """The largest discriminator of such images, if there is one."""
+    candidates = [
+        graph
+        for graph in map(_as_discriminator, meta_graphs)
+        if graph
+        and graph.image_shape == image_shape
+        and (num_classes or "labels" not in graph.inputs)
+    ]
+    return _largest(candidates) if candidates else None
+
+
 def _largest(graphs: list[_Graph]) -> _Graph:
-    """The first one that takes any batch, or else of those that take the largest."""
+    """The first graph for any batch, or else for the largest batch."""
     return max(graphs, key=lambda graph: graph.batch_size or float("inf"))
 
 
 def _describe(meta_graph) -> str:
     signatures = ", ".join(
-        f"{name}({', '.join(f'{k} {_shape(signature.inputs[k])}' for k in keys)})"
+        f"{name}({', '.join(f'{key} {_shape(signature.inputs[key])}' for key in keys)})"
         for name, signature in _signatures(meta_graph)
         for keys in [sorted(signature.inputs)]
     )
@@ -347,26 +377,26 @@ def _describe(meta_graph) -> str:
 def _check_num_classes(
     path: pathlib.Path, generator: _Graph, num_classes: int | None
 ) -> int:
-    said = generator.num_classes
+    known = generator.num_classes
     received = f"Received: num_classes={num_classes}, module={path}"
-    if said is None and (num_classes is None or num_classes < 1):
+    if known is None and (num_classes is None or num_classes < 1):
         raise ValueError(
-            "The number of classes must be given where a graph with labels does not "
-            f"say it. {received}. Pass `num_classes`, a positive integer."
+            "The graph has labels but does not determine the number of classes. "
+            f"{received}. Pass `num_classes`, a positive integer."
         )
-    if said is not None and num_classes not in (None, said):
+    if known is not None and num_classes not in (None, known):
         raise ValueError(
             "The number of classes must be that of the graph. "
-            f"{received}, which has {said}. Leave `num_classes` out."
+            f"{received}, which has {known}. Omit `num_classes`."
         )
-    return num_classes if said is None else said
+    return num_classes if known is None else known
 
 
 def _check_accumulators(path: pathlib.Path) -> None:
-    """Refuses batch norms that were exported before they had any moments.
+    """Refuses batch norms that were exported without moments.
 
-    compare_gan's accumulators stay empty until it scores a module, and then lie in a
-    file of their own: images of the module itself are nothing but saturated.
+    compare_gan fills its accumulators when it scores a module, and writes them to
+    another file. The images of the module itself are saturated.
     """
     try:
         variables = tf.train.load_checkpoint(str(path / _VARIABLES))
@@ -380,10 +410,10 @@ def _check_accumulators(path: pathlib.Path) -> None:
     empty = sorted(name for name, count in counts.items() if count < 1.0)
     if empty:
         raise ValueError(
-            "Batch norms of a published module must have their moments. Received: "
-            f"module={path}, whose accumulators are empty: {empty[0]} and {len(empty)} "
-            "in all. Let compare_gan score it, and export what it then leaves in "
-            "`model-with-accu.ckpt`."
+            "The batch norms of a published module must have moments. Received: "
+            f"module={path} with {len(empty)} empty accumulators, such as {empty[0]}. "
+            "Score it with compare_gan, and convert the `model-with-accu.ckpt` that "
+            "this writes."
         )
 
 
@@ -399,15 +429,15 @@ def _hash_variables(path: pathlib.Path) -> str:
 def _load_graph(
     path: pathlib.Path, graph: _Graph, strategy: tf.distribute.Strategy
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """The network on every device of this process that the strategy uses.
+    """Loads the network on every device of this process that the strategy uses.
 
     Variables of TensorFlow 1 can neither be mirrored nor read from another device:
-    each device loads a graph of its own.
+    each device loads its own graph.
     """
     with strategy.scope():
-        # The default one knows no devices.
-        known = tf.distribute.has_strategy()
-    devices = strategy.extended.worker_devices if known else [None]
+        # The default strategy has no devices.
+        has_devices = tf.distribute.has_strategy()
+    devices = strategy.extended.worker_devices if has_devices else [None]
     copies = {}
     for device in devices:
         with tf.device(device):
@@ -426,17 +456,17 @@ def _load_on_one_device(path: pathlib.Path, graph: _Graph) -> Callable:
     try:
         with _without_warnings_of_old_variables():
             module = tf.saved_model.load(str(path), tags=sorted(graph.tags))
-    # What damaged files raise is up to TensorFlow.
+    # TensorFlow may raise any of these for damaged files.
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
     def call(**inputs):
-        # By way of the module, with which its variables live and die.
+        # Through the module, which keeps its variables alive.
         signature = module.signatures[graph.signature]
         outputs = signature(
             **{
-                graph.inputs[name]: tf.convert_to_tensor(v)
-                for name, v in inputs.items()
+                graph.inputs[name]: tf.convert_to_tensor(value)
+                for name, value in inputs.items()
             }
         )
         return {ours: outputs[theirs] for ours, theirs in graph.outputs.items()}
@@ -455,10 +485,9 @@ def _load_on_one_device(path: pathlib.Path, graph: _Graph) -> Callable:
 
 
 def _in_batches_of(size: int, function: Callable, specs: dict) -> Callable:
-    """Makes a function of `size` rows one of any number of rows.
+    """Makes a function of any number of rows from one of `size` rows.
 
-    The last batch is filled up with rows from the front, for which nothing is
-    returned.
+    The last batch is padded with rows from the front, whose outputs are dropped.
     """
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -485,14 +514,14 @@ def _in_batches_of(size: int, function: Callable, specs: dict) -> Callable:
 
 @contextlib.contextmanager
 def _without_warnings_of_old_variables() -> Iterator[None]:
-    """There would be one for each variable, for training, which nobody wants here."""
+    """Hides a warning for every variable, which concerns training only."""
 
-    def other(record):
+    def keep(record):
         return "Unable to create a python object" not in str(record.msg)
 
     logger = tf.get_logger()
-    logger.addFilter(other)
+    logger.addFilter(keep)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(keep)

@@ -25,19 +25,17 @@ def load(
     Args:
         path: the SavedModel's folder, its .tar.gz archive, or its address on TF-Hub,
             which may be downloaded now.
-        strategy: on whose replicas the module runs, each with weights of its own;
-            None: the strategy in scope, one device by default. Every worker loads
+        strategy: the module runs on its replicas, each with its own weights; None: on
+            those of the strategy in scope, one device by default. Every worker loads
             the module.
-        tags: of a published module, as the other two: see `published.load`. Modules
-            that `export` wrote say themselves.
-        z_distribution: how z is drawn.
-        num_classes: how many classes there are.
+        tags, z_distribution, num_classes: for published modules only, see
+            `published.load`.
 
     Raises:
         ConnectionError: TF-Hub could not resolve the address.
         FileNotFoundError: there is no such folder or archive.
-        ValueError: that is no module, or a damaged one; or it is not what the further
-            arguments say, or takes none of them.
+        ValueError: it is not a module, or a damaged one, or does not fit the further
+            arguments.
     """
     folder = pathlib.Path(hub.resolve(path))
     strategy = strategy or tf.distribute.get_strategy()
@@ -46,22 +44,16 @@ def load(
         "z_distribution": z_distribution,
         "num_classes": num_classes,
     }
-    ours = (folder / METADATA).is_file()
-    if not ours and (folder / "saved_model.pb").is_file():
+    is_exported = (folder / METADATA).is_file()
+    if not is_exported and (folder / "saved_model.pb").is_file():
         return published.load(folder, strategy, **choices)
-    # TensorFlow's own checksums are of the weights alone.
+    # TensorFlow has checksums of the weights only.
     metadata = check_files(folder)
-    given = {name: value for name, value in choices.items() if value is not None}
-    if given:
-        raise ValueError(
-            f"A module with `{METADATA}` says itself how it is used. Received: module="
-            f"{folder}, {', '.join(f'{k}={v!r}' for k, v in given.items())}. Leave "
-            "these out."
-        )
+    _refuse_choices(folder, choices)
     try:
         with strategy.scope():
             module = tf.saved_model.load(str(folder))
-    # What files of another version of it raise is up to TensorFlow.
+    # TensorFlow may raise any of these for files of another version.
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise damaged(folder, f"{type(error).__name__}: {error}") from error
     return LoadedModule(
@@ -70,10 +62,21 @@ def load(
         image_shape=tuple(metadata["image_shape"]),
         num_classes=metadata["num_classes"],
         metadata=metadata,
-        _generator=_network(module, "generator"),
-        _discriminator=_network(module, "discriminator"),
-        _strategy=strategy,
+        generator=_network(module, "generator"),
+        discriminator=_network(module, "discriminator"),
+        strategy=strategy,
     )
+
+
+def _refuse_choices(folder: pathlib.Path, choices: dict) -> None:
+    passed = {name: value for name, value in choices.items() if value is not None}
+    if passed:
+        raise ValueError(
+            f"The `{METADATA}` of an exported module determines its use. Received: "
+            f"module={folder}, "
+            f"{', '.join(f'{name}={value!r}' for name, value in passed.items())}. Omit "
+            "these arguments."
+        )
 
 
 def _network(module, name: str) -> SavedFunction:

@@ -1,6 +1,6 @@
-"""Generator and discriminator as one TF-Hub module, and modules as generators.
+"""Exports generator and discriminator as one TF-Hub module.
 
-A module is a TensorFlow 2 SavedModel that needs nothing of this package:
+A module is a TensorFlow 2 SavedModel that needs TensorFlow only:
 
     signature                    inputs                  outputs
     serving_default, generator   z (b, dim)              generated (b, H, W, C)
@@ -11,20 +11,19 @@ A module is a TensorFlow 2 SavedModel that needs nothing of this package:
                                                          rotation_logits (b, 4 | 5 | 8)
                                                          class_logits (b, classes)
 
-All float32 but the labels, images in [0, 1], any b; `prediction` is the sigmoid of
-`logits`; `rotation_logits` and `class_logits` are there when the discriminator has the
-heads. `labels` are there when the GAN is conditional: int32, in [0, classes), for the
-discriminator also -1, unknown. The module itself is callable, z [, labels] -> images,
+float32 but for the labels, images in [0, 1], any b. `prediction` is the sigmoid of
+`logits`. Modules have `rotation_logits` and `class_logits` if the discriminator has
+these heads, and `labels` if the GAN is conditional: int32 in [0, classes), and -1,
+unknown, for the discriminator. The module itself is callable, z [, labels] -> images,
 and has `discriminate`, `variables` and `trainable_variables`. Batch normalization uses
-stored moments; they are inside. Of a fine-tunable module both calls take `training`
-too: True takes moments of the batch, updates the stored ones and advances the vectors
-of spectral normalization.
+stored moments. The two calls of a fine-tunable module take `training` too: if True,
+they use moments of the batch, update the stored ones and advance the vectors of
+spectral normalization.
 
-`saved_model.json` beside the weights says where the module comes from, how z is
-distributed, how many classes there are and what scores it has; and the size and SHA-256
-of every file, itself included, so that a damaged module is never taken for a whole one.
-`README.md`, which alone may be changed, says the same to people, with the picture
-`samples.png`.
+`saved_model.json` beside the weights holds the module's origin, the distribution of z,
+the number of classes, the scores, and the size and SHA-256 of every file, itself
+included, so that a damaged module is refused. `README.md` shows the same facts to
+people, with the picture `samples.png`; it alone may be changed.
 """
 
 import contextlib
@@ -64,74 +63,6 @@ STANDING_BATCH_SIZE = 64
 _GRID_SIZE = 4
 
 
-def _module(
-    generator: keras.Model,
-    discriminator: keras.Model,
-    latent_dim: int,
-    image_shape: tuple[int, int, int],
-    fine_tunable: bool,
-):
-    """What is saved, functions and the variables that they read; and its signatures."""
-    networks = (generator, discriminator)
-    z_specs, images_specs = (
-        [tf.TensorSpec((None, *shape), tf.float32, name)]
-        + [tf.TensorSpec((None,), tf.int32, "labels")] * bool(num_classes_of(network))
-        for network, shape, name in (
-            (generator, (latent_dim,), "z"),
-            (discriminator, image_shape, "images"),
-        )
-    )
-
-    def run_discriminator(images, labels, training):
-        outputs = discriminator(images, *as_arguments(labels), training=training)
-        return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
-
-    # An argument that the signature leaves out keeps its default.
-    @tf.function(input_signature=z_specs)
-    def call(z, labels=None):
-        return generator(z, *as_arguments(labels), training=False)
-
-    @tf.function(input_signature=z_specs)
-    def generate(z, labels=None):
-        return {"generated": call(z, *as_arguments(labels))}
-
-    @tf.function(input_signature=images_specs)
-    def discriminate(images, labels=None):
-        return run_discriminator(images, labels, training=False)
-
-    # These two have no signature: that would take `training` for a tensor.
-    @tf.function
-    def call_or_train(z, labels=None, training=False):
-        return generator(z, *as_arguments(labels), training=training)
-
-    @tf.function
-    def discriminate_or_train(images, labels=None, training=False):
-        return run_discriminator(images, labels, training)
-
-    module = tf.__internal__.tracking.AutoTrackable()
-    # Tracked as plain variables: a reader needs no Keras.
-    module.variables = [v.value for net in networks for v in net.variables]
-    module.trainable_variables = [
-        v.value for net in networks for v in net.trainable_variables
-    ]
-    module.regularization_losses = []
-    module.__call__, module.generate = call, generate
-    module.discriminate = discriminate
-    if fine_tunable:
-        module.__call__, module.discriminate = call_or_train, discriminate_or_train
-        for training in (False, True):
-            call_or_train.get_concrete_function(*z_specs, training=training)
-            discriminate_or_train.get_concrete_function(
-                *images_specs, training=training
-            )
-    signatures = {
-        "serving_default": generate,
-        "generator": generate,
-        "discriminator": discriminate,
-    }
-    return module, signatures
-
-
 def export(
     generator: keras.Model,
     discriminator: keras.Model,
@@ -144,149 +75,50 @@ def export(
     """Writes a module, whole or not at all.
 
     Args:
-        generator: built, `keras.Model` as `GAN` takes it; the average where one is
-            kept.
-        discriminator: built, the same.
-        latents: `Latents`. How z is drawn.
-        path: folder of the SavedModel; a module that is there is replaced.
-        metadata: JSON-ready facts about the module, such as `step`; of those that
-            the model card shows, `card.render_card` has a list.
+        generator: built, `keras.Model` as `GAN` takes it; the averaged one if the GAN
+            keeps an average.
+        discriminator: built, `keras.Model` as `GAN` takes it.
+        latents: `Latents`. The distribution of z.
+        path: folder of the SavedModel; an existing module is replaced.
+        metadata: JSON-ready facts about the module, such as `step`. `card.render_card`
+            lists those that the model card shows.
         fine_tunable: whether the module's calls take `training`.
 
     Raises:
-        FileExistsError: there is something else at `path`.
+        FileExistsError: `path` holds something else than a module.
         OSError: it cannot be written.
         ValueError: the networks do not fit each other or `latents`.
     """
     path = pathlib.Path(path)
     check_target(path)
     image_shape, d_columns = _check_networks(generator, discriminator, latents)
-    module, signatures = _module(
-        generator, discriminator, latents.dim, image_shape, fine_tunable
+    module, signatures = _make_module(
+        generator,
+        discriminator,
+        latent_dim=latents.dim,
+        image_shape=image_shape,
+        fine_tunable=fine_tunable,
     )
     facts = {
         "scores": [],
         **metadata,
-        # Names of `module.variables`, first the one's, then the other's: they have
-        # none of their own that tell them apart.
-        "variables": {
-            "generator": [v.path for v in generator.variables],
-            "discriminator": [v.path for v in discriminator.variables],
-        },
-        "weights_sha256": hash_weights(generator, discriminator),
+        **_facts(generator, discriminator),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(image_shape),
         "num_classes": num_classes_of(generator),
         "discriminator_classes": num_classes_of(discriminator),
         "fine_tunable": fine_tunable,
-        "versions": {
-            "ssgan_tf": __version__,
-            "python": sys.version.split()[0],
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
+        "versions": _versions(),
     }
     with files.atomic_write(path) as partial, _os_errors():
         tf.saved_model.save(module, str(partial), signatures=signatures)
         picture = _write_samples(partial, generator, latents, image_shape)
-        written = sorted(file for file in partial.rglob("*") if file.is_file())
-        facts["files"] = {
-            file.relative_to(partial).as_posix(): fingerprint(file) for file in written
-        }
-        if not (partial / "variables" / "variables.index").is_file():
-            raise OSError(
-                "The weights of a module must be there when it is sealed. Received: "
-                f"path={path}, where something removes them. Stop that, or name "
-                "another folder, and export again."
-            )
+        facts["files"] = _fingerprints(partial)
         facts["sha256"] = seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")
-        # Not sealed: whoever publishes the module has something to add.
+        # The card is not sealed: publishers may add to it.
         card = render_card(facts, {"prediction": 1, **d_columns}, picture)
         (partial / CARD).write_text(card)
-
-
-def _write_samples(
-    folder: pathlib.Path, generator: keras.Model, latents: Latents, image_shape
-) -> str | None:
-    """Writes the images of `LoadedModule.sample(16)` where PNG can show them.
-
-    Returns:
-        The name of the file, or None.
-    """
-    if image_shape[-1] not in (1, 3):
-        return None
-    num, labels = _GRID_SIZE**2, None
-    if num_classes := num_classes_of(generator):
-        labels = draw_labels(num, num_classes, [0, SAMPLING_LABELS_STREAM])
-    z = latents.sample(num, [0, SAMPLING_STREAM])
-    # Not the saved function: calling it would take another trace.
-    samples = generator(z, *as_arguments(labels), training=False).numpy()
-    write_png(folder / "samples.png", grid(samples, columns=_GRID_SIZE))
-    return "samples.png"
-
-
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    """Gives TensorFlow's errors of writing Python's kind."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
-def _check_networks(
-    generator: keras.Model, discriminator: keras.Model, latents: Latents
-) -> tuple[tuple[int, int, int], dict[str, int]]:
-    """The shape of the images, and the columns of D's outputs by name.
-
-    By asking the networks: users' have no attributes.
-    """
-    classes = [num_classes_of(network) for network in (generator, discriminator)]
-    # The D of an S3GAN that compare_gan exported judges images without their labels.
-    if classes[1] not in (0, classes[0]):
-        raise ValueError(
-            "Both networks of a module must know the same classes, or D none. Received:"
-            f" generator.num_classes={classes[0]}, "
-            f"discriminator.num_classes={classes[1]}. Build them with one number."
-        )
-    labels = [keras.KerasTensor((None,), "int32") if each else None for each in classes]
-    noise = keras.KerasTensor((None, latents.dim))
-    images = _output_of(generator, "A generator must take latents", noise, labels[0])
-    shape = getattr(images, "shape", ())
-    if len(shape) != 4 or None in shape[1:]:
-        raise ValueError(
-            "A generator must make images (batch, height, width, channels) of one size."
-            f" Received: {generator.name}, which makes {_shapes(images)}. Let it end "
-            "in a layer whose output has a known height, width and channels."
-        )
-    outputs = _output_of(
-        discriminator, "A discriminator must take images", images, labels[1]
-    )
-    logits = outputs.get("logits") if isinstance(outputs, dict) else None
-    if tuple(getattr(logits, "shape", ())) != (None, 1):
-        raise ValueError(
-            "A discriminator must return a dict with `logits` (batch, 1). Received: "
-            f"{discriminator.name}, which returns {_shapes(outputs)}. Name its output "
-            "so."
-        )
-    columns = {name: output.shape[-1] for name, output in outputs.items()}
-    return tuple(shape[1:]), columns
-
-
-def _output_of(network: keras.Model, rule: str, inputs, labels):
-    try:
-        return network.compute_output_spec(inputs, *as_arguments(labels))
-    # What a network raises is up to its author and Keras.
-    except Exception as error:
-        raise ValueError(
-            f"{rule} of shape {tuple(inputs.shape)}. Received: {network.name}, which "
-            f"fails with: {error}"
-        ) from error
-
-
-def _shapes(outputs):
-    return keras.tree.map_structure(lambda each: getattr(each, "shape", each), outputs)
 
 
 def use_standing_moments(
@@ -295,17 +127,17 @@ def use_standing_moments(
     """Replaces the moving moments of a generator by averages over its own samples.
 
     `layers.standing_statistics` over ceil(num_examples / 64) batches of 64. Noise and
-    labels, every class as likely as another, are a function of `seed` alone.
+    labels, with equally likely classes, are a function of `seed` alone.
 
     Args:
         generator: built; its batch norms are those of this package.
-        latents: `Latents`. How z is drawn.
+        latents: `Latents`. The distribution of z.
         num_examples: int. 0 leaves the generator as it is.
-        seed: int. Of the run.
+        seed: int. The run's seed.
 
     Returns:
-        What the batch norms then use, for the metadata: "moving moments", or
-        "standing moments of N samples", N a multiple of 64.
+        The moments in use, for the metadata: "moving moments", or "standing moments of
+        N samples", N a multiple of 64.
 
     Raises:
         ValueError: `num_examples` is negative, or the moments are not finite.
@@ -317,7 +149,7 @@ def use_standing_moments(
 
     @tf.function
     def call(batch):
-        # Even draws are noise and odd ones labels: they never meet.
+        # Even draws are noise and odd draws labels: no draw is used twice.
         noise_seed, labels_seed = (
             fold(seed, STANDING_STREAM, draw) for draw in (2 * batch, 2 * batch + 1)
         )
@@ -334,9 +166,205 @@ def use_standing_moments(
 
 
 def hash_weights(generator: keras.Model, discriminator: keras.Model) -> str:
-    """The SHA-256 of all variables, moments included: which weights a module has."""
+    """The SHA-256 of all variables, moments included: identifies a module's weights."""
     digest = hashlib.sha256()
     for network in (generator, discriminator):
         for variable in network.variables:
             digest.update(variable.value.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _make_module(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    *,
+    latent_dim: int,
+    image_shape: tuple[int, int, int],
+    fine_tunable: bool,
+):
+    """Makes the object to be saved, and its signatures."""
+    z_specs = _input_specs(generator, (latent_dim,), "z")
+    images_specs = _input_specs(discriminator, image_shape, "images")
+
+    def run_discriminator(images, labels, training):
+        outputs = discriminator(images, *as_arguments(labels), training=training)
+        return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
+
+    # Without a spec of its own, `labels` keeps its default.
+    @tf.function(input_signature=z_specs)
+    def call(z, labels=None):
+        return generator(z, *as_arguments(labels), training=False)
+
+    @tf.function(input_signature=z_specs)
+    def generate(z, labels=None):
+        return {"generated": call(z, *as_arguments(labels))}
+
+    @tf.function(input_signature=images_specs)
+    def discriminate(images, labels=None):
+        return run_discriminator(images, labels, training=False)
+
+    # Without input signatures, which would make `training` a tensor.
+    @tf.function
+    def call_or_train(z, labels=None, training=False):
+        return generator(z, *as_arguments(labels), training=training)
+
+    @tf.function
+    def discriminate_or_train(images, labels=None, training=False):
+        return run_discriminator(images, labels, training)
+
+    module = _with_variables(generator, discriminator)
+    module.__call__, module.generate = call, generate
+    module.discriminate = discriminate
+    if fine_tunable:
+        module.__call__, module.discriminate = call_or_train, discriminate_or_train
+        for mode in (False, True):
+            call_or_train.get_concrete_function(*z_specs, training=mode)
+            discriminate_or_train.get_concrete_function(*images_specs, training=mode)
+    signatures = {
+        "serving_default": generate,
+        "generator": generate,
+        "discriminator": discriminate,
+    }
+    return module, signatures
+
+
+def _input_specs(
+    network: keras.Model, row_shape: tuple[int, ...], name: str
+) -> list[tf.TensorSpec]:
+    specs = [tf.TensorSpec((None, *row_shape), tf.float32, name)]
+    if num_classes_of(network):
+        specs.append(tf.TensorSpec((None,), tf.int32, "labels"))
+    return specs
+
+
+def _with_variables(*networks: keras.Model):
+    """An object that tracks the networks' variables, as a reader of TF-Hub expects."""
+    module = tf.__internal__.tracking.AutoTrackable()
+    # Plain variables: a reader needs no Keras.
+    module.variables = [v.value for net in networks for v in net.variables]
+    module.trainable_variables = [
+        v.value for net in networks for v in net.trainable_variables
+    ]
+    module.regularization_losses = []
+    return module
+
+
+def _facts(generator: keras.Model, discriminator: keras.Model) -> dict:
+    return {
+        # Names of `module.variables`, which have no unique names themselves.
+        "variables": {
+            "generator": [v.path for v in generator.variables],
+            "discriminator": [v.path for v in discriminator.variables],
+        },
+        "weights_sha256": hash_weights(generator, discriminator),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "ssgan_tf": __version__,
+        "python": sys.version.split()[0],
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def _fingerprints(folder: pathlib.Path) -> dict[str, dict]:
+    """Fingerprints of all files in a folder, by relative path."""
+    written = sorted(file for file in folder.rglob("*") if file.is_file())
+    fingerprints = {
+        file.relative_to(folder).as_posix(): fingerprint(file) for file in written
+    }
+    if "variables/variables.index" not in fingerprints:
+        raise OSError(
+            f"The weights of the module in {folder} are gone: another process removes "
+            "its files. Export it to another folder."
+        )
+    return fingerprints
+
+
+def _write_samples(
+    folder: pathlib.Path, generator: keras.Model, latents: Latents, image_shape
+) -> str | None:
+    """Writes the images of `LoadedModule.sample(16)`.
+
+    Returns:
+        The name of the file; None if PNG does not support the number of channels.
+    """
+    if image_shape[-1] not in (1, 3):
+        return None
+    num, labels = _GRID_SIZE**2, None
+    if num_classes := num_classes_of(generator):
+        labels = draw_labels(num, num_classes, [0, SAMPLING_LABELS_STREAM])
+    z = latents.sample(num, [0, SAMPLING_STREAM])
+    # Not the saved function, which would be traced once more.
+    samples = generator(z, *as_arguments(labels), training=False).numpy()
+    write_png(folder / "samples.png", grid(samples, columns=_GRID_SIZE))
+    return "samples.png"
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """Converts TensorFlow's errors to OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def _check_networks(
+    generator: keras.Model, discriminator: keras.Model, latents: Latents
+) -> tuple[tuple[int, int, int], dict[str, int]]:
+    """The shape of the images, and the columns of D's outputs by name.
+
+    They are computed symbolically: users' networks have no attributes for them.
+    """
+    g_classes, d_classes = map(num_classes_of, (generator, discriminator))
+    # An S3GAN that compare_gan exported has a D without labels.
+    if d_classes not in (0, g_classes):
+        raise ValueError(
+            "Both networks of a module must have the same number of classes, or D "
+            f"none. Received: generator.num_classes={g_classes}, "
+            f"discriminator.num_classes={d_classes}. Build them with one number."
+        )
+    labels = keras.KerasTensor((None,), "int32")
+    noise = keras.KerasTensor((None, latents.dim))
+    images = _output_of(
+        generator, "A generator must take latents", noise, labels if g_classes else None
+    )
+    shape = getattr(images, "shape", ())
+    if len(shape) != 4 or None in shape[1:]:
+        raise ValueError(
+            "A generator must make images (batch, height, width, channels) of one size."
+            f" Received: {generator.name}, which makes {_shapes(images)}. The shape of "
+            "its last layer must be known."
+        )
+    outputs = _output_of(
+        discriminator,
+        "A discriminator must take images",
+        images,
+        labels if d_classes else None,
+    )
+    logits = outputs.get("logits") if isinstance(outputs, dict) else None
+    if tuple(getattr(logits, "shape", ())) != (None, 1):
+        raise ValueError(
+            "A discriminator must return a dict with `logits` (batch, 1). Received: "
+            f"{discriminator.name}, which returns {_shapes(outputs)}."
+        )
+    columns = {name: output.shape[-1] for name, output in outputs.items()}
+    return tuple(shape[1:]), columns
+
+
+def _output_of(network: keras.Model, rule: str, inputs, labels):
+    try:
+        return network.compute_output_spec(inputs, *as_arguments(labels))
+    # A user's network may raise anything.
+    except Exception as error:
+        raise ValueError(
+            f"{rule} of shape {tuple(inputs.shape)}. Received: {network.name}, which "
+            f"fails with: {error}"
+        ) from error
+
+
+def _shapes(outputs):
+    return keras.tree.map_structure(lambda out: getattr(out, "shape", out), outputs)

@@ -1,4 +1,4 @@
-"""The model card: what it says of which facts."""
+"""The model card: its text for all facts."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from ssgan_tf.modules.card import render_card
 
-# What the exporter itself says of every module.
+# Facts that the exporter writes for every module.
 LEAST = {
     "latents": {"dim": 7, "distribution": "uniform"},
     "image_shape": [8, 16, 3],
@@ -49,7 +49,7 @@ def code(card) -> str:
     return "".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
 
 
-def test_a_folder_is_not_said_to_lie_anywhere():
+def test_paths_of_image_folders_are_removed():
     name = "folder:/home/me/cats@8x8x3"
     score = {
         "values": {"kid": [2.0]},
@@ -64,25 +64,25 @@ def test_a_folder_is_not_said_to_lie_anywhere():
 
 
 def test_facts_that_are_missing_are_left_out():
-    found = facts_of(render_card(LEAST, {}, None))
-    assert not set(found) & set(ROWS)
-    assert found["latents"] == "7, uniform on [-1, 1)"
-    assert found["classes"] == "none: unconditional" and found["fine-tunable"] == "no"
-    assert found["versions"] == "tensorflow 2.21.0, keras 3.15.1"
-    assert found["SHA-256 of the weights"] == "`abc`"
+    facts = facts_of(render_card(LEAST, {}, None))
+    assert not set(facts) & set(ROWS)
+    assert facts["latents"] == "7, uniform on [-1, 1)"
+    assert facts["classes"] == "none: unconditional" and facts["fine-tunable"] == "no"
+    assert facts["versions"] == "tensorflow 2.21.0, keras 3.15.1"
+    assert facts["SHA-256 of the weights"] == "`abc`"
     # Empty is missing too.
     empty = LEAST | dict.fromkeys(MORE, "") | {"step": None}
-    assert facts_of(render_card(empty, {}, None)) == found
+    assert facts_of(render_card(empty, {}, None)) == facts
 
 
 @pytest.mark.parametrize("name", MORE)
 def test_each_fact(name):
-    found = facts_of(render_card(LEAST | {name: MORE[name]}, {}, None))
-    (key,) = set(found) & set(ROWS)
-    assert found[key] == ROWS[key]
+    facts = facts_of(render_card(LEAST | {name: MORE[name]}, {}, None))
+    (key,) = set(facts) & set(ROWS)
+    assert facts[key] == ROWS[key]
 
 
-def test_other_words():
+def test_conditional_and_fine_tunable():
     facts = LEAST | {
         "latents": {"dim": 3, "distribution": "normal"},
         "weights": "raw",
@@ -91,10 +91,10 @@ def test_other_words():
         "fine_tunable": True,
     }
     card = render_card(facts, D_OUTPUTS, "samples.png")
-    found = facts_of(card)
-    assert found["weights of the generator"] == "as trained (raw)"
-    assert found["latents"] == "3, normal, mean 0 and deviation 1"
-    assert found["classes"] == "10" and found["fine-tunable"] == "yes"
+    rows = facts_of(card)
+    assert rows["weights of the generator"] == "as trained (raw)"
+    assert rows["latents"] == "3, normal, mean 0 and deviation 1"
+    assert rows["classes"] == "10" and rows["fine-tunable"] == "yes"
     assert "(samples.png)" in card and "int32" in card
     assert "tf.random.normal((16, 3))" in code(card)
     assert "tf.random.uniform((16,), 0, 10, tf.int32)" in code(card)
@@ -128,7 +128,7 @@ def test_signatures(rotations, meaning):
     name, inputs, outputs = discriminator
     assert inputs == "`images` (b, 8, 16, 3); `labels` (b,) in [-1, 5), -1 unknown"
     outputs = outputs.split("<br>")
-    assert [re.match(r"`(\w+)` \(b, (\d+)\)", each).groups() for each in outputs] == [
+    assert [re.match(r"`(\w+)` \(b, (\d+)\)", cell).groups() for cell in outputs] == [
         ("prediction", "1"),
         ("logits", "1"),
         ("rotation_logits", str(rotations)),
@@ -138,7 +138,7 @@ def test_signatures(rotations, meaning):
 
 
 def test_scores_with_their_protocol():
-    assert "None were known" in render_card(LEAST, {}, None)
+    assert "No scores were known" in render_card(LEAST, {}, None)
     scores = [
         {
             "values": {"fid_10k_test": [17.0, 19.0], "swd": [0.123456]},
@@ -148,7 +148,7 @@ def test_scores_with_their_protocol():
         {"values": {"kid": [2.0]}, "protocol": "split=train", "versions": "numpy=1"},
     ]
     card = render_card(LEAST | {"scores": scores}, {}, None)
-    assert "None were known" not in card
+    assert "No scores were known" not in card
     rows = [row for row in cells(card) if len(row) == 4 and row[0] != "---"]
     header = ["metric", "mean", "deviation", "sets of fakes"]
     assert rows == [

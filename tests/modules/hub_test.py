@@ -1,4 +1,4 @@
-"""Handles of modules: what is unpacked, what is refused, and what is left alone."""
+"""Handles of modules: archives, addresses and folders."""
 
 import io
 import os
@@ -70,7 +70,7 @@ class TestArchive:
     def test_once(self, tmp_path, monkeypatch):
         path = archive(tmp_path / "m.tar.gz")
         folder = hub.resolve(path)
-        monkeypatch.setattr(hub, "_unpack", pytest.fail)
+        monkeypatch.setattr(tarfile.TarFile, "extractall", pytest.fail)
         copy = path.rename(tmp_path / "other name.tgz")
         assert hub.resolve(copy) == folder
 
@@ -85,20 +85,20 @@ class TestArchive:
         path = tmp_path / "m.tar.gz"
         with pytest.raises(FileNotFoundError) as caught:
             hub.resolve(path)
-        assert f"Received: path={str(path)!r}" in str(caught.value)
+        assert f"path={str(path)!r}" in str(caught.value)
 
     @pytest.mark.parametrize(
         "further, words",
         [
             (member("../evil", b"x"), "outside its folder"),
             (member("variables/../../evil", b"x"), "outside its folder"),
-            (member("saved_model.pb/evil", b"x"), "in a file instead of a folder"),
+            (member("saved_model.pb/evil", b"x"), "inside of a file"),
             (member("/{}/evil", b"x"), "outside its folder"),
-            (member("evil", type=tarfile.SYMTYPE, linkname=".."), "no file and no"),
-            (member("evil", type=tarfile.SYMTYPE, linkname="/{}"), "no file and no"),
-            (member("evil", type=tarfile.LNKTYPE, linkname="../x"), "no file and no"),
-            (member("evil", type=tarfile.FIFOTYPE), "no file and no"),
-            (member("evil", type=tarfile.CHRTYPE), "no file and no"),
+            (member("evil", type=tarfile.SYMTYPE, linkname=".."), "link or device"),
+            (member("evil", type=tarfile.SYMTYPE, linkname="/{}"), "link or device"),
+            (member("evil", type=tarfile.LNKTYPE, linkname="../x"), "link or device"),
+            (member("evil", type=tarfile.FIFOTYPE), "link or device"),
+            (member("evil", type=tarfile.CHRTYPE), "link or device"),
         ],
     )
     def test_that_reaches_out(self, tmp_path, cache, further, words):
@@ -113,8 +113,7 @@ class TestArchive:
     def check_refused(self, path, cache, words=None):
         with pytest.raises(ValueError, match=words) as caught:
             hub.resolve(path)
-        assert f"Received: path={str(path)!r}, which" in str(caught.value)
-        assert "Download it again" in str(caught.value)
+        assert f"path={str(path)!r}" in str(caught.value)
         assert set(content_of(cache)) == {"ssgan_tf/modules/.lock"}
         assert os.listdir(cache / "ssgan_tf" / "modules") == [".lock"]
 
@@ -123,14 +122,14 @@ class TestArchive:
         content = path.read_bytes()
         damaged = [content[:size] for size in (0, 5, len(content) // 2, -1)]
         damaged += [b"what is this", b"\0" * 2000]
-        # Before it gzip has the date and name of the file.
+        # The date and name of the file come first.
         start = content.index(b"\0", 10) + 1
         for place in range(start, len(content), len(content) // 40):
             changed = bytearray(content)
             changed[place] ^= 16
             damaged.append(bytes(changed))
-        for each in damaged:
-            path.write_bytes(each)
+        for damage in damaged:
+            path.write_bytes(damage)
             self.check_refused(path, cache)
         path.write_bytes(content)
         assert content_of(hub.resolve(path)) == FILES
@@ -161,7 +160,7 @@ class TestPack:
         hub.pack(folder, path)
         unpacked = pathlib.Path(hub.resolve(path))
         assert content_of(unpacked) == FILES and (unpacked / "assets").is_dir()
-        # TF-Hub makes no folders that the archive does not name before their files.
+        # TF-Hub needs folders to precede their files.
         content = path.read_bytes()
         monkeypatch.setattr(
             urllib.request, "urlopen", lambda *_, **__: io.BytesIO(content)
@@ -190,7 +189,7 @@ class TestPack:
             assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
             assert member.uname == member.gname == ""
             assert member.mode == (0o755 if member.isdir() else 0o644)
-        # Nor has gzip a date or a name.
+        # gzip has no date and no name.
         assert one[3:8] == bytes(5)
 
     def test_whole_or_not_at_all(self, tmp_path, folder, monkeypatch):
@@ -206,13 +205,13 @@ class TestPack:
                 hub.pack(folder, path)
         assert path.read_text() == "former"
         assert sorted(os.listdir(tmp_path)) == ["m.tar.gz", "module"]
-        # Beside the files that it packs, too.
+        # Also into the folder that it packs.
         hub.pack(folder, folder / "m.tar.gz")
         assert content_of(hub.resolve(folder / "m.tar.gz")) == FILES
 
 
 class TestAddress:
-    """TF-Hub itself, with a network that is made up."""
+    """TF-Hub itself, with a fake network."""
 
     def test_is_downloaded_once(self, tmp_path, monkeypatch):
         content = archive(tmp_path / "m.tar.gz").read_bytes()
@@ -234,7 +233,7 @@ class TestAddress:
         "error",
         [
             urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
-            urllib.error.HTTPError(ADDRESS, 403, "Forbidden", {}, None),
+            urllib.error.HTTPError(ADDRESS, 403, "Forbidden", hdrs={}, fp=None),
             TimeoutError("timed out"),
         ],
     )
@@ -243,15 +242,13 @@ class TestAddress:
             raise error
 
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        with pytest.raises(
-            ConnectionError, match="Download the module by hand"
-        ) as caught:
+        with pytest.raises(ConnectionError) as caught:
             hub.resolve(ADDRESS)
-        assert f"Received: path={ADDRESS!r}" in str(caught.value)
+        assert f"path={ADDRESS!r}" in str(caught.value)
         assert f"{type(error).__name__}: {error}" in str(caught.value)
         assert content_of(tmp_path) == {}
 
-    def test_what_is_no_module(self, monkeypatch):
+    def test_a_file_that_is_no_module(self, monkeypatch):
         monkeypatch.setattr(
             urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"<html>Sorry")
         )

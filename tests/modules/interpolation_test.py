@@ -18,64 +18,64 @@ class TestInterpolation:
     def test_uniform_is_straight(self):
         start, end = self.ends("uniform")
         shares = [0.0, 0.1, 0.5, 1.0]
-        found = interpolate(Latents(6, "uniform"), start, end, shares)
-        assert found.shape == (4, 4, 6) and found.dtype == np.float32
+        actual = interpolate(Latents(6, "uniform"), start, end, shares)
+        assert actual.shape == (4, 4, 6) and actual.dtype == np.float32
         for row in range(4):
             for i in range(6):
                 ends = start[row, i].astype(float), end[row, i].astype(float)
                 expected = np.interp(shares, [0.0, 1.0], ends)
-                np.testing.assert_allclose(found[row, :, i], expected, atol=1e-7)
+                np.testing.assert_allclose(actual[row, :, i], expected, atol=1e-7)
 
     @pytest.mark.parametrize("dim", [2, 6, 128])
     def test_normal_runs_along_the_sphere(self, dim):
         start, end = self.ends("normal", dim)
         shares = np.linspace(0.0, 1.0, 7)
-        found = interpolate(Latents(dim, "normal"), start, end, shares)
-        assert found.shape == (4, 7, dim) and found.dtype == np.float32
+        actual = interpolate(Latents(dim, "normal"), start, end, shares)
+        assert actual.shape == (4, 7, dim) and actual.dtype == np.float32
         for row in range(4):
-            ends = [each[row].astype(float) for each in (start, end)]
-            norms = [np.linalg.norm(each) for each in ends]
-            units = [each / norm for each, norm in zip(ends, norms)]
+            ends = [points[row].astype(float) for points in (start, end)]
+            norms = [np.linalg.norm(point) for point in ends]
+            units = [point / norm for point, norm in zip(ends, norms)]
             expected = spatial.geometric_slerp(*units, shares)
             expected *= np.linspace(*norms, 7)[:, None]
-            np.testing.assert_allclose(found[row], expected, atol=1e-6)
+            np.testing.assert_allclose(actual[row], expected, atol=1e-6)
 
     @pytest.mark.parametrize("distribution", ["uniform", "normal"])
     def test_ends_are_those_given(self, distribution):
         start, end = self.ends(distribution)
-        found = interpolate(Latents(6, distribution), start, end, [0.0, 1.0])
-        np.testing.assert_array_equal(found, np.stack([start, end], axis=1))
+        actual = interpolate(Latents(6, distribution), start, end, [0.0, 1.0])
+        np.testing.assert_array_equal(actual, np.stack([start, end], axis=1))
 
     def test_directions_without_an_arc(self):
         latents = Latents(2, "normal")
         start = [[3.0, 4.0], [3.0, 4.0], [3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
         end = [[6.0, 8.0], [-3.0, -4.0], [3.0, 4.0], [0.0, 2.0], [0.0, 0.0]]
         expected = [[4.5, 6.0], [0.0, 0.0], [3.0, 4.0], [0.0, 2**-0.5], [0.0, 0.0]]
-        found = interpolate(latents, start, end, [0.5])[:, 0]
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        actual = interpolate(latents, start, end, [0.5])[:, 0]
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
         # Nearly the same direction, and nearly the opposite one.
         for angle in (1e-9, 1e-5, np.pi - 1e-5):
             end = [[np.cos(angle), np.sin(angle)]]
-            found = interpolate(latents, [[1.0, 0.0]], end, [0.25])
+            actual = interpolate(latents, [[1.0, 0.0]], end, [0.25])
             expected = [[[np.cos(angle / 4), np.sin(angle / 4)]]]
-            np.testing.assert_allclose(found, expected, atol=1e-6)
-        found = interpolate(Latents(1, "normal"), [[2.0]], [[-1.0]], [0.0, 0.5, 1.0])
-        np.testing.assert_allclose(found, [[[2.0], [0.0], [-1.0]]], atol=1e-6)
+            np.testing.assert_allclose(actual, expected, atol=1e-6)
+        actual = interpolate(Latents(1, "normal"), [[2.0]], [[-1.0]], [0.0, 0.5, 1.0])
+        np.testing.assert_allclose(actual, [[[2.0], [0.0], [-1.0]]], atol=1e-6)
 
     @pytest.mark.parametrize("distribution", ["uniform", "normal"])
     def test_loop(self, distribution):
         latents = Latents(6, distribution)
         corners = latents.sample(3, (5, 1))
-        found = loop(latents, corners, 4)
-        assert found.shape == (12, 6) and found.dtype == np.float32
-        np.testing.assert_array_equal(found[::4], corners)
-        # The way from the last to the first is as even as the others.
+        actual = loop(latents, corners, 4)
+        assert actual.shape == (12, 6) and actual.dtype == np.float32
+        np.testing.assert_array_equal(actual[::4], corners)
+        # The side from the last corner to the first is like the others.
         corners = [*corners.numpy(), corners.numpy()[0]]
         for i in range(3):
             side = interpolate(
                 latents, [corners[i]], [corners[i + 1]], [0.0, 0.25, 0.5, 0.75]
             )
-            np.testing.assert_allclose(found[4 * i : 4 * i + 4], side[0], atol=1e-6)
+            np.testing.assert_allclose(actual[4 * i : 4 * i + 4], side[0], atol=1e-6)
 
     @pytest.mark.parametrize(
         ("start", "end"), [((2, 6), (3, 6)), ((2, 5), (2, 5)), ((6,), (6,)), ((), ())]

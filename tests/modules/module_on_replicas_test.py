@@ -1,4 +1,4 @@
-"""All replicas share the rows of a batch, and nobody can tell from the results."""
+"""Replicas share the rows of a batch and give the results of one device."""
 
 import subprocess
 import sys
@@ -18,23 +18,20 @@ from ssgan_tf.utils.replicas import on_all_replicas
 
 CLASSES = 3
 
-# One of two workers. Each trains another classifier, and the chief's must be used.
+# One of two workers. Their caches hold different classifiers: the chief's must be used.
 WORKER = """
-import json, os, sys
+import os, sys
 import numpy as np
 import tensorflow as tf
 
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-sys.path.insert(0, "tests")
-import replicas_test
-from ssgan_tf.evaluation import features
+sys.path[:0] = ["tests", "tests/modules"]
+import module_on_replicas_test
 
-index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 assert strategy.num_replicas_in_sync == 2
 module, folder = sys.argv[1:]
-features._train_classifier = replicas_test.training_that_adds(index)
-found = replicas_test.results(module, folder, strategy)
-np.savez(os.path.join(folder, "found.npz"), **found)
+outputs = module_on_replicas_test.results(module, folder, strategy)
+np.savez(os.path.join(folder, "outputs.npz"), **outputs)
 """
 
 
@@ -47,7 +44,7 @@ def path(tmp_path_factory):
     oracles.randomize(generator, 7)
     oracles.randomize(discriminator, 8)
     facts = {"step": 5, "weights": "ema"}
-    writing.export(generator, discriminator, Latents(5), path, facts)
+    writing.export(generator, discriminator, Latents(5), path, metadata=facts)
     return path
 
 
@@ -93,7 +90,7 @@ class TestOnAllReplicas:
     def test_traced_once_for_each_shape(self, two_replicas):
         traces = []
 
-        # Called as it is, a plain function would leave a trace every time.
+        # A plain function, which leaves a trace at every call.
         def function(inputs):
             traces.append(inputs.shape)
             return inputs
@@ -101,14 +98,14 @@ class TestOnAllReplicas:
         call = on_all_replicas(function, two_replicas)
         for num in (7, 8, 3, 7, 4, 8, 3):
             call(rows(num))
-        # Once for each replica.
+        # Once per replica.
         assert traces == [(4, 3)] * 2 + [(2, 3)] * 2
 
     def test_one_replica_gets_the_batch_itself(self):
-        batch, seen = rows(2), []
+        batch, inputs_of_calls = rows(2), []
 
         def function(inputs):
-            seen.append(inputs)
+            inputs_of_calls.append(inputs)
             return inputs
 
         for strategy in (
@@ -116,7 +113,7 @@ class TestOnAllReplicas:
             tf.distribute.OneDeviceStrategy("CPU:0"),
         ):
             assert on_all_replicas(function, strategy)(batch) is batch
-        assert seen[0] is batch and seen[1] is batch
+        assert [inputs is batch for inputs in inputs_of_calls] == [True, True]
 
     @pytest.mark.parametrize("nums", [(2, 3), (0, 0), ()])
     def test_rows_must_belong_together(self, two_replicas, nums):
@@ -127,12 +124,12 @@ class TestOnAllReplicas:
             assert str([(num, 3) for num in nums]) in str(caught.value)
 
 
-def assert_same(found, expected):
-    assert set(found) == set(expected)
+def assert_same(actual, expected):
+    assert set(actual) == set(expected)
     for name, value in expected.items():
-        assert type(found[name]) is np.ndarray, name
-        assert found[name].dtype == value.dtype == np.float32, name
-        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+        assert type(actual[name]) is np.ndarray, name
+        assert actual[name].dtype == value.dtype == np.float32, name
+        np.testing.assert_allclose(actual[name], value, atol=1e-5, err_msg=name)
 
 
 class TestModule:
@@ -160,7 +157,7 @@ class TestModule:
         module = reading.load(path, two_replicas)
         images, labels = module.sample(5), [0, 1, 2, 0, 1]
         outputs = module.discriminate(images, labels)
-        networks = (module._generator.load(), module._discriminator.load())
+        networks = (module.generator.load(), module.discriminator.load())
         for variable in [v for network in networks for v in network.variables]:
             copies = two_replicas.experimental_local_results(variable)
             assert len(copies) == 2
@@ -172,39 +169,43 @@ class TestModule:
         np.testing.assert_array_equal(changed, [False] * 3 + [True] * 2)
 
 
-def training_that_adds(number):
-    def train(model, *_):
-        model.set_weights([weight + number for weight in model.get_weights()])
-
-    return train
-
-
 def results(path, folder, strategy=None) -> dict[str, np.ndarray]:
-    """Samples, what D says of them, and the features that a classifier sees."""
-    data = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
-    labels = np.arange(9) % CLASSES
+    """Samples, outputs of D, and features and logits of a classifier."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
+    data = images, np.arange(9) % CLASSES
     extractor = dataset_classifier.dataset_classifier(
-        "x", data, labels, data, labels, CLASSES, folder, strategy=strategy
+        "x", data, data, num_classes=CLASSES, cache_dir=str(folder), strategy=strategy
     )
     module = reading.load(path, strategy)
-    found = {}
+    outputs = {}
     for num in (1, 7):
-        images = found[f"images {num}"] = module.sample(num, seed=2)
-        for name, value in module.discriminate(images, -1).items():
-            found[f"{name} {num}"] = value
-        found[f"seen {num}"], found[f"said {num}"] = extractor.extract(data[:num])
-    return found
+        samples = outputs[f"images {num}"] = module.sample(num, seed=2)
+        for name, value in module.discriminate(samples, -1).items():
+            outputs[f"{name} {num}"] = value
+        features, logits = extractor.extract(images[:num])
+        outputs |= {f"classifier's features {num}": features}
+        outputs |= {f"classifier's logits {num}": logits}
+    return outputs
+
+
+def copy_cache(source, target) -> None:
+    """Copies the cache of a classifier, with other weights."""
+    (file,) = source.glob("*.npz")
+    weights = np.load(file)
+    np.savez(target / file.name, *(weights[name] + 1 for name in weights.files))
 
 
 @pytest.mark.slow
 def test_two_workers_both_get_everything(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_classifier, "train_classifier", lambda *args: None)
     folders = [tmp_path / str(index) for index in range(2)]
+    for folder in folders:
+        folder.mkdir()
+    expected = results(path, folders[0])
+    copy_cache(*folders)
     workers = []
     try:
-        for folder, environment in zip(
-            folders, cluster_environments(2), strict=True
-        ):
-            folder.mkdir()
+        for folder, environment in zip(folders, cluster_environments(2), strict=True):
             with (folder / "log").open("w") as log:
                 command = [sys.executable, "-c", WORKER, str(path), str(folder)]
                 workers.append(
@@ -222,9 +223,7 @@ def test_two_workers_both_get_everything(path, tmp_path, monkeypatch):
         for worker in workers:
             worker.kill()
             worker.wait()
-    monkeypatch.setattr(dataset_classifier, "_train_classifier", training_that_adds(0))
-    expected = results(path, str(tmp_path / "single"))
-    first, second = (dict(np.load(folder / "found.npz")) for folder in folders)
+    first, second = (dict(np.load(folder / "outputs.npz")) for folder in folders)
     assert_same(first, expected)
     for name, value in first.items():
         np.testing.assert_array_equal(second[name], value, err_msg=name)

@@ -1,4 +1,4 @@
-"""Modules of TensorFlow 1 against NumPy, and what is said of those that do not fit."""
+"""Modules of TensorFlow 1 against NumPy, and errors of unsuitable ones."""
 
 import json
 import pathlib
@@ -41,6 +41,7 @@ MODULES = {
         *(graph("gen", batch) for batch in (2, 4)),
         *(graph("disc", batch) for batch in (2, 4)),
     ],
+    "unsorted": [graph("gen", batch) for batch in (4, 2, 8)],
     "conditional": [
         graph(model, batch, **ONE_HOT)
         for model in ("gen", "disc")
@@ -118,27 +119,24 @@ class TestChoice:
         assert module.metadata["tags"] == chosen
         assert module.image_shape == IMAGE_SHAPE and module.num_classes == 0
         assert module.latent_dim == LATENT_DIM
-        found = [*module.sample_batches(11, seed=3)]
-        assert [len(batch) for batch in found] == batches
+        actual = [*module.sample_batches(11, seed=3)]
+        assert [len(batch) for batch in actual] == batches
         expected = images_of(weights, latents_of(11, 3), batch_norm=name == "resnet")
-        found = np.concatenate(found)
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        actual = np.concatenate(actual)
+        assert actual.dtype == np.float32
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
     def test_of_fixed_graphs_the_largest(self, folder):
-        meta_graphs = published._read(folder / "resnet")
-        generators = [g for g in map(published._as_generator, meta_graphs) if g]
-        sizes = [g.batch_size for g in generators]
-        assert sizes == [4, 2, 4, 8, None]
-        assert published._largest(generators).batch_size is None
-        assert published._largest(generators[:-1]).batch_size == 8
+        # Batches of 4, 2 and 8, in this order.
+        module = reading.load(folder / "unsorted")
+        assert module.metadata["tags"] == ["bs8", "gen"]
 
     @pytest.mark.parametrize("num", [1, 3, 4, 5])
     def test_filled_up_batches(self, folder, weights, num):
         module = reading.load(folder / "fixed")
-        found = module.sample(num)
+        actual = module.sample(num)
         np.testing.assert_allclose(
-            found, images_of(weights, latents_of(num)), atol=1e-6
+            actual, images_of(weights, latents_of(num)), atol=1e-6
         )
 
     @pytest.mark.parametrize("tags", [["gen", "bs64"], ["gen"], ["disc", "bs4"], "gen"])
@@ -156,9 +154,9 @@ class TestChoice:
         [("judge", "images (4, 4, 4, 3)"), ("truncated", "truncation (None,)")],
     )
     def test_no_generator(self, folder, name, words, tags):
-        with pytest.raises(ValueError, match="must be a graph z") as caught:
+        with pytest.raises(ValueError, match=f"module={folder / name}") as caught:
             reading.load(folder / name, tags=tags)
-        assert words in str(caught.value) and "another module" in str(caught.value)
+        assert words in str(caught.value)
 
 
 class TestLatents:
@@ -215,26 +213,25 @@ class TestLabels:
         module = reading.load(folder / "conditional")
         with pytest.raises(ValueError, match=r"in \[0, 3\)"):
             module.sample(2, labels=3)
-        with pytest.raises(ValueError, match="must be left out"):
+        with pytest.raises(ValueError, match="labels=0"):
             reading.load(folder / "fixed").sample(2, labels=0)
 
-    def test_number_that_the_graph_does_not_say(self, folder, weights):
+    def test_number_of_classes_that_must_be_given(self, folder, weights):
         path = folder / "embedded"
         for wrong in (None, 0, -1):
-            with pytest.raises(ValueError, match="must be given") as caught:
+            received = f"num_classes={wrong}, module={path}"
+            with pytest.raises(ValueError, match=received):
                 reading.load(path, num_classes=wrong)
-            received = f"Received: num_classes={wrong}, module={path}"
-            assert received in str(caught.value)
         module = reading.load(path, num_classes=CLASSES)
         assert module.num_classes == module.metadata["num_classes"] == CLASSES
         expected = images_of(weights, latents_of(3), [2, 0, 1])
-        found = module.sample(3, labels=[2, 0, 1])
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        actual = module.sample(3, labels=[2, 0, 1])
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
-    def test_number_that_the_graph_does_say(self, folder):
+    def test_number_of_classes_of_the_graph(self, folder):
         reading.load(folder / "conditional", num_classes=CLASSES)
-        for name, said in (("conditional", 3), ("fixed", 0)):
-            with pytest.raises(ValueError, match=f"num_classes=5, .* which has {said}"):
+        for name, classes in (("conditional", 3), ("fixed", 0)):
+            with pytest.raises(ValueError, match=f"num_classes=5, .* has {classes}"):
                 reading.load(folder / name, num_classes=5)
 
 
@@ -247,42 +244,42 @@ class TestDiscriminator:
     @pytest.mark.parametrize("num", [1, 4, 9])
     def test_equals_numpy(self, folder, weights, images, name, num):
         module = reading.load(folder / name)
-        found = module.discriminate(images[:num])
-        assert set(found) == {"prediction"} and not module.has_rotation_head
+        actual = module.discriminate(images[:num])
+        assert set(actual) == {"prediction"} and not module.has_rotation_head
         logits = images[:num].reshape(num, -1) @ weights["d_kernel"]
-        np.testing.assert_allclose(found["prediction"], sigmoid(logits), atol=1e-6)
+        np.testing.assert_allclose(actual["prediction"], sigmoid(logits), atol=1e-6)
 
     def test_labels(self, folder, weights, images):
         module = reading.load(folder / "conditional")
         labels = [0, -1, 2, 1, 1, 0, -1, 2, 2]
-        # Of the unknown label -1 no class vector is added.
+        # The unknown label -1 adds no class vector.
         rows = np.append(weights["d_labels"], [[0.0]], axis=0)
         logits = images.reshape(9, -1) @ weights["d_kernel"] + rows[labels]
-        found = module.discriminate(images, labels)["prediction"]
-        np.testing.assert_allclose(found, sigmoid(logits), atol=1e-6)
-        with pytest.raises(ValueError, match="must be integers"):
+        actual = module.discriminate(images, labels)["prediction"]
+        np.testing.assert_allclose(actual, sigmoid(logits), atol=1e-6)
+        with pytest.raises(ValueError, match="labels=None"):
             module.discriminate(images)
 
-    def test_is_read_when_it_is_asked(self, folder, images, monkeypatch):
-        load, read = tf.saved_model.load, []
+    def test_is_loaded_at_its_first_use(self, folder, images, monkeypatch):
+        load, loaded = tf.saved_model.load, []
 
         def record(path, tags):
-            read.append(tags)
+            loaded.append(tags)
             return load(path, tags=tags)
 
         monkeypatch.setattr(tf.saved_model, "load", record)
         module = reading.load(folder / "resnet")
         module.sample(2)
         assert not module.has_rotation_head
-        assert read == [["bsNone", "gen"]]
+        assert loaded == [["bsNone", "gen"]]
         module.discriminate(images)
         module.discriminate(images)
-        assert read == [["bsNone", "gen"], ["bsNone", "disc"]]
+        assert loaded == [["bsNone", "gen"], ["bsNone", "disc"]]
 
-    def test_need_not_be_there(self, folder, images):
+    def test_may_be_missing(self, folder, images):
         module = reading.load(folder / "embedded", num_classes=CLASSES)
         assert not module.has_rotation_head
-        with pytest.raises(ValueError, match="must have a discriminator"):
+        with pytest.raises(ValueError, match="no discriminator.*embedded"):
             module.discriminate(images, 0)
 
 
@@ -300,15 +297,15 @@ class TestReplicas:
             judged = one.discriminate(images, 1)["prediction"]
             for module in (two, other):
                 np.testing.assert_allclose(module.sample(num), images, atol=1e-6)
-                found = module.discriminate(images, 1)["prediction"]
-                np.testing.assert_allclose(found, judged, atol=1e-6)
+                actual = module.discriminate(images, 1)["prediction"]
+                np.testing.assert_allclose(actual, judged, atol=1e-6)
 
     def test_a_call_makes_a_batch_on_each(self, folder, two_replicas):
         module = reading.load(folder / "fixed", two_replicas)
         assert [len(batch) for batch in module.sample_batches(11)] == [8, 3]
 
 
-def test_metadata_are_what_scores_ask_for(folder):
+def test_metadata_that_scores_need(folder):
     module = reading.load(folder / "resnet")
     facts = module.metadata
     assert json.loads(json.dumps(facts)) == facts
@@ -334,14 +331,12 @@ def test_hash_is_that_of_the_variables(folder, tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(bytes(content))
-    assert published._hash_variables(copy) != facts["weights_sha256"]
+    assert reading.load(copy).metadata["weights_sha256"] != facts["weights_sha256"]
 
 
 def test_empty_accumulators(folder):
-    with pytest.raises(ValueError, match="must have their moments") as caught:
+    with pytest.raises(ValueError, match=f"module={folder / 'empty'}.*accu_counter"):
         reading.load(folder / "empty")
-    assert f"Received: module={folder / 'empty'}" in str(caught.value)
-    assert "accu_counter" in str(caught.value)
 
 
 class TestDamage:
@@ -350,11 +345,11 @@ class TestDamage:
         return pathlib.Path(shutil.copytree(folder / "fixed", tmp_path / "module"))
 
     def cases(self, copy):
-        """Yields, having damaged a file; mends it again."""
+        """Yields after damaging a file, and repairs it."""
         (data,) = (copy / "variables").glob("*.data*")
         for file in (copy / "saved_model.pb", copy / "variables/variables.index", data):
             content = file.read_bytes()
-            for changed in (b"", content[: len(content) // 2], b"what is this"):
+            for changed in (b"", content[: len(content) // 2], b"no protocol buffer"):
                 file.write_bytes(changed)
                 yield
             file.unlink()
@@ -362,14 +357,13 @@ class TestDamage:
             file.write_bytes(content)
 
     def test_is_named(self, copy):
-        message = f"Received: module={copy}, which cannot be used"
+        message = f"module={copy}"
         count = 0
         for _ in self.cases(copy):
             if (copy / "saved_model.pb").exists():
                 with pytest.raises(ValueError) as caught:
                     reading.load(copy)
                 assert message in str(caught.value)
-                assert "Download it again" in str(caught.value)
             else:
                 with pytest.raises(ValueError, match="saved_model"):
                     reading.load(copy)
@@ -379,5 +373,5 @@ class TestDamage:
 
     def test_no_variables(self, copy):
         shutil.rmtree(copy / "variables")
-        with pytest.raises(ValueError, match="Download it again"):
+        with pytest.raises(ValueError, match=f"module={copy}"):
             reading.load(copy)
