@@ -1,4 +1,4 @@
-"""What a training ran on: versions, commit, processor, devices."""
+"""Versions, commit, processor and devices that a run is recorded with."""
 
 import os
 import pathlib
@@ -14,37 +14,35 @@ from ssgan_tf.utils.machine import num_cores
 
 
 def facts() -> dict[str, str | int | list[str] | None]:
-    """What a result may depend on besides the config; no names of hosts or users.
+    """Describes the software and hardware, without names of hosts or users.
 
     Returns:
-        Versions as strings; `commit`, the hash of the git checkout that the package
-        runs from, with `-dirty` where tracked files were changed, None elsewhere;
-        `platform`; `cpu`; `cores`, how many this process may use; `devices`, all that
-        TensorFlow sees.
+        Versions as strings; `commit`, the hash of the package's git checkout, with
+        `-dirty` if tracked files were changed, None without a checkout; `platform`;
+        `cpu`; `cores` that this process may use; `devices` that TensorFlow sees.
     """
     return {
         "ssgan_tf": ssgan_tf.__version__,
-        "commit": _commit(pathlib.Path(ssgan_tf.__file__)),
+        "commit": commit_of(pathlib.Path(ssgan_tf.__file__)),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "cpu": _cpu(pathlib.Path("/proc/cpuinfo")),
+        "cpu": cpu_model(pathlib.Path("/proc/cpuinfo")),
         "cores": num_cores(),
-        "devices": [_device(each) for each in tf.config.list_physical_devices()],
+        "devices": [_describe(device) for device in tf.config.list_physical_devices()],
     }
 
 
-def _commit(file: pathlib.Path) -> str | None:
-    """Of the checkout that tracks a file, None if none does or there is no git."""
-    # A folder of installed packages may lie in a checkout of something else.
+def commit_of(file: pathlib.Path) -> str | None:
+    """The commit of the checkout that tracks a file; None without checkout or git."""
+    # Installed packages may be inside the checkout of another project.
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    # No tag matches, so that the hash is all there is.
-    return _git(
-        file.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-    )
+    # Without tags, `describe` returns the hash alone.
+    options = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return _git(file.parent, "describe", *options)
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:
@@ -55,7 +53,7 @@ def _git(folder: pathlib.Path, *arguments: str) -> str | None:
             capture_output=True,
             text=True,
             timeout=10,
-            # Not that of a hook which runs this.
+            # A git hook that runs this process sets variables for its own repository.
             env={k: v for k, v in os.environ.items() if not k.startswith("GIT_")},
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -63,8 +61,8 @@ def _git(folder: pathlib.Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _cpu(info: pathlib.Path) -> str:
-    """The processor's model, as far as the system tells."""
+def cpu_model(info: pathlib.Path) -> str:
+    """The model in a file like /proc/cpuinfo, else the name that Python knows."""
     if info.is_file():
         for line in info.read_text().splitlines():
             if line.startswith("model name"):
@@ -72,7 +70,7 @@ def _cpu(info: pathlib.Path) -> str:
     return platform.processor() or platform.machine()
 
 
-def _device(device: tf.config.PhysicalDevice) -> str:
+def _describe(device: tf.config.PhysicalDevice) -> str:
     name = device.name.removeprefix("/physical_device:")
     details = {}
     if device.device_type == "GPU":

@@ -1,4 +1,4 @@
-"""What a process takes: memory, and time until it trains. Imports no TensorFlow."""
+"""Memory, GPUs and cores of this machine. Imports no TensorFlow."""
 
 import os
 import pathlib
@@ -6,48 +6,52 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 
-
-def peak_memory() -> int:
-    """Peak resident memory of this process so far, in bytes."""
-    if sys.platform == "linux":
-        # Not `ru_maxrss`, which begins with that of the parent process.
-        status = pathlib.Path("/proc/self/status").read_text()
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def memory_limit() -> int:
-    """Memory that this process may use, in bytes: the machine's, or a container's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in _CGROUP_LIMITS:
-        # Without a limit the one says "max", the other a number above any machine's.
-        if file.is_file() and (text := file.read_text().strip()).isdigit():
-            machine = min(machine, int(text))
-    return machine
-
-
-def memory() -> str:
-    """The peak so far, and the limit, in words."""
-    peak, limit = peak_memory() / 2**20, memory_limit() / 2**20
-    return f"peak memory {peak:,.0f} MiB of {limit:,.0f}"
-
-
-# Of control groups in version 2 and 1.
+# The limits of control groups, version 2 and 1.
 _CGROUP_LIMITS = (
     pathlib.Path("/sys/fs/cgroup/memory.max"),
     pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
 
+def peak_memory() -> int:
+    """Peak resident memory of this process so far, in bytes."""
+    if sys.platform == "linux":
+        # `ru_maxrss` would include the peak of the parent process.
+        status = pathlib.Path("/proc/self/status").read_text()
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory_limit(limit_files: Iterable[pathlib.Path] = _CGROUP_LIMITS) -> int:
+    """Memory of the machine or of this process's container, in bytes.
+
+    Args:
+        limit_files: files with the limits of control groups.
+    """
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in limit_files:
+        # Unlimited is "max" in version 2, and a huge number in version 1.
+        if file.is_file() and (text := file.read_text().strip()).isdigit():
+            limit = min(limit, int(text))
+    return limit
+
+
+def memory() -> str:
+    """The peak so far and the limit, as text."""
+    peak, limit = peak_memory() / 2**20, memory_limit() / 2**20
+    return f"peak memory {peak:,.0f} MiB of {limit:,.0f}"
+
+
 def nvidia_gpus() -> list[str]:
-    """The GPUs that NVIDIA's driver sees and the user has not hidden.
+    """Lists the GPUs that NVIDIA's driver sees, unless the user hid them.
 
     Returns:
-        Name, memory and version of the driver of each, as the driver writes them.
+        One text per GPU: name, memory and version of the driver.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    # Schedulers set it to the GPUs that they give.
+    # Schedulers set it to the GPUs of the job.
     if visible is not None and (not visible or visible.startswith("-1")):
         return []
     query = "--query-gpu=name,memory.total,driver_version"

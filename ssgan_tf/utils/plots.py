@@ -1,4 +1,4 @@
-"""Figures without a display: one look, and files that are the same every time.
+"""Figures in one style, saved as reproducible files without a display.
 
 with plots.style():
     figure = matplotlib.figure.Figure(figsize=(6, 4))
@@ -20,21 +20,21 @@ from matplotlib.figure import Figure
 
 from ssgan_tf.utils import files
 
-# Pixels of the PNG to an inch of the figure.
+# Pixels of the PNG per inch of the figure.
 DPI = 150
 
-# Of axes and text.
+# Colour of axes and text.
 INK = "#262626"
-# Okabe and Ito's, which most colour-blind readers can tell apart; the yellow, too pale
-# for a line on white, is left out.
+# Okabe and Ito's colours, which most colour-blind readers can distinguish, without the
+# yellow, which is too pale on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
 
 
 def colors(count: int) -> list[str]:
-    """As many colours for lines; of many, neighbours are close, as their order is."""
+    """Returns colours for lines: distinct ones for up to 7, else a gradient."""
     if count <= len(COLORS):
         return list(COLORS[:count])
-    # Neither end of the map can be seen on both white and black.
+    # The ends of the map are invisible on white or on black.
     places = [0.15 + 0.7 * i / (count - 1) for i in range(count)]
     return [
         matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](p)) for p in places
@@ -43,7 +43,7 @@ def colors(count: int) -> list[str]:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The look of all figures, for a block that draws and saves one."""
+    """Applies the style of all figures in a block that draws and saves one."""
     with matplotlib.rc_context(
         {
             "axes.edgecolor": INK,
@@ -59,7 +59,7 @@ def style() -> Iterator[None]:
             "grid.color": INK,
             "legend.frameon": False,
             "lines.linewidth": 1.5,
-            # Else the ids inside are drawn at random.
+            # Without it the ids in the file are random.
             "svg.hashsalt": "ssgan_tf",
             "text.color": INK,
             "xtick.color": INK,
@@ -70,14 +70,14 @@ def style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
-    """Writes a figure as PNG and as SVG; the same figure gives the same files.
+    """Writes a figure as PNG and SVG; equal figures give equal files.
 
     Args:
         figure: `matplotlib.figure.Figure`, made without pyplot.
-        path: where, without a suffix. Its folder is made.
+        path: path without suffix. Its folder is created.
 
     Returns:
-        The two paths, the PNG's first.
+        The paths of the PNG and the SVG.
 
     Raises:
         OSError: they cannot be written.
@@ -91,13 +91,13 @@ def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """A figure as an `<svg>` element that fits into a page beside others.
+    """Returns a figure as an `<svg>` element for an HTML page.
 
-    Its text is text, in the page's font and, as the axes are, in the page's colour.
+    Text stays text, in the page's font; text and axes have the page's colour.
 
     Args:
         figure: `matplotlib.figure.Figure`, made without pyplot.
-        name: a word; what the ids of the element begin with.
+        name: prefix of the ids in the element, unique in the page.
     """
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         text = _svg(figure, transparent=True)
@@ -105,10 +105,10 @@ def inline_svg(figure: Figure, name: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
 
 
-def _svg(figure: Figure, **how) -> str:
-    # A date, or the version of matplotlib, would change the file.
+def _svg(figure: Figure, **options) -> str:
+    # The date and the version of matplotlib would change the file.
     empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     text = io.StringIO()
     with style():
-        figure.savefig(text, format="svg", metadata=empty, **how)
+        figure.savefig(text, format="svg", metadata=empty, **options)
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What a training ran on: the commit, and nothing that names a host or a user."""
+"""Facts about the environment: the commit, and no names of hosts or users."""
 
 import json
 import os
@@ -42,46 +42,46 @@ def checkout(tmp_path):
     (tmp_path / "tracked.py").write_text("1")
     git(tmp_path, "add", "tracked.py")
     git(tmp_path, "commit", "-m", "first")
-    # Neither a tag nor an untracked file changes the answer.
-    git(tmp_path, "tag", "-a", "v1", "-m", "v1")
+    # A tag and an untracked file must not change the commit.
+    git(tmp_path, *"tag -a v1 -m v1".split())
     (tmp_path / "untracked.py").write_text("2")
     return tmp_path
 
 
 def test_commit(checkout):
     commit = git(checkout, "rev-parse", "HEAD")
-    assert environment._commit(checkout / "tracked.py") == commit
+    assert environment.commit_of(checkout / "tracked.py") == commit
     (checkout / "tracked.py").write_text("3")
-    assert environment._commit(checkout / "tracked.py") == f"{commit}-dirty"
+    assert environment.commit_of(checkout / "tracked.py") == f"{commit}-dirty"
 
 
-def test_installed_inside_of_another_checkout(checkout):
-    assert environment._commit(checkout / "untracked.py") is None
+def test_installed_inside_another_checkout(checkout):
+    assert environment.commit_of(checkout / "untracked.py") is None
 
 
 def test_without_a_checkout_or_git(checkout, tmp_path_factory, monkeypatch):
     outside = tmp_path_factory.mktemp("outside")
-    # The folder of temporary files may lie in a checkout.
+    # The temporary folder may be inside a checkout.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(outside.parent))
-    assert environment._commit(outside / "file.py") is None
+    assert environment.commit_of(outside / "file.py") is None
     monkeypatch.setenv("PATH", str(outside))
-    assert environment._commit(checkout / "tracked.py") is None
+    assert environment.commit_of(checkout / "tracked.py") is None
 
 
 def test_processor(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Fast: CPU 3\n\nmodel name\t: x\n")
-    assert environment._cpu(info) == "Fast: CPU 3"
-    assert environment._cpu(tmp_path / "none")
+    assert environment.cpu_model(info) == "Fast: CPU 3"
+    assert environment.cpu_model(tmp_path / "none")
 
 
-def test_a_run_keeps_one_record_for_each_session(tmp_path):
+def test_a_run_keeps_one_record_per_session(tmp_path):
     run = RunDir(tmp_path)
     assert run.environments() == {}
     facts = {"commit": None, "cpu": "", "cores": 1, "devices": []}
     for step in (0, 10, 9):
         run.write_environment(facts | {"began": step}, step)
-    # The session that began at step 10 was taken back.
+    # The run returned to step 9, before the session that began at step 10.
     assert run.environments() == {step: facts | {"began": step} for step in (0, 9)}
     (tmp_path / "environment-9.json").write_text("{")
     with pytest.raises(ValueError, match="environment-9.json.*Remove it"):

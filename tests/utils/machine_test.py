@@ -1,4 +1,4 @@
-"""Start-up time and peak memory."""
+"""Memory, GPUs, and the time of a start."""
 
 import pathlib
 import re
@@ -12,8 +12,8 @@ from ssgan_tf.utils import machine as machine_module
 from ssgan_tf.utils.startup import StartUp
 
 
-def test_peak_memory_is_that_of_the_process():
-    # In a process of its own: this one may have had its peak already.
+def test_peak_memory():
+    # This process may have had its peak already.
     script = (
         "import numpy as np\n"
         "from ssgan_tf.utils.machine import peak_memory\n"
@@ -26,7 +26,7 @@ def test_peak_memory_is_that_of_the_process():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     during, after = map(int, done.stdout.split())
     assert 2**27 < during < 2**29
-    # A peak does not go down; the kernel counts to within some pages.
+    # A peak does not fall, up to the kernel's rounding.
     assert after > during - 2**22
 
 
@@ -45,7 +45,7 @@ def test_parts_of_a_start():
 
 
 @pytest.mark.parametrize("command", ["train", "probe"])
-def test_help_comes_at_once_and_without_tensorflow(command):
+def test_help_is_quick_and_imports_no_tensorflow(command):
     script = (
         "import runpy, sys\n"
         f"sys.argv = ['ssgan', {command!r}, '--help']\n"
@@ -66,11 +66,11 @@ def test_help_comes_at_once_and_without_tensorflow(command):
 
 def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
     assert machine_module.nvidia_gpus() == ["NVIDIA H100, 81559 MiB, 550.54"]
-    # Hidden by the user.
+    # The user hid them.
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert machine_module.nvidia_gpus() == []
-    # Given by a scheduler.
+    # A scheduler gave one.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert len(machine_module.nvidia_gpus()) == 1
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -81,9 +81,9 @@ def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+def test_memory_limit_of_machine_or_container(tmp_path):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(machine_module, "_CGROUP_LIMITS", [tmp_path / "none", limit])
+    files = [tmp_path / "none", limit]
     machine = machine_module.memory_limit()
     kib = int(
         re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]
@@ -95,4 +95,4 @@ def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch
         ("9223372036854771712\n", machine),
     ):
         limit.write_text(text)
-        assert machine_module.memory_limit() == expected
+        assert machine_module.memory_limit(files) == expected

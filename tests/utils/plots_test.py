@@ -1,4 +1,4 @@
-"""Figures: the same files every time, and SVG that fits into a page."""
+"""Figures give equal files, and SVG elements for a page."""
 
 import re
 
@@ -13,13 +13,13 @@ def drawn() -> Figure:
     with plots.style():
         figure = Figure(figsize=(6.4, 4.0))
         axes = figure.subplots()
-        # With a clip path and a marker, which get ids.
+        # The clip path and the marker get ids.
         axes.plot([0, 1, 2], [3, 1, 2], marker="o", label="<a> & b")
         axes.legend()
     return figure
 
 
-def test_the_same_figure_gives_the_same_files(tmp_path):
+def test_equal_figures_give_equal_files(tmp_path):
     first = plots.save(drawn(), tmp_path / "new" / "v1.5")
     assert [path.name for path in first] == ["v1.5.png", "v1.5.svg"]
     second = plots.save(drawn(), tmp_path / "other")
@@ -29,9 +29,9 @@ def test_the_same_figure_gives_the_same_files(tmp_path):
     assert "<dc:date>" not in first[1].read_text()
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_path_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="path=.*figure.png"):
+    with pytest.raises(OSError, match="file/figure.png"):
         plots.save(drawn(), tmp_path / "file" / "figure")
 
 
@@ -43,7 +43,7 @@ def test_inline():
     used = set(re.findall(r'href="#([^"]*)"', one) + re.findall(r"url\(#(.*?)\)", one))
     assert len(used) >= 2 and used <= ids
     assert "&lt;a&gt; &amp; b</text>" in one
-    # Axes and text follow the page's colour, the line does not.
+    # Axes and text have the page's colour, the line has its own.
     assert plots.INK not in one and "currentColor" in one
     assert plots.colors(1)[0] in one
 
