@@ -1,9 +1,12 @@
-"""Differentiable augmentation of everything that D sees, real and fake alike.
+"""Differentiable augmentation of all images that D sees, real and fake.
 
-Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS
-2020, https://arxiv.org/abs/2006.10738. Pure functions of images and of uniform noise.
-The paper's images lie in [-1, 1], ours in [0, 1]: its offsets are halved here and its
-filling, 0, is mid-grey, 0.5. Nothing is clipped, as there.
+Pure functions of images and uniform noise. The paper's images have the range [-1, 1],
+ours [0, 1]: offsets are halved, and its fill value 0 becomes 0.5. As in the paper
+nothing is clipped.
+
+Reference:
+    - Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training",
+      NeurIPS 2020, https://arxiv.org/abs/2006.10738
 """
 
 import dataclasses
@@ -16,9 +19,9 @@ GREY = 0.5
 
 
 def brightness(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Adds one number in [-1/4, 1/4) to all of an image.
+    """Adds one number in [-1/4, 1/4) to a whole image.
 
-        y = x + (u - 1/2) / 2
+        output = input + (u - 1/2) / 2
 
     Args:
         images: float, `(batch, size, size, channels)`, in [0, 1].
@@ -30,7 +33,7 @@ def brightness(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 def saturation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """Scales a pixel's distance from its grey by a factor in [0, 2).
 
-        y = m + 2 u (x - m),    m: mean over the pixel's channels
+        output = m + 2 u (input - m),    m: mean over the pixel's channels
 
     Leaves images of one channel as they are.
 
@@ -45,7 +48,7 @@ def saturation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 def contrast(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """Scales the distance from the image's mean by a factor in [1/2, 3/2).
 
-        y = m + (u + 1/2) (x - m),    m: mean over the image's pixels and channels
+        output = m + (u + 1/2) (input - m),    m: mean over pixels and channels
 
     Args:
         images: float, `(batch, size, size, channels)`.
@@ -56,7 +59,7 @@ def contrast(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 
 
 def color(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Brightness, then saturation, then contrast, each by a column of the noise.
+    """Brightness, then saturation, then contrast, with one column of the noise each.
 
     Args:
         images: float, `(batch, size, size, channels)`, in [0, 1].
@@ -68,22 +71,24 @@ def color(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 
 
 def translation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Moves each image down and right by whole pixels; grey comes in.
+    """Shifts images down and right by whole pixels and fills with grey.
 
-        y[i, j] = x[i - t_0, j - t_1],    t uniform on {-m, ..., m}, m = size // 8
+        output[i, j] = input[i - t_0, j - t_1],    t uniform on {-m, ..., m}
+
+    with m = size // 8.
 
     Args:
         images: float, `(batch, size, size, channels)`, static.
-        noise: `(batch, 2)`, of t_0 and t_1, uniform in [0, 1).
+        noise: `(batch, 2)`, for t_0 and t_1, uniform in [0, 1).
     """
     for axis in (1, 2):
         size = images.shape[axis]
         most = size // 8
         paddings = [[most, most] if i == axis else [0, 0] for i in range(4)]
         padded = tf.pad(images, paddings, constant_values=GREY)
-        # The window on the padded image starts at most - t, itself uniform.
+        # The window on the padded image starts at `most - t`, which is uniform too.
         start = 2 * most - _integers(noise[:, axis - 1], 2 * most + 1)
-        # Gathered, not multiplied with a permutation: accelerators round products.
+        # A product with a permutation matrix would be rounded on accelerators.
         images = tf.gather(
             padded, start[:, None] + tf.range(size), axis=axis, batch_dims=1
         )
@@ -91,21 +96,21 @@ def translation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 
 
 def cutout(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Paints a square of half the size grey, at a random place.
+    """Fills a square of half the size with grey, at a random position.
 
-    Its side is c = size // 2; its centre is uniform over the image, so it may stick
-    out: first row and column uniform on {-(c // 2), ..., size - ceil(c / 2)}.
+    Its side is c = size // 2. Its centre is uniform over the image, so it may cross the
+    border: first row and column are uniform on {-(c // 2), ..., size - ceil(c / 2)}.
 
     Args:
         images: float, `(batch, size, size, channels)`, static.
-        noise: `(batch, 2)`, of the first row and column, uniform in [0, 1).
+        noise: `(batch, 2)`, for the first row and column, uniform in [0, 1).
     """
     inside = []
     for axis in (1, 2):
         size = images.shape[axis]
         side = size // 2
-        places = size + 1 - side % 2
-        first = _integers(noise[:, axis - 1], places)[:, None] - side // 2
+        positions = size + 1 - side % 2
+        first = _integers(noise[:, axis - 1], positions)[:, None] - side // 2
         pixels = tf.range(size)
         inside.append((pixels >= first) & (pixels < first + side))
     rows, columns = inside
@@ -127,16 +132,16 @@ OPERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """A sequence of operations, each with random numbers of its own per image.
+    """A sequence of operations, each with its own random numbers per image.
 
     Example:
 
         augmentation = Augmentation(("color", "cutout"))
-        noise = latents.random_uniform((batch, augmentation.noise_size), seed)
-        shown = augmentation(images, noise)
+        noise = randomness.random_uniform((batch, augmentation.noise_size), seed)
+        images = augmentation(images, noise)
 
     Attributes:
-        policy: names of operations, in the order in which they are applied.
+        policy: names of operations, in the order of their application.
 
     Raises:
         ValueError: `policy` is empty or names an unknown operation.
@@ -148,13 +153,13 @@ class Augmentation:
         if not self.policy or not set(self.policy) <= set(OPERATIONS):
             raise ValueError(
                 f"`policy` must be a sequence of at least one of {tuple(OPERATIONS)}. "
-                f"Received: policy={self.policy!r}. For no augmentation, leave the "
-                "augmentation out."
+                f"Received: policy={self.policy!r}. For no augmentation, leave it "
+                "out."
             )
 
     @property
     def noise_size(self) -> int:
-        """How many uniform numbers an image needs."""
+        """Uniform numbers per image."""
         return sum(OPERATIONS[name].noise_size for name in self.policy)
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -167,7 +172,7 @@ class Augmentation:
 
         Returns:
             Tensor of the shape and dtype of `images`, differentiable with respect to
-            them; colors may leave [0, 1].
+            them. Colours may leave [0, 1].
 
         Raises:
             ValueError: the noise has another shape.
@@ -178,11 +183,11 @@ class Augmentation:
                 f"{(images.shape[0], self.noise_size)}. Received: noise.shape="
                 f"{tuple(noise.shape)}. Draw `noise_size` numbers per image."
             )
-        used = 0
+        start = 0
         for name in self.policy:
             function, size = OPERATIONS[name]
-            images = function(images, noise[:, used : used + size])
-            used += size
+            images = function(images, noise[:, start : start + size])
+            start += size
         return images
 
 

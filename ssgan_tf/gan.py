@@ -1,18 +1,17 @@
-"""The GAN: two networks, one train step, for one replica or many."""
+"""The GAN: alternating updates of two networks, on one replica or many."""
 
 import numbers
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ssgan_tf import optimizers
 from ssgan_tf.augmentation import Augmentation
 from ssgan_tf.latents import Latents, as_arguments, draw_labels, num_classes_of
 from ssgan_tf.losses import AdversarialLoss
-from ssgan_tf.penalties import Penalty
+from ssgan_tf.penalties import Penalty, lazy
 from ssgan_tf.randomness import (
     AUGMENTATION_STREAM,
     NUM_STREAMS,
@@ -29,45 +28,35 @@ from ssgan_tf.tasks import (
     inputs_for_tasks,
     run_discriminator,
 )
+from ssgan_tf.utils.step_model import StepModel
+
+Gradients = list[tf.Tensor]
+Logs = dict[str, tf.Tensor]
 
 
-class Fakes(NamedTuple):
-    """What G makes for one update.
+class Batch(NamedTuple):
+    """Real or generated images: a replica's share of the batch of one update.
 
     Attributes:
-        images: float32 in [0, 1], `(batch, size, size, channels)`.
-        labels: int32, `(batch,)`; None for an unconditional GAN.
-        tape: the recorded pass through G; of nothing where G's weights were not
-            watched.
+        images: float32 in [0, 1], `(share, size, size, channels)`.
+        labels: int32, `(share,)`; None for an unconditional GAN.
     """
 
     images: tf.Tensor
     labels: tf.Tensor | None
-    tape: tf.GradientTape
 
 
-class Diverged(ValueError):
-    """A loss or a weight is no longer a finite number."""
-
-
-_CURE = (
-    "Lower the learning rates or look at the data; with "
-    'run_config.on_nan = "rollback" a run goes back to its last checkpoint and takes '
-    "other noise from there."
-)
-
-
-class GAN(keras.Model):
+class GAN(StepModel):
     """A generator and a discriminator trained against each other, through `fit`.
 
-    One train step is `d_steps` updates of D, each on a batch of its own, then one of
-    G, which reuses the fakes of the last D update: one forward pass of G serves both.
-    What the players lose is composed: an adversarial pair, tasks, a penalty.
-    All that is random is a function of (seed, step), drawn for the global batch and
-    sliced by replica: a step number is all that a resumed run needs, and the numbers
-    do not depend on how many replicas share the work.
+    One train step is `d_steps` updates of D, each on its own batch, then one of G,
+    which reuses the fakes of the last D update: one pass through G serves both.
+    A loss is the sum of an adversarial loss, tasks and, for D, a penalty.
 
-    `fit` raises `Diverged` as soon as one of the scalars that it logs is not finite.
+    All noise is a function of (seed, step), drawn for the global batch and dealt to the
+    replicas: a run resumes exactly, on any number of replicas.
+
+    `fit` raises `Diverged` as soon as a logged scalar is not finite.
 
     Example:
 
@@ -84,17 +73,17 @@ class GAN(keras.Model):
         generator: `keras.Model`, latents `(batch, dim)` -> images in [0, 1]. With a
             positive attribute `num_classes` it is conditional and called with latents
             and labels, int32 `(batch,)`.
-        discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and what
-            the tasks need; called with images and labels if G is conditional.
+        discriminator: `keras.Model`, images -> dict with `logits` (batch, 1) and the
+            heads of the tasks; called with images and labels if G is conditional.
         latents: `Latents`. Distribution of z.
-        seed: int. Of the noise, together with `rollbacks`, a variable: a run that goes
-            back to a checkpoint would otherwise meet what it fled from.
-        average: None, or a second generator that follows the moving average of the
-            first one's weights.
+        seed: int. Seed of all noise. The variable `rollbacks` counts returns to a
+            checkpoint and selects other noise after each.
+        average: None, or a second generator that keeps the moving average of the first
+            one's weights.
 
     Raises:
-        ValueError: the networks know other classes, or images of another shape; D has
-            no `logits`.
+        ValueError: the networks have different classes or image shapes; D has no
+            `logits`.
     """
 
     def __init__(
@@ -107,54 +96,19 @@ class GAN(keras.Model):
         average: keras.Model | None = None,
     ):
         super().__init__(name="gan")
+        _check_networks(generator, discriminator)
         self.num_classes = num_classes_of(generator)
-        d_classes = num_classes_of(discriminator)
-        if d_classes != self.num_classes:
-            raise ValueError(
-                "Both networks must know the same classes. Received: "
-                f"generator.num_classes={self.num_classes}, "
-                f"discriminator.num_classes={d_classes}. Build them with one number."
-            )
-        g_shape, d_shape = (
-            getattr(network, "image_shape", None)
-            for network in (generator, discriminator)
-        )
-        # A convolution takes three channels for one without a word, as groups.
-        if None not in (g_shape, d_shape) and tuple(g_shape) != tuple(d_shape):
-            raise ValueError(
-                "D must take the images that G makes. Received: "
-                f"generator.image_shape={g_shape}, discriminator.image_shape={d_shape}."
-                " Build them with one shape."
-            )
         self.generator = generator
         self.discriminator = discriminator
         self.latents = latents
         self.seed = seed
         self.average = average
         self.rollbacks = keras.Variable(0, dtype="int64", trainable=False)
-        self.image_shape, self._d_columns = self._pass_shapes()
+        self.image_shape, self._d_columns = _pass_shapes(
+            generator, discriminator, average, latents.dim
+        )
         if average is not None:
             optimizers.update_average(average, generator, decay=0.0)
-
-    def _pass_shapes(self) -> tuple[tuple[int, ...], dict[str, int]]:
-        """Shape of G's images, columns of D's outputs.
-
-        Builds networks that have waited for data.
-        """
-        labels = keras.KerasTensor((1,), "int32") if self.num_classes else None
-        inputs = keras.KerasTensor((1, self.latents.dim)), *as_arguments(labels)
-        if self.average is not None and not self.average.built:
-            self.average(*inputs)
-        images = self.generator(*inputs)
-        outputs = self.discriminator(images, *inputs[1:])
-        if not isinstance(outputs, dict) or "logits" not in outputs:
-            raise ValueError(
-                "D's outputs must be a dict with `logits`, (batch, 1). Received: "
-                f"{list(outputs) if isinstance(outputs, dict) else outputs}. Name the "
-                "true/fake output so."
-            )
-        columns = {name: output.shape[-1] for name, output in outputs.items()}
-        return tuple(images.shape[1:]), columns
 
     def compile(
         self,
@@ -174,54 +128,40 @@ class GAN(keras.Model):
         steps_per_execution: int = 1,
         jit_compile: bool = False,
     ):
-        """Says how to train.
+        """Configures training.
 
         Args:
-            g_optimizer: of the generator; its `iterations` are the step number.
-            d_optimizer: of the discriminator.
-            adversarial_loss: the pair of losses on the true/fake logit; None for tasks
+            g_optimizer: optimizer of G; its `iterations` are the step number.
+            d_optimizer: optimizer of D.
+            adversarial_loss: losses on the true/fake logit; None to train on the tasks
                 alone.
-            tasks: terms beside it.
-            penalty: None, or a term of D's loss that looks at D's slopes or weights;
-                at images that are not augmented.
+            tasks: further terms of both losses.
+            penalty: None, or a term of D's loss; it sees images without augmentation.
             penalty_weight: float. compare_gan's lambda.
-            penalty_interval: int. The penalty acts on every n-th update of D, n times
-                as strong (lazy regularization).
-            augmentation: None, or what every image goes through before D.
+            penalty_interval: int. n of `penalties.lazy`.
+            augmentation: None, or a transformation of all images that D sees.
             d_steps: int. Updates of D per update of G.
-            accumulate: int. Pieces that a replica cuts its share of a batch into, to
-                run them one after another in less memory: gradients are added up. Each
-                piece takes moments of its own where a batch has some (batch norm,
-                DRAGAN's deviation, the number of labelled images); without those the
-                update is that of the whole batch. The last fakes are made twice, and
-                the graph, with the time to compile it, grows with the pieces.
-            ema_decay: float in [0, 1). Of the generator's average, if there is one.
-            ema_start_step: int. Before it the average is the generator itself.
+            accumulate: int. Pieces of a replica's share of the batch, run in turn to
+                save memory; their gradients are added. Moments over the batch (batch
+                norm, DRAGAN's deviation, the number of labels) become those of a
+                piece. The graph grows with the pieces.
+            ema_decay: float in [0, 1). Decay of `average`.
+            ema_start_step: int. Before this step the average equals G.
             steps_per_execution: int. Train steps per call from Python.
-            jit_compile: bool. Whether XLA compiles the step; for one replica, and one
-                piece: XLA would run pieces side by side.
+            jit_compile: bool. Whether XLA compiles the step; for one replica and
+                `accumulate=1` only.
 
         Raises:
-            ValueError: a count below 1; a task for a discriminator without the head
-                that it needs; neither an adversarial loss nor a task.
+            ValueError: a count below 1; D lacks the head of a task; neither an
+                adversarial loss nor a task.
         """
-        for name, value in (
-            ("d_steps", d_steps),
-            ("accumulate", accumulate),
-            ("penalty_interval", penalty_interval),
-            ("steps_per_execution", steps_per_execution),
-        ):
-            if not (isinstance(value, numbers.Integral) and value >= 1):
-                raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {name}="
-                    f"{value}. For the usual step, leave it out."
-                )
-        if adversarial_loss is None and not tasks:
-            raise ValueError(
-                "A GAN needs something to learn. Received: adversarial_loss=None and "
-                "no tasks. Give one of them."
-            )
-        self._check_heads(tasks)
+        _check_counts(
+            d_steps=d_steps,
+            accumulate=accumulate,
+            penalty_interval=penalty_interval,
+            steps_per_execution=steps_per_execution,
+        )
+        _check_tasks(tasks, adversarial_loss, self._d_columns)
         # Keras's own optimizer stays unset: it would be a third one, never used.
         super().compile(
             optimizer=None,
@@ -246,17 +186,19 @@ class GAN(keras.Model):
         d_optimizer.build(self.discriminator.trainable_variables)
         self.built = True
 
-    def _check_heads(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            for name, columns in task.heads.items():
-                found = self._d_columns.get(name, "no such output")
-                if found != columns:
-                    raise ValueError(
-                        f"{type(task).__name__} needs a discriminator whose output "
-                        f"{name!r} has {columns} columns. Received: a discriminator "
-                        f"with {found}. Build D with that output (in ours: "
-                        "DiscriminatorSpec.rotation_classes), or leave the task out."
-                    )
+    @tf.autograph.experimental.do_not_convert  # It computes with Python integers.
+    def check_batch(self, batch_size: int, num_shares: int) -> None:
+        """Checks that the tasks can use such a batch, as every trace of a step does.
+
+        Args:
+            batch_size: int. Images per update of D over all replicas.
+            num_shares: int. Replicas times `accumulate`; divides the batch.
+
+        Raises:
+            ValueError: a task cannot use such a batch.
+        """
+        for task in self.tasks:
+            task.check(batch_size // num_shares, num_shares)
 
     @property
     def step(self) -> int:
@@ -266,8 +208,20 @@ class GAN(keras.Model):
 
     @property
     def sampler(self) -> keras.Model:
-        """The generator to sample from: the average where one is kept."""
+        """The generator to sample from: the average if there is one."""
         return self.generator if self.average is None else self.average
+
+    @property
+    def parts(self) -> dict[str, keras.Model | keras.Optimizer | keras.Variable]:
+        """All state of training, for checkpoints."""
+        parts = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "g_optimizer": self.g_optimizer,
+            "d_optimizer": self.d_optimizer,
+            "rollbacks": self.rollbacks,
+        }
+        return parts if self.average is None else parts | {"average": self.average}
 
     @property
     def log_names(self) -> list[str]:
@@ -288,228 +242,92 @@ class GAN(keras.Model):
             task.acts_on_d and task.d_sees_fakes for task in self.tasks
         )
 
-    def train_step(self, data):
+    # --------------------------------------------------------------- the train step
+
+    def train_step(self, data) -> Logs:
         """`d_steps` updates of D, then one of G, on one replica's share.
 
         Args:
             data: `(images, labels)` or images: `(d_steps * share, size, size,
-                channels)`, uint8 in [0, 255] or float32 in [0, 1]. Piece j of
-                `d_steps` equal pieces belongs to the j-th update of D. Labels are
-                integers below the number of classes, -1 for unknown; read by a
-                conditional GAN only.
+                channels)`, uint8 in [0, 255] or float32 in [0, 1]. The j-th of
+                `d_steps` equal pieces is for the j-th update of D. Labels are
+                integers below the number of classes, -1 for unknown; only a
+                conditional GAN reads them.
 
         Returns:
-            dict of scalars, one for each of `log_names`: means over this replica's
-            share and over the D updates, losses with their weights in `loss/d` and
-            `loss/g` alone.
+            dict of the scalars `log_names`: means over this replica's share and over
+            the D updates. Only `loss/d` and `loss/g` include the weights of the terms.
 
         Raises:
             ValueError: the images have another dtype, no static shape, or do not
-                divide into `d_steps` batches; a conditional GAN gets no labels.
+                divide into `d_steps` batches; a task cannot use such a batch; a
+                conditional GAN gets no labels.
         """
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        images = tf.convert_to_tensor(images)
-        self._check_images(images)
-        if images.dtype == tf.uint8:
-            images = tf.cast(images, tf.float32) / 255.0
-        batches = zip(
-            tf.split(images, self.d_steps), self._split_labels(labels), strict=True
-        )
-        if self.accumulate == 1:
-            return self._step_at_once(batches)
-        return self._step_in_pieces(batches)
-
-    def _step_at_once(self, batches) -> dict[str, tf.Tensor]:
-        share = Share.of_replica()
-        d_logs = []
-        for d_step, (real_images, real_labels) in enumerate(batches):
-            # One forward pass of G serves the last update of D and that of G.
+        batches = _split(data, self)
+        if self.accumulate > 1:
+            return _accumulated_step(self, batches)
+        share, d_logs = Share.of_replica(), []
+        for d_step, reals in enumerate(batches):
+            # G's update reuses the fakes of D's last update.
             last = d_step == self.d_steps - 1
-            fakes = self._make_fakes(real_images.shape[0], d_step, share, watched=last)
-            gradients, logs = self._d_gradients(
-                real_images, real_labels, fakes, d_step, share
-            )
-            self._update_discriminator(gradients)
+            size = reals.images.shape[0]
+            fakes, tape = self.make_fakes(size, d_step, share, watched=last)
+            gradients, logs = self.d_gradients(reals, fakes, d_step, share)
+            self.update_discriminator(gradients)
             d_logs.append(logs)
-        gradients, g_logs = self._g_gradients(fakes, share)
-        self._update_generator(gradients)
+        gradients, g_logs = self.g_gradients(fakes, tape, share)
+        self.update_generator(gradients)
         return _mean(d_logs) | g_logs
 
-    def _step_in_pieces(self, batches) -> dict[str, tf.Tensor]:
-        share, pieces = Share.of_replica(), self.accumulate
-        g_state, d_state = (
-            # Not the integers: states of random generators, which go on.
-            [v for v in network.non_trainable_variables if "float" in v.dtype]
-            for network in (self.generator, self.discriminator)
-        )
-        state = [*g_state, *d_state]
-        d_logs = []
-        for d_step, (real_images, real_labels) in enumerate(batches):
-            g_start = [tf.identity(tf.convert_to_tensor(v)) for v in g_state]
-            size = real_images.shape[0] // pieces
+    def make_fakes(
+        self, size: int, d_step: int, share: Share, *, watched: bool
+    ) -> tuple[Batch, tf.GradientTape]:
+        """A share's fakes for one update of D, and the recorded pass through G.
 
-            def d_piece(i, reals=real_images, labels=real_labels, d_step=d_step):
-                piece = share.piece(i, pieces)
-                size = reals.shape[0] // pieces
-                fakes = self._make_fakes(size, d_step, piece, watched=False)
-                labels = None if labels is None else labels[i::pieces]
-                return self._d_gradients(reals[i::pieces], labels, fakes, d_step, piece)
-
-            gradients, logs = accumulate(d_piece, pieces, state)
-            self._update_discriminator(gradients)
-            d_logs.append(logs)
-        # The last fakes are made once more: G is where it was before.
-        for variable, value in zip(g_state, g_start, strict=True):
-            variable.assign(value)
-
-        def g_piece(i):
-            piece = share.piece(i, pieces)
-            fakes = self._make_fakes(size, self.d_steps - 1, piece, watched=True)
-            return self._g_gradients(fakes, piece)
-
-        gradients, g_logs = accumulate(g_piece, pieces, state)
-        self._update_generator(gradients)
-        return _mean(d_logs) | g_logs
-
-    def _check_images(self, images: tf.Tensor) -> None:
-        if images.dtype not in (tf.uint8, tf.float32):
-            raise ValueError(
-                "Images must be uint8 in [0, 255] or float32 in [0, 1]. Received: "
-                f"images.dtype={images.dtype.name}. Cast them."
-            )
-        if images.shape.rank != 4 or None in images.shape:
-            raise ValueError(
-                "Images must have a static shape (d_steps * batch, size, size, "
-                f"channels). Received: images.shape={images.shape}. Batch them with "
-                "drop_remainder=True."
-            )
-        if images.shape[0] % (self.d_steps * self.accumulate):
-            raise ValueError(
-                "A batch must hold the images of all `d_steps` updates of D, each in "
-                f"`accumulate` equal pieces. Received: {images.shape[0]} images, "
-                f"d_steps={self.d_steps}, accumulate={self.accumulate}. Choose a "
-                "multiple of both."
-            )
-
-    def _split_labels(self, labels) -> list[tf.Tensor | None]:
-        """Labels of the reals of each update of D; None where nobody asks."""
-        if not self.num_classes:
-            return [None] * self.d_steps
-        if labels is None:
-            raise ValueError(
-                "A conditional GAN must be trained on (images, labels). Received: "
-                "images alone. Batch them together."
-            )
-        return tf.split(tf.cast(labels, tf.int32), self.d_steps)
-
-    # ------------------------------------------------------------------ randomness
-
-    def _deal(
-        self, sample: Callable, rows: int, share: Share, stream: int, draw: tf.Tensor
-    ):
-        # Not another seed: that would be the noise of another run.
-        stream += NUM_STREAMS * tf.convert_to_tensor(self.rollbacks.value)
-        return deal(sample, rows, share, seed=self.seed, stream=stream, draw=draw)
-
-    def _draw_latents(self, rows: int, d_step: int, share: Share) -> tf.Tensor:
-        draw = self._d_update(d_step)
-        return self._deal(self.latents.sample, rows, share, TRAINING_STREAM, draw)
-
-    def _draw_labels(self, rows: int, d_step: int, share: Share) -> tf.Tensor | None:
-        if not self.num_classes:
-            return None
-
-        def sample(num, seed):
-            return draw_labels(num, self.num_classes, seed)
-
-        draw = self._d_update(d_step)
-        return self._deal(sample, rows, share, TRAINING_LABELS_STREAM, draw)
-
-    def _d_update(self, d_step: int) -> tf.Tensor:
-        """Updates of D before this one, as an int64 scalar."""
-        return self._step_tensor() * self.d_steps + d_step
-
-    def _step_tensor(self) -> tf.Tensor:
-        """Generator steps taken so far, read now.
-
-        `tf.cast` alone would return the variable itself where no cast is needed, to
-        be read after the update that counts it up.
+        With `watched` the tape can differentiate by G's weights, for G's update.
         """
-        return tf.cast(
-            tf.convert_to_tensor(self.g_optimizer.iterations.value), tf.int64
-        )
-
-    # ------------------------------------------------------------------- the updates
-
-    def _make_fakes(
-        self, rows: int, d_step: int, share: Share, *, watched: bool
-    ) -> Fakes:
-        """A share's fakes for an update of D, and of G if its weights are watched."""
-        latents = self._draw_latents(rows, d_step, share)
-        labels = self._draw_labels(rows, d_step, share)
+        latents = step_latents(self, size, d_step, share)
+        labels = step_labels(self, size, d_step, share)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             if watched:
                 tape.watch([v.value for v in self.generator.trainable_variables])
             images = self.generator(latents, *as_arguments(labels), training=True)
-        return Fakes(images, labels, tape)
+        return Batch(images, labels), tape
 
-    def _ask(
-        self, players: Sequence[list], d_step: int, share: Share
-    ) -> list[list[DiscriminatorOutputs]]:
-        """What D says of what the players show, in one pass: one power iteration.
-
-        G's update counts as one more update of D, number `d_steps`.
-        """
-
-        def discriminate(images, labels):
-            if self.augmentation is not None:
-                draw = self._step_tensor() * (self.d_steps + 1) + d_step
-                sample = uniform((self.augmentation.noise_size,))
-                rows = images.shape[0]
-                noise = self._deal(sample, rows, share, AUGMENTATION_STREAM, draw)
-                images = self.augmentation(images, noise)
-            return self.discriminator(images, *as_arguments(labels), training=True)
-
-        return run_discriminator(discriminate, players)
-
-    def _d_gradients(
-        self, real_images, real_labels, fakes: Fakes, d_step: int, share: Share
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    def d_gradients(
+        self, reals: Batch, fakes: Batch, d_step: int, share: Share
+    ) -> tuple[Gradients, Logs]:
         """A share's part of the gradient of D's loss, and its scalars."""
-        fake_images = tf.stop_gradient(fakes.images)
+        fakes = Batch(tf.stop_gradient(fakes.images), fakes.labels)
         tasks = [task for task in self.tasks if task.acts_on_d]
-        players = [inputs_for_tasks(real_images, real_labels, tasks, share.count)]
+        players = [inputs_for_tasks(*reals, tasks, share.count)]
         if self._d_sees_fakes:
-            # A plain rotation task has no use for turned fakes here.
-            asking = [task if task.d_sees_fakes else None for task in tasks]
-            players.append(
-                inputs_for_tasks(fake_images, fakes.labels, asking, share.count)
-            )
+            # A plain rotation task does not use rotated fakes here.
+            f_tasks = [task if task.d_sees_fakes else None for task in tasks]
+            players.append(inputs_for_tasks(*fakes, f_tasks, share.count))
         with tf.GradientTape() as tape:
-            real, *others = self._ask(players, d_step, share)
+            real, *others = self._discriminate(players, d_step, share)
             fake = others[0] if others else [None] * len(real)
-            real_logits = real[0].upright["logits"]
             loss = tf.zeros([])
+            real_logits = real[0].upright["logits"]
             logs = {"logits/real": tf.reduce_mean(real_logits)}
             if fake[0] is not None:
                 fake_logits = fake[0].upright["logits"]
                 logs["logits/fake"] = tf.reduce_mean(fake_logits)
             if self.adversarial_loss is not None:
                 loss += self.adversarial_loss.d_loss(real_logits, fake_logits)
-            step = self._step_tensor()
-            for task, of_real, of_fake in zip(tasks, real[1:], fake[1:], strict=True):
-                task_loss, task_logs = task.d_loss(of_real, of_fake, step)
+            step = _step(self)
+            for task, on_real, on_fake in zip(tasks, real[1:], fake[1:], strict=True):
+                task_loss, task_logs = task.d_loss(on_real, on_fake, step)
                 loss += task_loss
                 logs |= task_logs
             if self.penalty is not None:
-                penalty = self._penalty(
-                    real_images, fake_images, real_labels, d_step, share
-                )
+                penalty = _penalty(self, reals, fakes, d_step=d_step, share=share)
                 loss += self.penalty_weight * penalty
                 logs["loss/penalty"] = penalty
-            # The gradients of the shares are added up.
+            # The optimizer adds the gradients of all shares.
             scaled_loss = self.d_optimizer.scale_loss(loss / share.count)
-        # A head that no loss looks at has nothing to learn.
+        # A head that is in no loss gets the gradient zero.
         gradients = tape.gradient(
             scaled_loss,
             [v.value for v in self.discriminator.trainable_variables],
@@ -517,58 +335,30 @@ class GAN(keras.Model):
         )
         return gradients, logs | {"loss/d": loss}
 
-    def _penalty(
-        self, real_images, fake_images, labels, d_step: int, share: Share
-    ) -> tf.Tensor:
-        """The penalty of this update, 0 between lazy ones, without its weight."""
-        update = self._d_update(d_step)
-        shape = self.penalty.noise_shape(real_images.shape)
-        noise = None
-        if shape is not None:
-            rows, *row_shape = shape
-            sample = uniform(tuple(row_shape))
-            noise = self._deal(sample, rows, share, PENALTY_STREAM, update)
-        points = self.penalty.points(real_images, fake_images, noise)
-
-        def value():
-            return self.penalty.value(self.discriminator, points, labels)
-
-        if self.penalty_interval == 1:
-            return value()
-        return tf.cond(
-            update % self.penalty_interval == 0,
-            lambda: self.penalty_interval * value(),
-            lambda: tf.zeros([]),
-        )
-
-    def _update_discriminator(self, gradients: list[tf.Tensor]) -> None:
-        variables = self.discriminator.trainable_variables
-        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    def _g_gradients(
-        self, fakes: Fakes, share: Share
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    def g_gradients(
+        self, fakes: Batch, g_tape: tf.GradientTape, share: Share
+    ) -> tuple[Gradients, Logs]:
         """A share's part of the gradient of G's loss, and its scalars."""
-        # The gradient stops at the images first: D's weights need none here.
         logs = {}
+        tasks = [task for task in self.tasks if task.acts_on_g]
+        # This tape ends at the images: D's weights need no gradient here.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fakes.images)
-            tasks = [task for task in self.tasks if task.acts_on_g]
-            shown = inputs_for_tasks(fakes.images, fakes.labels, tasks, share.count)
-            ((batch, *of_tasks),) = self._ask([shown], self.d_steps, share)
+            player = inputs_for_tasks(*fakes, tasks, share.count)
+            (fake,) = self._discriminate([player], self.d_steps, share)
             loss = tf.zeros([])
             if self.adversarial_loss is not None:
-                loss += self.adversarial_loss.g_loss(batch.upright["logits"])
-            step = self._step_tensor()
-            for task, fake in zip(tasks, of_tasks, strict=True):
-                task_loss, task_logs = task.g_loss(fake, step)
+                loss += self.adversarial_loss.g_loss(fake[0].upright["logits"])
+            step = _step(self)
+            for task, on_fake in zip(tasks, fake[1:], strict=True):
+                task_loss, task_logs = task.g_loss(on_fake, step)
                 loss += task_loss
                 logs |= task_logs
             scaled_loss = self.g_optimizer.scale_loss(loss / share.count)
-        gradients = fakes.tape.gradient(
+        gradients = g_tape.gradient(
             fakes.images,
             [v.value for v in self.generator.trainable_variables],
-            # None, of a loss that does not see the fakes, would stand for ones.
+            # Not None, which would mean ones, if the loss does not see the fakes.
             output_gradients=tape.gradient(
                 scaled_loss,
                 fakes.images,
@@ -577,137 +367,305 @@ class GAN(keras.Model):
         )
         return gradients, logs | {"loss/g": loss}
 
-    def _update_generator(self, gradients: list[tf.Tensor]) -> None:
-        step = self._step_tensor()
+    def update_discriminator(self, gradients: Gradients) -> None:
+        """One step of D's optimizer."""
+        variables = self.discriminator.trainable_variables
+        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def update_generator(self, gradients: Gradients) -> None:
+        """One step of G's optimizer, and of the average."""
+        step = _step(self)
         variables = self.generator.trainable_variables
         self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.average is not None:
             decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
             optimizers.update_average(self.average, self.generator, decay)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: all is built by now.
+    def _discriminate(
+        self, players: Sequence[list], d_step: int, share: Share
+    ) -> list[list[DiscriminatorOutputs]]:
+        """Runs D, with augmentation, once on the images of all players.
 
-        Keras would take a batch from the data and exchange it between the replicas for
-        that, which fails under several workers.
+        One pass is one power iteration of the spectral norms. G's update counts as one
+        more update of D, number `d_steps`.
         """
 
-    def make_train_function(self, force: bool = False):
-        """Compiles `steps_per_execution` train steps on all replicas into one call.
+        def discriminate(images, labels):
+            if self.augmentation is not None:
+                images = _augmented(self, images, d_step, share)
+            return self.discriminator(images, *as_arguments(labels), training=True)
 
-        Keras's own loop works neither with several steps per execution under
-        MirroredStrategy nor with scalar logs under MultiWorkerMirroredStrategy.
-        The logs are means over the replicas and over the steps of one call.
-        """
-        if self.train_function is not None and not force:
-            return
-        strategy = self.distribute_strategy
-        num_steps = self.steps_per_execution
-        step = self.train_step
-        if self.jit_compile:
-            step = tf.function(step, jit_compile=True)
-
-        @tf.function
-        def take_steps(iterator):
-            totals = {name: tf.zeros([]) for name in self.log_names}
-            finite_steps = tf.zeros([], tf.int32)
-            for _ in tf.range(num_steps):
-                logs = strategy.run(step, args=(next(iterator),))
-                # A new dict: the loop must see the name assigned to carry it.
-                totals = {
-                    name: total + strategy.reduce("MEAN", logs[name], axis=None)
-                    for name, total in totals.items()
-                }
-                # What is not finite stays so in the totals.
-                finite = tf.math.is_finite([*totals.values()])
-                finite_steps += tf.cast(tf.reduce_all(finite), tf.int32)
-            logs = {name: total / num_steps for name, total in totals.items()}
-            return logs, finite_steps
-
-        def train_function(iterator):
-            logs, finite_steps = take_steps(iterator)
-            if finite_steps < num_steps:
-                self._refuse(logs, self.step - num_steps + int(finite_steps) + 1)
-            return logs
-
-        self.train_function = train_function
-
-    def _refuse(self, logs: dict[str, tf.Tensor], step: int) -> None:
-        values = {name: float(value) for name, value in logs.items()}
-        bad = ", ".join(f"{k}={v}" for k, v in values.items() if not np.isfinite(v))
-        raise Diverged(
-            f"Losses must be finite. Received: {bad} at step {step}. {_CURE}"
-        )
-
-    def check_finite(self) -> None:
-        """Refuses weights, moments and averages that are not finite.
-
-        They may be before a loss shows it: some kernels take NaN for 0.
-
-        Raises:
-            Diverged: a variable is not; the message names it.
-        """
-        owners = [self.generator, self.discriminator, self.average]
-        owners += [self.g_optimizer, self.d_optimizer]
-        variables = [
-            variable
-            for owner in owners
-            if owner is not None
-            for variable in owner.variables
-            if "float" in variable.dtype
-        ]
-        bad = [
-            variable.path
-            for variable in variables
-            if not tf.reduce_all(tf.math.is_finite(variable.value))
-        ]
-        if bad:
-            raise Diverged(
-                f"Weights must be finite. Received: {len(bad)} of {len(variables)} "
-                f"variables with NaN or infinity, such as {bad[0]}, at step "
-                f"{self.step}. {_CURE}"
-            )
+        return run_discriminator(discriminate, players)
 
 
-def _mean(logs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+def _mean(logs: list[Logs]) -> Logs:
     """Means of scalars of the same names."""
     return {name: tf.add_n([log[name] for log in logs]) / len(logs) for name in logs[0]}
 
 
+def _augmented(gan: GAN, images: tf.Tensor, d_step: int, share: Share) -> tf.Tensor:
+    """The images as D sees them in its update `d_step`."""
+    draw = _step(gan) * (gan.d_steps + 1) + d_step
+    sample, rows = uniform((gan.augmentation.noise_size,)), images.shape[0]
+    noise = _deal(gan, sample, rows, share, stream=AUGMENTATION_STREAM, draw=draw)
+    return gan.augmentation(images, noise)
+
+
+def _penalty(
+    gan: GAN, reals: Batch, fakes: Batch, *, d_step: int, share: Share
+) -> tf.Tensor:
+    """The penalty of one update of D, without its weight."""
+    update = _d_update(gan, d_step)
+    shape = gan.penalty.noise_shape(reals.images.shape)
+    noise = None
+    if shape is not None:
+        rows, *row_shape = shape
+        sample = uniform(tuple(row_shape))
+        noise = _deal(gan, sample, rows, share, stream=PENALTY_STREAM, draw=update)
+    points = gan.penalty.points(reals.images, fakes.images, noise)
+
+    def value():
+        return gan.penalty.value(gan.discriminator, points, reals.labels)
+
+    return lazy(value, update, gan.penalty_interval)
+
+
+# ----------------------------------------------------------------------- the noise
+
+
+def step_latents(gan: GAN, size: int, d_step: int, share: Share) -> tf.Tensor:
+    """A share's latents for one update of D in the current step."""
+    draw = _d_update(gan, d_step)
+    sample = gan.latents.sample
+    return _deal(gan, sample, size, share, stream=TRAINING_STREAM, draw=draw)
+
+
+def step_labels(gan: GAN, size: int, d_step: int, share: Share) -> tf.Tensor | None:
+    """The labels of the same fakes; None without classes."""
+    if not gan.num_classes:
+        return None
+
+    def sample(num, seed):
+        return draw_labels(num, gan.num_classes, seed)
+
+    draw = _d_update(gan, d_step)
+    return _deal(gan, sample, size, share, stream=TRAINING_LABELS_STREAM, draw=draw)
+
+
+def _deal(gan: GAN, sample: Callable, rows: int, share: Share, *, stream, draw):
+    # A rollback selects other streams. Another seed could be that of another run.
+    stream += NUM_STREAMS * tf.convert_to_tensor(gan.rollbacks.value)
+    return deal(sample, rows, share, seed=gan.seed, stream=stream, draw=draw)
+
+
+def _d_update(gan: GAN, d_step: int) -> tf.Tensor:
+    """Number of D's updates before this one, int64 scalar."""
+    return _step(gan) * gan.d_steps + d_step
+
+
+def _step(gan: GAN) -> tf.Tensor:
+    """`gan.step` inside a train step: int64 scalar."""
+    # `tf.cast` may return the variable itself, to be read after the next update.
+    return tf.cast(tf.convert_to_tensor(gan.g_optimizer.iterations.value), tf.int64)
+
+
+# ------------------------------------------------------------- gradient accumulation
+
+
+def _accumulated_step(gan: GAN, batches: list[Batch]) -> Logs:
+    """`GAN.train_step` with `gan.accumulate` pieces in turn."""
+    share, num_pieces = Share.of_replica(), gan.accumulate
+    g_state, d_state = (
+        # Integers are the states of random generators, which must advance.
+        [v for v in network.non_trainable_variables if "float" in v.dtype]
+        for network in (gan.generator, gan.discriminator)
+    )
+    state = [*g_state, *d_state]
+    size = batches[0].images.shape[0] // num_pieces
+    d_logs = []
+    for d_step, reals in enumerate(batches):
+        g_start = _values(g_state)
+
+        def d_piece(i, reals=reals, d_step=d_step):
+            piece = share.piece(i, num_pieces)
+            fakes, _ = gan.make_fakes(size, d_step, piece, watched=False)
+            rows = Batch(
+                labels=None if reals.labels is None else reals.labels[i::num_pieces],
+                images=reals.images[i::num_pieces],
+            )
+            return gan.d_gradients(rows, fakes, d_step, piece)
+
+        gradients, logs = accumulate(d_piece, num_pieces, state)
+        gan.update_discriminator(gradients)
+        d_logs.append(logs)
+    # G's update generates the last fakes again, from the same state.
+    for variable, value in zip(g_state, g_start, strict=True):
+        variable.assign(value)
+
+    def g_piece(i):
+        piece = share.piece(i, num_pieces)
+        fakes = gan.make_fakes(size, gan.d_steps - 1, piece, watched=True)
+        return gan.g_gradients(*fakes, piece)
+
+    gradients, g_logs = accumulate(g_piece, num_pieces, state)
+    gan.update_generator(gradients)
+    return _mean(d_logs) | g_logs
+
+
 def accumulate(
-    compute: Callable[[int], tuple],
+    compute: Callable[[int], tuple[Gradients, Logs]],
     num_pieces: int,
     state: Sequence[keras.Variable],
-) -> tuple:
-    """Runs `compute` on every piece of a batch, with the memory of one (not under XLA).
+) -> tuple[Gradients, Logs]:
+    """Runs `compute` on all pieces of a batch in turn, in the memory of one piece.
 
-    Every piece starts from the same state: spectral-norm vectors, which a piece moves
-    as the whole batch would, and moving moments. What stays is the mean of the states
-    that the pieces left.
+    Every piece starts from the same state: moving moments and spectral-norm vectors.
+    The new state is the mean of the states after the pieces. XLA would run the pieces
+    in parallel.
 
     Args:
-        compute: takes the number of the piece, returns `(gradients, logs)`: a list of
-            tensors and a dict of scalars.
+        compute: takes the number of a piece, returns its gradients and scalars.
         num_pieces: int.
         state: float variables that `compute` changes.
 
     Returns:
         `(gradients, logs)`: sums of the gradients, means of the scalars.
     """
-    start = [tf.identity(tf.convert_to_tensor(variable)) for variable in state]
+    start = _values(state)
     totals = None
     for piece in range(num_pieces):
-        # Side by side, pieces would take as much memory as the batch.
+        # In parallel the pieces would need the memory of the whole batch.
         with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
             for variable, value in zip(state, start, strict=True):
                 variable.assign(value)
             gradients, logs = compute(piece)
-            left = [tf.identity(tf.convert_to_tensor(variable)) for variable in state]
-            results = gradients, logs, left
+            results = gradients, logs, _values(state)
             if totals is not None:
                 results = tf.nest.map_structure(tf.add, totals, results)
             totals = results
-    gradients, logs, left = totals
-    for variable, total in zip(state, left, strict=True):
+    gradients, logs, end = totals
+    for variable, total in zip(state, end, strict=True):
         variable.assign(total / num_pieces)
     return gradients, {name: total / num_pieces for name, total in logs.items()}
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+    """Copies of the values that the variables have now."""
+    return [tf.identity(tf.convert_to_tensor(variable)) for variable in variables]
+
+
+# --------------------------------------------------------------- inputs and checks
+
+
+def _split(data, gan: GAN) -> list[Batch]:
+    """A replica's real images for every update of D in one step."""
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    images = tf.convert_to_tensor(images)
+    _check_images(images, gan.d_steps, gan.accumulate)
+    replicas = Share.of_replica().count
+    gan.check_batch(
+        images.shape[0] // gan.d_steps * replicas, replicas * gan.accumulate
+    )
+    if images.dtype == tf.uint8:
+        images = tf.cast(images, tf.float32) / 255.0
+    images = tf.split(images, gan.d_steps)
+    if not gan.num_classes:
+        return [Batch(batch, None) for batch in images]
+    if labels is None:
+        raise ValueError(
+            "A conditional GAN must be trained on (images, labels). Received: "
+            "images alone. Batch them together."
+        )
+    labels = tf.split(tf.cast(labels, tf.int32), gan.d_steps)
+    return [Batch(*pair) for pair in zip(images, labels, strict=True)]
+
+
+def _check_images(images: tf.Tensor, d_steps: int, num_pieces: int) -> None:
+    if images.dtype not in (tf.uint8, tf.float32):
+        raise ValueError(
+            "Images must be uint8 in [0, 255] or float32 in [0, 1]. Received: "
+            f"images.dtype={images.dtype.name}. Cast them."
+        )
+    if images.shape.rank != 4 or None in images.shape:
+        raise ValueError(
+            "Images must have a static shape (d_steps * batch, size, size, "
+            f"channels). Received: images.shape={images.shape}. Batch them with "
+            "drop_remainder=True."
+        )
+    if images.shape[0] % (d_steps * num_pieces):
+        raise ValueError(
+            "A batch must hold the images of all `d_steps` updates of D, each in "
+            f"`accumulate` equal pieces. Received: {images.shape[0]} images, "
+            f"d_steps={d_steps}, accumulate={num_pieces}. Choose a multiple of both."
+        )
+
+
+def _check_networks(generator: keras.Model, discriminator: keras.Model) -> None:
+    g_classes, d_classes = map(num_classes_of, (generator, discriminator))
+    if d_classes != g_classes:
+        raise ValueError(
+            "Both networks must have the same number of classes. Received: "
+            f"generator.num_classes={g_classes}, "
+            f"discriminator.num_classes={d_classes}. Build them with one number."
+        )
+    g_shape, d_shape = (
+        getattr(network, "image_shape", None) for network in (generator, discriminator)
+    )
+    # TensorFlow would not complain: it convolves in groups where channels differ.
+    if None not in (g_shape, d_shape) and tuple(g_shape) != tuple(d_shape):
+        raise ValueError(
+            "D must take the images that G makes. Received: "
+            f"generator.image_shape={g_shape}, discriminator.image_shape={d_shape}."
+            " Build them with one shape."
+        )
+
+
+def _pass_shapes(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    average: keras.Model | None,
+    latent_dim: int,
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Shape of G's images and columns of D's outputs; builds unbuilt networks."""
+    conditional = num_classes_of(generator) > 0
+    labels = keras.KerasTensor((1,), "int32") if conditional else None
+    inputs = keras.KerasTensor((1, latent_dim)), *as_arguments(labels)
+    if average is not None and not average.built:
+        average(*inputs)
+    images = generator(*inputs)
+    outputs = discriminator(images, *inputs[1:])
+    if not isinstance(outputs, dict) or "logits" not in outputs:
+        raise ValueError(
+            "D's outputs must be a dict with `logits`, (batch, 1). Received: "
+            f"{list(outputs) if isinstance(outputs, dict) else outputs}. Give the "
+            "true/fake output this name."
+        )
+    columns = {name: output.shape[-1] for name, output in outputs.items()}
+    return tuple(images.shape[1:]), columns
+
+
+def _check_tasks(tasks: Sequence[Task], adversarial_loss, d_columns) -> None:
+    if adversarial_loss is None and not tasks:
+        raise ValueError(
+            "A GAN needs an adversarial loss or a task. Received: "
+            "adversarial_loss=None and no tasks. Give one of them."
+        )
+    for task in tasks:
+        for name, columns in task.heads.items():
+            received = d_columns.get(name, "no such output")
+            if received != columns:
+                raise ValueError(
+                    f"{type(task).__name__} needs a discriminator whose output "
+                    f"{name!r} has {columns} columns. Received: a discriminator "
+                    f"with {received}. Build D with that output (in ours: "
+                    "DiscriminatorSpec.rotation_classes), or leave the task out."
+                )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not (isinstance(value, numbers.Integral) and value >= 1):
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1. Received: {name}="
+                f"{value}. For the usual step, leave it out."
+            )

@@ -1,7 +1,7 @@
-"""Adversarial losses: what D and G each minimize, given D's logits.
+"""Adversarial losses: pairs of formulas for D and G on the true/fake logits.
 
-A loss is a pair of formulas. `real` and `fake` are D's logits, `(batch, 1)`; the
-results are scalars, means over the batch. Nothing here knows of networks or steps.
+`real` and `fake` are D's logits, `(batch, 1)`. The results are scalars, means over the
+batch.
 """
 
 import abc
@@ -27,7 +27,7 @@ class Hinge(AdversarialLoss):
         L_D = E[max(0, 1 - real)] + E[max(0, 1 + fake)]
         L_G = -E[fake]
 
-    L_D is 2 when every logit is 0: D tells nothing apart.
+    L_D is 2 if all logits are 0.
 
     Reference:
         - Lim and Ye, 2017, https://arxiv.org/abs/1705.02894
@@ -49,7 +49,7 @@ class NonSaturating(AdversarialLoss):
         L_D = -E[log s(real)] - E[log(1 - s(fake))],    s = sigmoid
         L_G = -E[log s(fake)]
 
-    In nats; L_D is 2 log 2 = 1.386 when every logit is 0.
+    In nats; L_D is 2 log 2 = 1.386 if all logits are 0.
 
     Reference:
         - Goodfellow et al., 2014, section 3, https://arxiv.org/abs/1406.2661
@@ -82,13 +82,12 @@ class Wasserstein(AdversarialLoss):
 
 
 class LeastSquares(AdversarialLoss):
-    """Least squares on D's probabilities, as compare_gan has it.
+    """Least squares on D's probabilities, as in compare_gan.
 
         L_D = (E[(s(real) - 1)^2] + E[s(fake)^2]) / 2,    s = sigmoid
         L_G = E[(s(fake) - 1)^2] / 2
 
-    Mao et al. put no sigmoid on D; compare_gan does, and its numbers are our
-    reference.
+    Mao et al. use no sigmoid. compare_gan does, and it is our reference.
 
     Reference:
         - Mao et al., 2017, equation 9, https://arxiv.org/abs/1611.04076

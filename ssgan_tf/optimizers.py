@@ -1,21 +1,21 @@
-"""The optimizer of the paper's experiments, in one kernel per variable."""
+"""Adam in one kernel per variable, loss scaling, and the moving average of weights."""
 
 import keras
 import tensorflow as tf
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam, whose update is TensorFlow's fused kernel instead of a dozen ops.
+    """Keras's Adam with TensorFlow's fused kernel instead of a dozen operations.
 
         m <- m + (1 - beta_1) (g - m)
         v <- v + (1 - beta_2) (g^2 - v)
         w <- w - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
     Args:
-        learning_rate: float, or a schedule of Keras's.
+        learning_rate: float, or a `keras.optimizers.schedules.LearningRateSchedule`.
         beta_1: float in [0, 1). 0 in most of the paper's experiments.
         beta_2: float in [0, 1).
-        epsilon: float. 1e-8 as in TensorFlow 1; Keras's own default is 1e-7.
+        epsilon: float. 1e-8 as in TensorFlow 1; Keras's default is 1e-7.
 
     Reference:
         - Kingma and Ba, 2015, section 2 (epsilon as just before section 2.1),
@@ -35,7 +35,7 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        # A strategy hands over its own variable, of one replica, not Keras's.
+        # Inside a strategy `variable` is the replica's TensorFlow variable.
         weights = variable if isinstance(variable, tf.Variable) else variable.value
         tf.raw_ops.ResourceApplyAdam(
             var=weights.handle,
@@ -52,16 +52,16 @@ class Adam(keras.optimizers.Adam):
 
 
 class LossScaled(keras.optimizers.LossScaleOptimizer):
-    """Keras's dynamic loss scale for float16, which counts the steps it skips.
+    """Keras's dynamic loss scale for float16, with skipped steps counted.
 
-    The loss is multiplied by a scale that keeps its gradients above what float16
-    rounds to zero. Where a gradient overflows, on any replica, the weights stay as
-    they are and the scale is halved; after 2,000 steps without it is doubled. Keras
-    does not count such a step, and looks at the gradients of the first replica only:
-    but noise, data and checkpoints are functions of the step number.
+    The loss is multiplied by a scale, so that float16 does not round small gradients to
+    zero. If a gradient overflows on any replica, the step leaves the weights unchanged
+    and halves the scale; 2,000 steps without overflow double it. Keras does not count a
+    skipped step and checks the first replica only. Noise, data and checkpoints are
+    functions of the step number, so here every step counts.
 
     Args:
-        optimizer: what takes the gradients, divided by the scale.
+        optimizer: the optimizer that applies the unscaled gradients.
 
     Reference:
         - Micikevicius et al., 2018, section 3.2, https://arxiv.org/abs/1710.03740
@@ -80,7 +80,7 @@ class LossScaled(keras.optimizers.LossScaleOptimizer):
             tf.distribute.ReduceOp.SUM,
             tf.cast(tf.logical_not(self.check_finite(grads)), tf.float32),
         )
-        # All replicas skip, or none does.
+        # NaN makes Keras skip the step on all replicas.
         first, *others = grads
         first = tf.where(overflows > 0, tf.constant(float("nan"), first.dtype), first)
         super().apply([first, *others], trainable_variables)
@@ -88,18 +88,17 @@ class LossScaled(keras.optimizers.LossScaleOptimizer):
 
 
 def update_average(average: keras.Model, model: keras.Model, decay: tf.Tensor) -> None:
-    """One step of the average, in place.
+    """One step of a moving average of weights, in place.
 
         average <- decay * average + (1 - decay) * weight
 
-    Weights that are not trained (moments of batch norm, spectral-norm vectors) are
-    averages already, or belong to the latest weights: they are copied. `decay = 0`
-    copies everything.
+    Variables that are not trained (moments of batch norm, spectral-norm vectors) are
+    copied.
 
     Args:
-        average: model of the same architecture, built. Changed.
+        average: built model of the same architecture. Changed.
         model: the trained model.
-        decay: scalar in [0, 1].
+        decay: scalar in [0, 1]. 0 copies everything.
     """
     for mean, weight in zip(
         average.trainable_variables, model.trainable_variables, strict=True

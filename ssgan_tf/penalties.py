@@ -1,25 +1,25 @@
-"""Gradient and weight penalties: what is added to D's loss, before its weight.
+"""Gradient and weight penalties: terms of D's loss, without their weight.
 
-A penalty comes in two steps, since the second one may run under a `tf.cond` (lazy
-regularization), where replicas must not exchange anything:
+A penalty is computed in two steps, because the second may run inside a `tf.cond` (lazy
+regularization), where replicas must not communicate:
 
     noise = uniform [0, 1) numbers of the shape `penalty.noise_shape(...)`
     points = penalty.points(real_images, fake_images, noise)
     loss += weight * penalty.value(discriminator, points, labels)
 
-Gradients are those of D's true/fake logit, on upright images. D is called with
-`training=False`: the spectral-norm vectors take their one iteration from where they
-are, and stay there.
+Gradients are those of D's true/fake logit for upright images. D is called with
+`training=False`, so the spectral-norm vectors do not advance.
 """
 
 import abc
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from ssgan_tf.latents import as_arguments
 from ssgan_tf.layers.batch_norm import cross_replica_moments
 
-# Under the root of the slope: the gradient of sqrt at 0 is infinite. compare_gan's.
+# Added under the square root, whose gradient at 0 is infinite; compare_gan's value.
 EPSILON = 1e-4
 
 
@@ -34,7 +34,7 @@ class Penalty(abc.ABC):
 
         Returns:
             A shape whose first axis is the batch, so that numbers drawn for a global
-            batch can be dealt to replicas; None where nothing is random.
+            batch can be dealt to replicas; None for a penalty without noise.
         """
         return None
 
@@ -44,36 +44,59 @@ class Penalty(abc.ABC):
         fake_images: tf.Tensor,
         noise: tf.Tensor | None,
     ) -> tf.Tensor:
-        """Where D is looked at; all replicas must call this together.
+        """The images at which the penalty evaluates D.
+
+        Collective: call it on all replicas.
 
         Args:
             real_images: float, `(batch, size, size, channels)`, in [0, 1].
             fake_images: the same, G's samples.
-            noise: uniform in [0, 1), of `noise_shape(real_images.shape)`; None where
-                that is None.
+            noise: uniform in [0, 1), of shape `noise_shape(real_images.shape)`; None
+                if that is None.
 
         Returns:
-            Images, of the shape of `real_images`: those themselves unless a subclass
-            says otherwise.
+            Images, of the shape of `real_images`; by default `real_images`.
         """
         return real_images
 
     @abc.abstractmethod
     def value(self, discriminator, points: tf.Tensor, labels) -> tf.Tensor:
-        """The penalty, without its weight; exchanges nothing between replicas.
+        """The penalty, without its weight and without communication.
 
         Args:
             discriminator: `discriminator(images, labels, training=False)` is a dict
-                with `logits`, `(batch, 1)`; called without `labels` where they are
-                None.
-            points: what `points` returned.
-            labels: int32, `(batch,)`, those of the real images; None for an
+                with `logits`, `(batch, 1)`; called without `labels` if they are None.
+            points: the result of `points`.
+            labels: int32, `(batch,)`, labels of the real images; None for an
                 unconditional D.
 
         Returns:
             Scalar, the mean over this replica's images; differentiable with respect
             to D's weights.
         """
+
+
+def lazy(value: Callable[[], tf.Tensor], update: tf.Tensor, interval: int) -> tf.Tensor:
+    """Lazy regularization: a penalty that acts on every `interval`-th update of D.
+
+    Args:
+        value: computes the penalty, a scalar.
+        update: int64 scalar. Number of D's updates before this one.
+        interval: int. 1 for every update.
+
+    Returns:
+        `interval * value()` on updates 0, `interval`, 2 `interval`, ..., otherwise 0.
+
+    Reference:
+        - Karras et al., 2020, section 3, https://arxiv.org/abs/1912.04958
+    """
+    if interval == 1:
+        return value()
+    return tf.cond(
+        update % interval == 0,
+        lambda: interval * value(),
+        lambda: tf.zeros([]),
+    )
 
 
 class _GradientPenalty(Penalty):
@@ -90,7 +113,7 @@ class _GradientPenalty(Penalty):
             logits = discriminator(points, *as_arguments(labels), training=False)[
                 "logits"
             ]
-        # The gradient of the sum: no logit depends on another image.
+        # The gradient of the sum is that of every logit: each depends on one image.
         gradients = tape.gradient(logits, points)
         return self.target(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
 
@@ -106,7 +129,7 @@ class WganGP(_GradientPenalty):
         points = real + t (fake - real),   t ~ U[0, 1), one per image
         E[(sqrt(1e-4 + |grad D(points)|^2) - 1)^2]
 
-    0.980 where D is flat. The weight is 10 in Gulrajani et al., 1 or 10 in the paper.
+    0.980 for a constant D. The weight is 10 in Gulrajani et al., 1 or 10 in the paper.
 
     Reference:
         - Gulrajani et al., 2017, equation 3, https://arxiv.org/abs/1704.00028
@@ -128,8 +151,8 @@ class Dragan(_GradientPenalty):
         points = clip(real + std (noise - 1/2), 0, 1),   noise ~ U[0, 1) per number
         E[(sqrt(1e-4 + |grad D(points)|^2) - 1)^2]
 
-    std is the standard deviation of all numbers of the global batch of real images,
-    biased. The form of the noise and the clipping are compare_gan's.
+    std is the biased standard deviation of all numbers in the global batch of real
+    images. The form of the noise and the clipping are compare_gan's.
 
     Reference:
         - Kodali et al., 2017, https://arxiv.org/abs/1705.07215
@@ -152,7 +175,7 @@ class R1(_GradientPenalty):
 
         E[|grad D(real)|^2] / 2
 
-    With the half inside, the weight is the gamma of the paper below, 10 there.
+    The weight is gamma in the paper below, 10 there.
 
     Reference:
         - Mescheder et al., 2018, equation 9, https://arxiv.org/abs/1801.04406
@@ -167,9 +190,8 @@ class L2(Penalty):
 
         mean over kernels W of sum(W^2) / 2
 
-    A kernel is a trainable variable of rank 2 or more: of convolutions, dense layers
-    and class embeddings. Biases and gains have rank 1, spectral-norm vectors are not
-    trainable. The mean, not the sum, is compare_gan's.
+    Kernels are the trainable variables of rank 2 or more: those of convolutions, dense
+    layers and class embeddings. The mean instead of the sum is compare_gan's.
     """
 
     def value(self, discriminator, points, labels):

@@ -1,11 +1,15 @@
-"""Random numbers of a train step: functions of (seed, step), dealt to the shares."""
+"""Random numbers as functions of (seed, stream, draw), dealt to replicas.
+
+The order of this file: streams, the seed of a draw, random numbers, shares of a batch,
+dealing.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# Second number of a seed: draws for different purposes never meet.
+# Streams: the second number of a seed, one for each purpose.
 (
     TRAINING_STREAM,
     SAMPLING_STREAM,
@@ -18,55 +22,55 @@ import tensorflow as tf
 NUM_STREAMS = 7
 
 
-def random_uniform(shape: tuple[int, ...], seed) -> tf.Tensor:
-    """Uniform numbers, the same on every device, compiled by XLA or not.
-
-    TensorFlow's own are not: XLA makes them of the same random bits in another way.
+def fold(seed: int | tf.Tensor, stream: int | tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+    """The seed of one draw.
 
     Args:
-        shape: of the result.
-        seed: two integers, or an integer tensor `(2,)`.
+        seed: int, or an int64 scalar. Seed of the run.
+        stream: int, or an int64 scalar. Purpose of the numbers: a stream above, or a
+            larger number.
+        draw: int64 scalar. Number of earlier draws from this stream.
 
     Returns:
-        float32, multiples of 2^-24 in [0, 1).
+        int64, `(2,)`.
     """
-    # As many bits as a float has: 24 of 32.
-    return tf.cast(random_bits(shape, seed) // 2**8, tf.float32) * 2.0**-24
+    key = tf.stack([tf.convert_to_tensor(part, tf.int64) for part in (seed, stream)])
+    return tf.random.experimental.stateless_fold_in(key, draw, alg="philox")
 
 
 def random_bits(shape: tuple[int, ...], seed) -> tf.Tensor:
-    # The algorithm is named, since the one that TensorFlow would choose depends on the
-    # device and on whether XLA compiles.
+    """Random uint32 numbers, the same on every device, with or without XLA."""
+    # By default TensorFlow chooses the algorithm by device and compiler.
     return tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )
 
 
-def fold(seed: int | tf.Tensor, stream: int | tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """The seed of one draw.
+def random_uniform(shape: tuple[int, ...], seed) -> tf.Tensor:
+    """Uniform numbers, the same on every device, with or without XLA.
+
+    XLA derives TensorFlow's own uniform numbers from the same bits in another way.
 
     Args:
-        seed: int, or an int64 scalar. Of the run.
-        stream: int, or an int64 scalar. What the numbers are for; one of the streams
-            above, or one of those beyond.
-        draw: int64 scalar. How often such numbers have been drawn before.
+        shape: shape of the result.
+        seed: two integers, or an integer tensor `(2,)`.
 
     Returns:
-        int64, `(2,)`.
+        float32, multiples of 2^-24 in [0, 1).
     """
-    key = tf.stack([tf.convert_to_tensor(each, tf.int64) for each in (seed, stream)])
-    return tf.random.experimental.stateless_fold_in(key, draw, alg="philox")
+    # A float32 has 24 significant bits.
+    return tf.cast(random_bits(shape, seed) // 2**8, tf.float32) * 2.0**-24
 
 
 class Share(NamedTuple):
-    """Which rows of the global batch: row j of share i of n is row j n + i.
+    """One of n equal shares of the global batch: row j of share i is row j n + i.
 
-    So the last rows of all the shares are the last rows of the batch, and neither the
-    images that are rotated nor their noise depend on the number of shares.
+    The last rows of all shares are the last rows of the batch. So the rotated images
+    and all noise are the same for every number of shares.
 
     Attributes:
         index: int, or an integer scalar tensor.
-        count: int. How many shares there are.
+        count: int. Number of shares.
     """
 
     index: int | tf.Tensor
@@ -74,7 +78,7 @@ class Share(NamedTuple):
 
     @classmethod
     def of_replica(cls) -> "Share":
-        """The share of the replica that calls; outside of any strategy, everything."""
+        """The share of the calling replica; the whole batch without a strategy."""
         replica = tf.distribute.get_replica_context()
         return cls(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
 
@@ -92,13 +96,13 @@ def deal(
     stream: int | tf.Tensor,
     draw: tf.Tensor,
 ) -> tf.Tensor:
-    """A share's rows of what `sample(all rows, seed)` draws.
+    """Draws random rows for the global batch and returns those of one share.
 
     Args:
-        sample: draws `(rows, ...)` from an integer tensor `(2,)`.
+        sample: `sample(rows, seed)` draws `(rows, ...)` from an integer tensor `(2,)`.
         rows: int. Rows of the share.
-        share: which of them.
-        seed, stream, draw: of the numbers, see `randomness.fold`.
+        share: the share.
+        seed, stream, draw: see `fold`.
 
     Returns:
         `(rows, ...)`.
@@ -109,7 +113,7 @@ def deal(
 
 
 def uniform(shape: tuple[int, ...]) -> Callable:
-    """A `sample` for `deal`: numbers in [0, 1), rows of this shape."""
+    """A `sample` for `deal`: numbers in [0, 1), every row of this shape."""
 
     def sample(num: int, seed: tf.Tensor) -> tf.Tensor:
         return random_uniform((num, *shape), seed)

@@ -1,8 +1,18 @@
-"""The paper's self-supervised task: which quarter turn was an image given?
+"""The rotation loss of SS-GAN: D predicts how often an image was turned by 90 degrees.
 
-Chen et al., "Self-Supervised GANs via Auxiliary Rotation Loss", CVPR 2019,
-https://arxiv.org/abs/1811.11212, section 3. Rotations are integers 0 to 3, quarter
-turns counter-clockwise, R = {0, 90, 180, 270} degrees. Pure functions of tensors.
+    L_G = -V(G, D) - alpha E_{x ~ P_G}    E_{r ~ R} log Q_D(R = r | x^r)
+    L_D =  V(G, D) - beta  E_{x ~ P_data} E_{r ~ R} log Q_D(R = r | x^r)
+
+x^r is the image x rotated by r, R = {0, 90, 180, 270} degrees; Q_D: D's rotation head.
+For V and -V the GAN takes a pair of adversarial losses, each minimized by its player.
+Rotations are integers 0 to 3, quarter turns counter-clockwise.
+
+First the pure functions, then the tasks: SS-GAN and its successors SS-GAN-MS and
+SSGAN-LA.
+
+Reference:
+    - Chen et al., "Self-Supervised GANs via Auxiliary Rotation Loss", CVPR 2019,
+      section 3, https://arxiv.org/abs/1811.11212
 """
 
 import dataclasses
@@ -13,13 +23,13 @@ from ssgan_tf.tasks import DiscriminatorOutputs, Task
 
 NUM_ROTATIONS = 4
 
-# Outputs of a rotation head: the four turns; a class for fakes as well (SS-GAN-MS);
-# turns of reals, then of fakes (SSGAN-LA).
+# Outputs of a rotation head: four rotations (SS-GAN); the same and a class for fakes
+# (SS-GAN-MS); four rotations of reals, then of fakes (SSGAN-LA).
 HEAD_SIZES = (NUM_ROTATIONS, NUM_ROTATIONS + 1, 2 * NUM_ROTATIONS)
 
 
 def rotate(images: tf.Tensor, rotation: int) -> tf.Tensor:
-    """Turns square images counter-clockwise, as `np.rot90` does.
+    """Rotates square images counter-clockwise, as `np.rot90` does.
 
     Args:
         images: `(batch, size, size, channels)`, any dtype.
@@ -28,28 +38,29 @@ def rotate(images: tf.Tensor, rotation: int) -> tf.Tensor:
     Returns:
         Tensor of the shape and dtype of `images`.
     """
-    turns = {
-        0: lambda x: x,
-        1: lambda x: tf.reverse(tf.transpose(x, [0, 2, 1, 3]), axis=[1]),
-        2: lambda x: tf.reverse(x, axis=[1, 2]),
-        3: lambda x: tf.transpose(tf.reverse(x, axis=[1]), [0, 2, 1, 3]),
-    }
-    return turns[rotation % NUM_ROTATIONS](images)
+    rotation %= NUM_ROTATIONS
+    if rotation == 1:
+        return tf.reverse(tf.transpose(images, [0, 2, 1, 3]), axis=[1])
+    if rotation == 2:
+        return tf.reverse(images, axis=[1, 2])
+    if rotation == 3:
+        return tf.transpose(tf.reverse(images, axis=[1]), [0, 2, 1, 3])
+    return images
 
 
 def chosen(
     rows: tf.Tensor, num_rotated: int, rotation: int, each_in_one: bool = False
 ) -> tf.Tensor:
-    """The rows of a batch that are shown in one orientation.
+    """The rows of a batch that D sees in one orientation.
 
     Args:
-        rows: `(batch, ...)`: images, their labels, or what D says of them.
-        num_rotated: int. n, how many are shown in each orientation; in [1, batch], or
-            in [1, batch / 4] where every image is shown in one.
+        rows: `(batch, ...)`: images, their labels, or D's outputs for them.
+        num_rotated: int. Images n per orientation; in [1, batch], or in [1, batch / 4]
+            with `each_in_one`.
         rotation: int in [0, 4).
-        each_in_one: False: the last n rows, for every rotation alike, as compare_gan
-            does. True: the n rows from `rotation * n` on, so that every image is shown
-            in one orientation, as mimicry does.
+        each_in_one: bool. False: the last n rows for every rotation, as in compare_gan.
+            True: the n rows from `rotation * n` on, so that every image has one
+            orientation, as in mimicry.
 
     Returns:
         `(num_rotated, ...)`.
@@ -62,10 +73,10 @@ def chosen(
 def rotated_views(
     images: tf.Tensor, num_rotated: int, each_in_one: bool = False
 ) -> tf.Tensor:
-    """Chosen images turned by 90, 180 and 270 degrees.
+    """Chosen images rotated by 90, 180 and 270 degrees.
 
-    Those that are shown upright are in the batch already: behind it, these serve both
-    heads of D in one pass.
+    The upright ones are in the batch already. D sees the batch and these views in one
+    pass.
 
     Args:
         images: `(batch, size, size, channels)`.
@@ -73,7 +84,7 @@ def rotated_views(
         each_in_one: see `chosen`.
 
     Returns:
-        `(3 * num_rotated, size, size, channels)`: n images turned once, n twice, n
+        `(3 * num_rotated, size, size, channels)`: n images rotated once, n twice, n
         three times.
     """
     return tf.concat(
@@ -89,7 +100,7 @@ def rotation_labels(num_rotated: int) -> tf.Tensor:
     """Rotations of n upright images and their `rotated_views`: n zeros, n ones, ...
 
     Args:
-        num_rotated: int. The number n of images shown in every orientation.
+        num_rotated: int. Images n per orientation.
 
     Returns:
         int32, `(4 * num_rotated,)`.
@@ -102,15 +113,15 @@ def rotation_loss(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
 
         - E_x E_{r ~ R} log Q_D(R = r | x^r)
 
-    Both players minimize it: D on real images (weight beta = 1), G on its own
-    samples (weight alpha = 0.2). The term is collaborative, not adversarial.
+    Both players minimize it: D on real images (weight beta = 1), G on its own samples
+    (weight alpha = 0.2). The term is collaborative, not adversarial.
 
     Args:
         logits: `(batch, classes)`, before the softmax; 4 classes in SS-GAN.
         rotations: int, `(batch,)`, in [0, classes).
 
     Returns:
-        Scalar, in nats; log(4) = 1.386 means that the head knows nothing.
+        Scalar, in nats; log(4) = 1.386 is chance level.
     """
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=rotations, logits=logits)
@@ -118,15 +129,15 @@ def rotation_loss(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
 
 
 def rotation_scores(logits: tf.Tensor) -> tf.Tensor:
-    """What a rotation head of any kind says of the four rotations.
+    """Logits of the four rotations from a rotation head of any kind.
 
     Args:
-        logits: `(batch, 4)`; `(batch, 5)` with a class for fakes, which is left out;
-            `(batch, 8)`, rotations of reals, then of fakes, which are added up as
-            probabilities.
+        logits: `(batch, 4)`; or `(batch, 5)`, whose last class, fakes, is dropped; or
+            `(batch, 8)`, rotations of reals, then of fakes, whose probabilities are
+            added.
 
     Returns:
-        `(batch, 4)`, logits of the rotations.
+        `(batch, 4)`.
     """
     if logits.shape[-1] == 2 * NUM_ROTATIONS:
         return tf.reduce_logsumexp(tf.stack(tf.split(logits, 2, axis=-1)), axis=0)
@@ -134,7 +145,7 @@ def rotation_scores(logits: tf.Tensor) -> tf.Tensor:
 
 
 def rotation_accuracy(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
-    """Share of images whose turn the head names.
+    """Share of images whose rotation the head predicts.
 
     Args:
         logits: `(batch, 4)`, or 5 or 8 as `rotation_scores` takes them.
@@ -144,35 +155,34 @@ def rotation_accuracy(logits: tf.Tensor, rotations: tf.Tensor) -> tf.Tensor:
         Scalar in [0, 1]; chance is 0.25.
     """
     scores = rotation_scores(logits)
-    named = tf.argmax(scores, axis=-1, output_type=rotations.dtype)
-    return tf.reduce_mean(tf.cast(tf.equal(named, rotations), tf.float32))
+    predicted = tf.argmax(scores, axis=-1, output_type=rotations.dtype)
+    return tf.reduce_mean(tf.cast(tf.equal(predicted, rotations), tf.float32))
 
 
 @dataclasses.dataclass(frozen=True)
 class RotationTask(Task):
-    """Rotation losses of both players: SS-GAN, sections 3.1 and 3.2.
+    """SS-GAN: rotation losses of both players, sections 3.1 and 3.2.
 
         L_D = adversarial + beta  * rotation_loss(real images)
         L_G = adversarial + alpha * rotation_loss(fake images)
 
-    `rotated_batch_size / 4` images of the batch are shown in each orientation: the last
-    ones in all four, or every one in a single orientation. (Of each share, where there
-    are several.) D never learns rotation from fakes, nor G from reals. In a conditional
-    GAN, rotated images keep the labels that they have upright.
+    D sees `rotated_batch_size / 4` images of the batch in each orientation, an equal
+    number from every share. D does not learn rotation from fakes, nor G from reals.
+    Rotated images keep their class labels.
 
-    With alpha > 0 nothing says that G converges to the data; `g_anneal_steps` takes
-    alpha to zero (section 3.2 of the paper).
+    With alpha > 0 G need not converge to the data distribution; `g_anneal_steps`
+    reduces alpha to 0 (section 3.2).
 
     Attributes:
-        rotated_batch_size: int. Images in the rotation loss per global batch, the
-            upright ones included; a multiple of 4 x shares.
+        rotated_batch_size: int. Images in the rotation loss per global batch, upright
+            ones included; a multiple of 4 x shares.
         d_weight: float. beta; 1 in the paper.
         g_weight: float. alpha; 0.2 in the paper.
         each_in_one: bool. False: the last images of the batch in all four orientations
-            (compare_gan). True: the first quarter of the images upright, the next one
-            turned once, and so on (mimicry).
-        g_anneal_steps: int or None. alpha falls linearly, to 0 at this step; None keeps
-            it.
+            (compare_gan). True: the first quarter of the images upright, the second
+            rotated once, and so on (mimicry).
+        g_anneal_steps: int or None. Step at which alpha, falling linearly, reaches 0;
+            None for a constant alpha.
 
     Raises:
         ValueError: `rotated_batch_size` is not a positive multiple of 4, or
@@ -196,15 +206,15 @@ class RotationTask(Task):
         size = self.rotated_batch_size
         if size < 4 or size % NUM_ROTATIONS:
             raise ValueError(
-                "`rotated_batch_size` must be a positive multiple of 4: as many images "
-                "are shown in each of four orientations. Received: "
-                f"rotated_batch_size={size}. Choose a multiple of 4."
+                "`rotated_batch_size` must be a positive multiple of 4, the number of "
+                f"orientations. Received: rotated_batch_size={size}. Choose a multiple "
+                "of 4."
             )
         if self.g_anneal_steps is not None and self.g_anneal_steps < 1:
             raise ValueError(
                 "`g_anneal_steps` must be a positive number of steps, or None. "
-                f"Received: g_anneal_steps={self.g_anneal_steps}. None leaves alpha as "
-                "it is."
+                f"Received: g_anneal_steps={self.g_anneal_steps}. None keeps alpha "
+                "constant."
             )
 
     @property
@@ -214,15 +224,15 @@ class RotationTask(Task):
 
     @property
     def acts_on_g(self) -> bool:
-        """Whether alpha is not zero from the start."""
+        """Whether alpha is not zero at the start."""
         return self.g_weight != 0
 
     def num_rotated(self, num_shares: int) -> int:
-        """How many images of one share are shown in each orientation."""
+        """Images of one share in each orientation."""
         return self.rotated_batch_size // (NUM_ROTATIONS * num_shares)
 
-    def check(self, batch_size, num_shares):
-        size = self.rotated_batch_size
+    def check(self, share_size, num_shares):
+        size, batch_size = self.rotated_batch_size, share_size * num_shares
         divisor = NUM_ROTATIONS * num_shares
         if size % divisor:
             raise ValueError(
@@ -231,18 +241,15 @@ class RotationTask(Task):
                 f"rotated_batch_size={size}, shares={num_shares}. Choose a multiple of "
                 f"{divisor}."
             )
-        most = batch_size * (1 if self.each_in_one else NUM_ROTATIONS)
-        if size > most * num_shares:
+        if size > batch_size * (1 if self.each_in_one else NUM_ROTATIONS):
             factor = "" if self.each_in_one else "4 x "
             raise ValueError(
                 f"`rotated_batch_size` must not exceed {factor}the batch size. "
-                f"Received: rotated_batch_size={size}, "
-                f"batch_size={batch_size * num_shares}. Lower it, or raise the "
-                "batch size."
+                f"Received: rotated_batch_size={size}, batch_size={batch_size}. Lower "
+                "it, or raise the batch size."
             )
 
     def extra_images(self, images, num_shares):
-        self.check(images.shape[0], num_shares)
         return rotated_views(images, self.num_rotated(num_shares), self.each_in_one)
 
     def extra_labels(self, labels, num_shares):
@@ -252,11 +259,13 @@ class RotationTask(Task):
             axis=0,
         )
 
-    def _turned(self, seen: DiscriminatorOutputs) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rotation logits of the images shown in each orientation, and the turns."""
-        extra = seen.extra["rotation_logits"]
+    def _rotation_logits(
+        self, outputs: DiscriminatorOutputs
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rotation logits of the chosen images in all orientations, and the labels."""
+        extra = outputs.extra["rotation_logits"]
         num = extra.shape[0] // (NUM_ROTATIONS - 1)
-        upright = chosen(seen.upright["rotation_logits"], num, 0, self.each_in_one)
+        upright = chosen(outputs.upright["rotation_logits"], num, 0, self.each_in_one)
         return tf.concat([upright, extra], axis=0), rotation_labels(num)
 
     def _alpha(self, step: tf.Tensor) -> tf.Tensor | float:
@@ -266,17 +275,20 @@ class RotationTask(Task):
         return self.g_weight * tf.maximum(left, 0.0)
 
     def d_loss(self, real, fake, step):
-        logits, rotations = self._turned(real)
+        logits, rotations = self._rotation_logits(real)
         loss = rotation_loss(logits, rotations)
         return self.d_weight * loss, _logs("real", loss, logits, rotations)
 
     def g_loss(self, fake, step):
-        logits, rotations = self._turned(fake)
+        logits, rotations = self._rotation_logits(fake)
         loss = rotation_loss(logits, rotations)
         return self._alpha(step) * loss, _logs("fake", loss, logits, rotations)
 
 
-def _logs(side, loss, logits, rotations) -> dict[str, tf.Tensor]:
+def _logs(
+    side: str, loss: tf.Tensor, logits: tf.Tensor, rotations: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Scalars to log for the "real" or the "fake" images."""
     return {
         f"loss/rotation_{side}": loss,
         f"accuracy/rotation_{side}": rotation_accuracy(logits, rotations),
@@ -289,9 +301,10 @@ class MinimaxRotationTask(RotationTask):
         L_D = adversarial + beta  * (E_real[-log Q(r | x^r)] + E_fake[-log Q(4 | x^r)])
         L_G = adversarial + alpha * (E_fake[-log Q(r | x^r)] - E_fake[-log Q(4 | x^r)])
 
-    A G whose images merely turn well no longer wins: they must be taken for turned real
-    images. The two entropies of L_G share their normalizer, so the term, reported as
-    `loss/rotation_fake`, is the mean of logit 4 less logit r: it may be negative.
+    In SS-GAN a collapsed G whose rotations are easy to predict lowers its loss; here
+    its rotated images must also pass for real ones. The two entropies of L_G have the
+    same normalizer, so their difference, logged as `loss/rotation_fake`, is the mean of
+    logit 4 minus logit r. It may be negative.
 
     Reference:
         - Tran et al., 2019, https://arxiv.org/abs/1911.06997
@@ -302,12 +315,12 @@ class MinimaxRotationTask(RotationTask):
     d_log_names = (*RotationTask.d_log_names, "loss/rotation_d_fake")
 
     def fake_classes(self, rotations: tf.Tensor) -> tf.Tensor:
-        """The class that D is to give a fake turned so; int32, `(batch,)`."""
+        """The target class of fakes with these rotations; int32, `(batch,)`."""
         return tf.fill(tf.shape(rotations), NUM_ROTATIONS)
 
     def d_loss(self, real, fake, step):
         loss, logs = super().d_loss(real, fake, step)
-        logits, rotations = self._turned(fake)
+        logits, rotations = self._rotation_logits(fake)
         fake_loss = rotation_loss(logits, self.fake_classes(rotations))
         return (
             loss + self.d_weight * fake_loss,
@@ -315,7 +328,7 @@ class MinimaxRotationTask(RotationTask):
         )
 
     def g_loss(self, fake, step):
-        logits, rotations = self._turned(fake)
+        logits, rotations = self._rotation_logits(fake)
         real_logit, fake_logit = (
             tf.gather(logits, classes, batch_dims=1)
             for classes in (rotations, self.fake_classes(rotations))
@@ -325,13 +338,13 @@ class MinimaxRotationTask(RotationTask):
 
 
 class LabelAugmentedTask(MinimaxRotationTask):
-    """SSGAN-LA: one eight-way head, {real, fake} x rotation, in place of both others.
+    """SSGAN-LA: one eight-way head, {real, fake} x rotation, replaces both heads.
 
         L_D = E_real[-log Q(r | x^r)] + E_fake[-log Q(4 + r | x^r)]
         L_G = E_fake[-log Q(r | x^r)] - E_fake[-log Q(4 + r | x^r)]
 
-    Classes 0 to 3 are turns of real images, 4 to 7 of fakes. Meant to be used without
-    an adversarial loss beside it, with weights 1.
+    Classes 0 to 3 are rotations of real images, 4 to 7 of fakes. Use it with weights 1
+    and without an adversarial loss.
 
     Reference:
         - Hou et al., 2021, section 4, https://arxiv.org/abs/2106.08601

@@ -1,8 +1,8 @@
-"""Tasks: terms that both players' losses get beside the adversarial pair.
+"""Tasks: terms of the players' losses beside the adversarial loss.
 
-Chen et al. add one, the rotation task; whatever else a discriminator is to learn is
-added in the same way. A task says which further images D is shown behind each batch,
-and what the players then lose.
+The `Task` interface, the pass of all images through D, and S3GAN's class task. The
+rotation tasks are in `rotation.py`. A task may add images to those that D sees, and
+computes its terms from D's outputs.
 """
 
 import abc
@@ -13,13 +13,13 @@ import tensorflow as tf
 
 
 class DiscriminatorOutputs(NamedTuple):
-    """What D says of one player's images.
+    """D's outputs for one player's images, for one task.
 
     Attributes:
         upright: dict of D's outputs for the batch, `(batch, ...)` each.
-        extra: dict of its outputs for the task's extra images; None where the task has
-            none, or where they were not shown.
-        labels: int32, `(batch,)`, of the batch; None for an unconditional GAN.
+        extra: dict of D's outputs for the extra images of the task; None without such
+            images.
+        labels: int32, `(batch,)`, labels of the batch; None for an unconditional GAN.
     """
 
     upright: dict[str, tf.Tensor]
@@ -32,12 +32,12 @@ class Task(abc.ABC):
 
     Attributes:
         heads: outputs that D must have: name -> number of columns.
-        acts_on_d: whether D's loss has a term; without one, D is shown no extra real
-            images, and the step is that of a GAN without the task.
-        acts_on_g: the same of G's loss.
-        d_sees_fakes: whether D's term needs the fakes, extra images included.
-        d_log_names: names of the scalars that `d_loss` reports.
-        g_log_names: the same of `g_loss`.
+        acts_on_d: whether D's loss has a term. If not, D sees no extra real images, and
+            its update is that of a GAN without the task.
+        acts_on_g: whether G's loss has a term.
+        d_sees_fakes: whether D's term needs the fakes and their extra images.
+        d_log_names: names of the scalars that `d_loss` returns.
+        g_log_names: names of the scalars that `g_loss` returns.
     """
 
     heads: dict[str, int] = {}
@@ -47,21 +47,20 @@ class Task(abc.ABC):
     d_log_names: tuple[str, ...] = ()
     g_log_names: tuple[str, ...] = ()
 
-    def check(self, batch_size: int, num_shares: int) -> None:
-        """Raises ValueError where the task cannot do with one share of the batch.
+    def check(self, share_size: int, num_shares: int) -> None:
+        """Raises a ValueError if the task cannot use shares of this size.
 
         Args:
-            batch_size: int. Images in the share.
-            num_shares: int. Equal shares of the batch: replicas, times the pieces that
-                each of them cuts its own into.
+            share_size: int. Images in one share of the batch.
+            num_shares: int. Equal shares of the batch: replicas times `accumulate`.
         """
 
     def extra_images(self, images: tf.Tensor, num_shares: int) -> tf.Tensor | None:
-        """What D is shown behind a share of the batch, made of it."""
+        """Images that D sees after a share of the batch, derived from it; or None."""
         return None
 
     def extra_labels(self, labels: tf.Tensor, num_shares: int) -> tf.Tensor | None:
-        """Class labels of the extra images; called where there are such images."""
+        """Class labels of the extra images, in a conditional GAN."""
         return None
 
     @abc.abstractmethod
@@ -71,19 +70,19 @@ class Task(abc.ABC):
         fake: DiscriminatorOutputs | None,
         step: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """D's term, with its weight, and scalars to report; called if `acts_on_d`.
+        """D's term, with its weight, and scalars to log; called if `acts_on_d`.
 
         Args:
-            real: of the real images.
-            fake: of the fakes; None unless `d_sees_fakes`.
-            step: int64 scalar. Generator steps taken.
+            real: D's outputs for the real images.
+            fake: D's outputs for the fakes; None unless `d_sees_fakes`.
+            step: int64 scalar. Generator steps taken so far.
         """
 
     @abc.abstractmethod
     def g_loss(
         self, fake: DiscriminatorOutputs, step: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """G's term, with its weight, and scalars to report; called if `acts_on_g`."""
+        """G's term, with its weight, and scalars to log; called if `acts_on_g`."""
 
 
 def inputs_for_tasks(
@@ -92,62 +91,68 @@ def inputs_for_tasks(
     tasks: Sequence[Task | None],
     num_shares: int,
 ) -> list[tuple[tf.Tensor, tf.Tensor | None] | None]:
-    """What D is shown of one player: the batch, then each task's extra images.
+    """D's inputs for one player: the batch, then the extra images of every task.
 
     Args:
         images: a share of the player's batch.
         labels: its class labels, or None.
-        tasks: None for one whose extra images are not wanted here.
-        num_shares: int. How many such shares there are.
+        tasks: the tasks in order; None for a task without extra images for this player.
+        num_shares: int. Shares of the batch.
 
     Returns:
-        `(images, labels)` of the batch and of each task, None where there is nothing.
+        `(images, labels)` of the batch, then `(images, labels)` or None for every task.
     """
-    shown = [(images, labels)]
+    inputs = [(images, labels)]
     for task in tasks:
         extra = extra_labels = None
         if task is not None:
             extra = task.extra_images(images, num_shares)
         if extra is not None and labels is not None:
             extra_labels = task.extra_labels(labels, num_shares)
-        shown.append(None if extra is None else (extra, extra_labels))
-    return shown
+        inputs.append(None if extra is None else (extra, extra_labels))
+    return inputs
 
 
 def run_discriminator(
     discriminate: Callable, players: Sequence[list]
 ) -> list[list[DiscriminatorOutputs]]:
-    """What D says of what the players show, in one pass.
+    """Runs D once on the images of all players and splits its outputs by task.
 
     Args:
         discriminate: `(images, labels)` -> dict of D's outputs.
-        players: what `inputs_for_tasks` returned, for each player.
+        players: the result of `inputs_for_tasks` for every player.
 
     Returns:
-        For each player a `DiscriminatorOutputs` of the batch alone, then one for each
+        For every player a `DiscriminatorOutputs` of the batch alone, then one for every
         task.
     """
-    pieces = [piece for shown in players for piece in shown if piece is not None]
+    pieces = [piece for inputs in players for piece in inputs if piece is not None]
     images, labels = zip(*pieces, strict=True)
     outputs = discriminate(
         tf.concat(images, axis=0),
         None if labels[0] is None else tf.concat(labels, axis=0),
     )
     sizes = [piece.shape[0] for piece in images]
-    said = iter(
+    outputs_of_pieces = iter(
         dict(zip(outputs, columns, strict=True))
         for columns in zip(
             *(tf.split(output, sizes) for output in outputs.values()), strict=True
         )
     )
-    seen = []
-    for (_, batch_labels), *extras in players:
-        upright = next(said)
-        heard = [None, *(None if extra is None else next(said) for extra in extras)]
-        seen.append(
-            [DiscriminatorOutputs(upright, extra, batch_labels) for extra in heard]
+    results = []
+    for (_, batch_labels), *extra_inputs in players:
+        upright = next(outputs_of_pieces)
+        extras = [
+            None if inputs is None else next(outputs_of_pieces)
+            for inputs in extra_inputs
+        ]
+        results.append(
+            [
+                DiscriminatorOutputs(upright, extra, batch_labels)
+                for extra in (None, *extras)
+            ]
         )
-    return seen
+    return results
 
 
 class ClassTask(Task):
@@ -155,16 +160,16 @@ class ClassTask(Task):
 
         L_D = adversarial + weight * E_{labelled real}[-log P(label | x)]
 
-    G's loss has no such term. The mean is over the labelled images of the global
-    batch; without any it is 0. The prediction itself stands in for missing labels in
-    D's projection, see `networks.Discriminator`.
+    G's loss has no such term. The mean is over the labelled images of the global batch,
+    and 0 if all labels are missing. D's projection replaces missing labels by the
+    prediction, see `networks.Discriminator`.
 
     Args:
         num_classes: int.
         weight: float. 1 in compare_gan.
 
     Raises:
-        ValueError: on use, in a GAN without classes.
+        ValueError: in the train step, if the GAN is unconditional.
 
     Reference:
         - Lucic et al., 2019, section 3, https://arxiv.org/abs/1903.02271
@@ -186,18 +191,19 @@ class ClassTask(Task):
                 "labels=None. Make the GAN conditional."
             )
         labelled = tf.cast(labels >= 0, tf.float32)
-        legal = tf.maximum(labels, 0)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(legal, logits)
+        # -1 is no valid class; its loss is dropped below.
+        classes = tf.maximum(labels, 0)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
         hits = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
         replica = tf.distribute.get_replica_context()
         num_labelled = replica.all_reduce(
             tf.distribute.ReduceOp.SUM, tf.reduce_sum(labelled)
         )
-        # This replica's part of the global mean, as the mean of its own share.
-        share = replica.num_replicas_in_sync / tf.maximum(num_labelled, 1.0)
+        # The train step takes the mean over replicas.
+        scale = replica.num_replicas_in_sync / tf.maximum(num_labelled, 1.0)
         loss, accuracy = (
-            share * tf.reduce_sum(labelled * tf.cast(each, tf.float32))
-            for each in (losses, hits)
+            scale * tf.reduce_sum(labelled * tf.cast(values, tf.float32))
+            for values in (losses, hits)
         )
         return self.weight * loss, {
             "loss/class_real": loss,
@@ -205,4 +211,4 @@ class ClassTask(Task):
         }
 
     def g_loss(self, fake, step):
-        raise NotImplementedError("This task acts on D alone.")
+        raise NotImplementedError("This task acts on D only.")

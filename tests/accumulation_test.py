@@ -18,7 +18,7 @@ from objectives import (
     variables,
 )
 
-from ssgan_tf.gan import accumulate
+from ssgan_tf.gan import accumulate, step_latents
 from ssgan_tf.randomness import Share
 
 
@@ -67,19 +67,6 @@ def test_pieces_run_one_after_another():
         assert start >= end
 
 
-def test_a_piece_is_a_share_of_a_share():
-    rows = np.arange(24)
-
-    def owned(share):
-        return rows[share.index :: share.count]
-
-    for replica in (0, 1):
-        share = Share(replica, 2)
-        for i in range(3):
-            ours = owned(share.piece(i, 3))
-            np.testing.assert_array_equal(ours, owned(share)[i::3])
-
-
 @pytest.mark.parametrize(
     ("count", "d_steps"),
     [(2, 1), (2, 2), (4, 1)],
@@ -122,7 +109,7 @@ def test_moving_moments_are_means_over_the_pieces():
             for variable, value in zip(_moving(before), expected, strict=True):
                 variable.assign(value)
             share = Share(0, 1).piece(piece, 2)
-            latents = before._draw_latents(SHARE, d_step, share)
+            latents = step_latents(before, SHARE, d_step, share)
             before.generator(latents, training=True)
             left.append([np.array(v) for v in _moving(before)])
         expected = [np.mean(pair, axis=0) for pair in zip(*left, strict=True)]

@@ -29,6 +29,7 @@ from objectives import (
 from paths import TESTS
 
 from ssgan_tf import datasets
+from ssgan_tf.gan import step_latents
 from ssgan_tf.randomness import Share
 from ssgan_tf.rotation import RotationTask
 from ssgan_tf.utils.processes import cluster_environments
@@ -101,7 +102,7 @@ class TestReplicasEqualOneDevice:
 def test_the_noise_is_dealt_out_in_turn(two_replicas, d_step):
     def draw(gan, strategy, num):
         gan.g_optimizer.iterations.assign(5)
-        draws = strategy.run(lambda: gan._draw_latents(num, d_step, Share.of_replica()))
+        draws = strategy.run(lambda: step_latents(gan, num, d_step, Share.of_replica()))
         rows = np.stack(strategy.experimental_local_results(draws), axis=1)
         return rows.reshape(-1, LATENT_DIM)
 

@@ -1,12 +1,12 @@
-"""Adam in one kernel against Kingma and Ba's equations, on one device and on two."""
+"""Adam and the moving average of weights against their equations."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from oracles import NumpyAdam
+from oracles import NumpyAdam, randomize, tiny_generator, values
 
-from ssgan_tf.optimizers import Adam
+from ssgan_tf.optimizers import Adam, update_average
 
 SHAPES = [(3, 2), (4,)]
 # Five steps: gradients large and small, one of them zero.
@@ -20,7 +20,7 @@ GRADIENTS = [
 
 
 def updated(strategy, betas, jit_compile=False):
-    """The weights after every step."""
+    """The weights after every step, with the gradients split among the replicas."""
     with strategy.scope():
         weights = [keras.Variable(np.ones(shape, "float32")) for shape in SHAPES]
         optimizer = Adam(0.01, *betas, epsilon=1e-4)
@@ -29,7 +29,7 @@ def updated(strategy, betas, jit_compile=False):
     @tf.function(jit_compile=jit_compile)
     def step(*gradients):
         def replica():
-            # A tensor that the replicas share is no value of a replica.
+            # A replica needs its own tensor, not one that the replicas share.
             optimizer.apply([tf.identity(g) for g in gradients], weights)
 
         strategy.run(replica)
@@ -73,9 +73,54 @@ def test_the_rate_may_follow_a_schedule():
     weight = keras.Variable([1.0])
     rates = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.125])
     optimizer = Adam(rates, beta_1=0.0, beta_2=0.0)
-    seen = []
+    weights = []
     for _ in range(2):
         optimizer.apply([tf.constant([3.0])], [weight])
-        seen.append(float(weight.numpy()[0]))
+        weights.append(float(weight.numpy()[0]))
     # With both betas 0 a step is the rate, whatever the gradient.
-    np.testing.assert_allclose(seen, [0.5, 0.375], atol=1e-6)
+    np.testing.assert_allclose(weights, [0.5, 0.375], atol=1e-6)
+
+
+def test_average_has_its_closed_form():
+    decays = [0.0, 0.9, 0.5, 0.99]
+    average, model = tiny_generator(seed=1), tiny_generator(seed=2)
+    history = [values(average.trainable_variables)]
+    for step, decay in enumerate(decays):
+        randomize(model, seed=10 + step)
+        history.append(values(model.trainable_variables))
+        update_average(average, model, tf.constant(decay))
+        for ours, theirs in zip(
+            average.non_trainable_variables, model.non_trainable_variables, strict=True
+        ):
+            np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    # average = sum_k (1 - d_k) prod_{l > k} d_l w_k, w_0 the start (weight prod d).
+    shares = [np.prod(decays)] + [
+        (1 - decay) * np.prod(decays[k + 1 :]) for k, decay in enumerate(decays)
+    ]
+    np.testing.assert_allclose(sum(shares), 1.0)
+    for i, mean in enumerate(values(average.trainable_variables)):
+        expected = sum(
+            s * np.float64(w[i]) for s, w in zip(shares, history, strict=True)
+        )
+        np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+def test_decay_0_copies():
+    average, model = tiny_generator(seed=1), tiny_generator(seed=2)
+    before = values(model)
+    update_average(average, model, 0.0)
+    for ours, theirs, unchanged in zip(
+        values(average), values(model), before, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(theirs, unchanged)
+
+
+def test_decay_1_keeps_the_average():
+    average, model = tiny_generator(seed=1), tiny_generator(seed=2)
+    before = values(average.trainable_variables)
+    update_average(average, model, tf.constant(1.0))
+    for ours, unchanged in zip(
+        values(average.trainable_variables), before, strict=True
+    ):
+        np.testing.assert_array_equal(ours, unchanged)

@@ -1,4 +1,4 @@
-"""Paths between latents."""
+"""Paths between latents, for interpolation figures and videos."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ from ssgan_tf.latents import Latents
 
 
 def interpolate(latents: Latents, start, end, fractions) -> np.ndarray:
-    """Latents on the path from `start` to `end`, each as likely as the ends.
+    """Latents on a path from `start` to `end`, all about as likely as the ends.
 
         uniform   z(s) = (1 - s) a + s b                  inside the cube
         normal    z(s) = ((1 - s) |a| + s |b|) u(s)       at the usual radius
 
     u(s) moves at constant speed along the shortest arc of the unit sphere from a / |a|
-    to b / |b|. Normal latents all lie near one sphere, which a straight line would
-    leave. Opposite directions have no shortest arc: their path is straight.
+    to b / |b|. Normal latents are close to one sphere, which a straight line would
+    leave. Between opposite directions, without a shortest arc, the path is straight.
 
     Args:
-        latents: `Latents`. The distribution of z; `module.latents` of a module.
+        latents: `Latents`. Distribution of z, such as `module.latents`.
         start: float, `(rows, dim)`; a.
         end: float, the same shape; b.
         fractions: float in [0, 1], `(steps,)`; s.
@@ -44,7 +44,7 @@ def interpolate(latents: Latents, start, end, fractions) -> np.ndarray:
     start_norm, end_norm = (
         np.linalg.norm(point, axis=-1, keepdims=True) for point in (start, end)
     )
-    # Avoids 0 / 0: a zero vector has no direction.
+    # Avoids 0 / 0 for zero vectors.
     tiny = np.finfo(np.float64).tiny
     directions = _slerp(
         start / np.maximum(start_norm, tiny),
@@ -56,28 +56,28 @@ def interpolate(latents: Latents, start, end, fractions) -> np.ndarray:
 
 
 def loop(latents: Latents, corners, steps: int) -> np.ndarray:
-    """Latents on a closed path through `corners`, back to the first one.
+    """Latents on a closed path through `corners`.
 
     Args:
-        latents: `Latents`. The distribution of z.
+        latents: `Latents`. Distribution of z.
         corners: float, `(num, dim)`.
         steps: int. Steps from one corner to the next.
 
     Returns:
-        float32, `(num * steps, dim)`. Every `steps`-th row is a corner; one more step
-        leads from the last row to the first.
+        float32, `(num * steps, dim)`. Every `steps`-th row is a corner; the last row is
+        one step before the first.
 
     Raises:
         ValueError: see `interpolate`.
     """
-    following = np.roll(corners, -1, axis=0)
-    path = interpolate(latents, corners, following, np.arange(steps) / steps)
+    next_corners = np.roll(corners, -1, axis=0)
+    path = interpolate(latents, corners, next_corners, np.arange(steps) / steps)
     return path.reshape(-1, latents.dim)
 
 
 def _slerp(start: np.ndarray, end: np.ndarray, fractions: np.ndarray) -> np.ndarray:
     """Points on the arc between two unit vectors; Shoemake, 1985."""
-    # Accurate for every angle; the arc cosine is not, near 0 and pi.
+    # The arc cosine would be inaccurate near 0 and pi.
     angle = 2.0 * np.arctan2(
         np.linalg.norm(start - end, axis=-1, keepdims=True),
         np.linalg.norm(start + end, axis=-1, keepdims=True),
