@@ -43,7 +43,7 @@ _COMMONEST = (
     "ssgan evaluate --module=run/tfhub/1600",
     "ssgan report run --out=report.html",
 )
-_HELP = {"-h", "--help", "--helpshort"}
+_HELP = {"-h", "-?", "-help", "--help", "--helpshort"}
 _Main = Callable[[list[str]], int | None]
 
 
