@@ -79,9 +79,7 @@ def probe_checkpoint(
     name = dataset or plan.dataset
     _check_dataset(name, plan.spec.image_shape)
     run.checkpoints.check_whole(step)
-    images, labels = {}, {}
-    for split in ("train", "test"):
-        images[split], labels[split] = datasets.open_split(name, split, data_dir)
+    images, labels = _open_splits(name, data_dir)
     # The accuracies are those of the weights, whatever precision trained them.
     gan = plan.build_gan(precision="float32")
     layers = block_names(gan.discriminator)
@@ -109,6 +107,13 @@ def probe_checkpoint(
             scores.append(score)
             logging.info("%s", _in_words(score))
     return scores
+
+
+def _open_splits(name: str, data_dir: str | None) -> tuple[dict, dict]:
+    images, labels = {}, {}
+    for split in ("train", "test"):
+        images[split], labels[split] = datasets.open_split(name, split, data_dir)
+    return images, labels
 
 
 def _protocol(dataset: str, labels: dict[str, np.ndarray]) -> str:

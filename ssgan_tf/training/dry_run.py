@@ -1,4 +1,4 @@
-"""What a run would be, before it is one: sizes, work, memory and the plan."""
+"""Dry run: sizes, work, memory and the plan of a run, and two steps on fake data."""
 
 import time
 
@@ -10,22 +10,21 @@ from ssgan_tf.training import loop
 from ssgan_tf.utils.machine import memory
 
 _CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
-# Matrix products, and what says that the first factor is to be transposed.
+# Matrix products -> the attribute for a transposed first factor.
 _TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
 
 
 def count_flops(graph: tf.Graph) -> int:
-    """Multiplications and additions in the convolutions and matrix products.
+    """Counts multiplications and additions of convolutions and matrix products.
 
-    2 x multiply-accumulates, each op counted once: everything else in such a network
-    is small beside them. Shapes must be static. Functions called by the graph are
-    not entered.
+    That is 2 x multiply-accumulates; other ops are negligible in these networks. Shapes
+    must be static. Functions called by the graph are not entered.
 
     Args:
         graph: for example `function.get_concrete_function(...).graph`.
     """
-    # TensorFlow writes down both gradients of a convolution and prunes the one that
-    # nobody uses.
+    # TensorFlow adds both gradients of a convolution to the graph, and prunes unused
+    # ones later.
     used, stack = set(), [tensor.op for tensor in graph.outputs]
     stack += graph.control_outputs
     while stack:
@@ -36,8 +35,8 @@ def count_flops(graph: tf.Graph) -> int:
     flops = 0
     for op in used:
         if op.type in _CONVS:
-            # The small side of a convolution (its output, or the gradient of it) is
-            # visited once per kernel tap and input channel.
+            # Each position of the small side (the output, or its gradient) is visited
+            # once per kernel tap and input channel.
             if op.type == "Conv2D":
                 kernel, positions = op.inputs[1].shape, op.outputs[0].shape
             elif op.type == "Conv2DBackpropInput":
@@ -66,9 +65,9 @@ def step_flops(plan: config.Plan) -> int:
     """Floating-point operations of one train step on the global batch.
 
     Args:
-        plan: what the config says.
+        plan: the configuration.
     """
-    # Outside any strategy: one replica holds the whole batch.
+    # Without a strategy one replica holds the whole batch.
     gan = plan.build_gan()
     shape = (plan.options.disc_iters * plan.options.batch_size, *plan.spec.image_shape)
     step = tf.function(lambda images, labels: gan.train_step((images, labels)))
@@ -79,24 +78,47 @@ def step_flops(plan: config.Plan) -> int:
 def dry_run(
     plan: config.Plan, strategy: tf.distribute.Strategy, jit_compile: str = "auto"
 ) -> str:
-    """Builds the run, takes two steps on fake data, writes nothing.
+    """Builds the run and takes two steps on fake data. Writes nothing.
 
     Args:
-        plan: what the config says.
-        strategy: where it would run.
+        plan: the configuration.
+        strategy: the strategy of the run.
         jit_compile: see `strategies.jit_compiles`.
 
     Returns:
-        The parameter, FLOP and memory table and the run plan, ready to print.
+        Parameters, FLOPs, memory and plan of the run, as text.
 
     Raises:
-        ValueError: the config cannot be run.
+        ValueError: the configuration cannot be run.
     """
-    options, settings, spec = plan.options, plan.run, plan.spec
     gan = loop.build(plan, strategy, jit_compile)
     replicas = strategy.num_replicas_in_sync
-    share = options.batch_size // replicas
-    shape = (options.disc_iters * share, *spec.image_shape)
+    compile_seconds, step_seconds, logs = _two_steps(gan, plan)
+    peak = memory()
+    lines = [
+        *_sizes(gan),
+        "",
+        f"{step_flops(plan) / 1e9:,.2f} GFLOP per step of the whole batch, forward and "
+        "backward",
+        f"{step_seconds:.3g} s for one step here, after {compile_seconds:.1f} s to "
+        "compile",
+        peak,
+        "",
+        *_plan_in_words(plan, replicas, gan.jit_compile),
+        f"time here     about {_hours(step_seconds * plan.options.training_steps)}, "
+        "if every step takes as long as that one",
+        "",
+        "second step: " + ", ".join(f"{k} {v:.4g}" for k, v in logs.items()),
+        "Two steps on fake data done; nothing written.",
+    ]
+    return "\n".join(lines)
+
+
+def _two_steps(gan, plan: config.Plan) -> tuple[float, float, dict[str, float]]:
+    """Takes two steps: seconds of the first and the second, and logs of the second."""
+    strategy = gan.distribute_strategy
+    share = plan.options.batch_size // strategy.num_replicas_in_sync
+    shape = (plan.options.disc_iters * share, *plan.spec.image_shape)
     fake_data = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def stream(_) -> tf.data.Dataset:
@@ -110,51 +132,44 @@ def dry_run(
     gan.train_function(iterator)
     compiled = time.monotonic()
     logs = {name: float(value) for name, value in gan.train_function(iterator).items()}
-    seconds = time.monotonic() - compiled
-    peak = memory()
-    flops = step_flops(plan)
+    return compiled - start, time.monotonic() - compiled, logs
 
-    d_updates = options.training_steps * options.disc_iters
-    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+
+def _sizes(gan) -> list[str]:
+    """The table of parameters and bytes."""
     lines = [f"{'':<16}{'parameters':>14}{'trainable':>14}{'MiB':>10}"]
-    for name, network in networks.items():
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    rows = [
+        (name, network.variables, network.trainable_variables)
+        for name, network in networks.items()
+    ]
+    optimizers = [*gan.g_optimizer.variables, *gan.d_optimizer.variables]
+    average = [] if gan.average is None else gan.average.variables
+    rows += [("optimizers", optimizers, []), ("average of G", average, [])]
+    for name, variables, trainable in rows:
         lines.append(
-            f"{name:<16}{_params(network.variables):>14,}"
-            f"{_params(network.trainable_variables):>14,}"
-            f"{_bytes(network.variables) / 2**20:>10.1f}"
-        )
-    extra = {
-        "optimizers": [*gan.g_optimizer.variables, *gan.d_optimizer.variables],
-        "average of G": [] if gan.average is None else gan.average.variables,
-    }
-    for name, variables in extra.items():
-        lines.append(
-            f"{name:<16}{_params(variables):>14,}{0:>14,}"
+            f"{name:<16}{_params(variables):>14,}{_params(trainable):>14,}"
             f"{_bytes(variables) / 2**20:>10.1f}"
         )
-    lines += [
-        "",
-        f"{flops / 1e9:,.2f} GFLOP per step of the whole batch, forward and backward",
-        f"{seconds:.3g} s for one step here, after {compiled - start:.1f} s to compile",
-        peak,
-        "",
-        f"data set      {plan.dataset}, images {spec.image_shape}",
+    return lines
+
+
+def _plan_in_words(plan: config.Plan, replicas: int, jit_compile: bool) -> list[str]:
+    options, settings = plan.options, plan.run
+    share = options.batch_size // replicas
+    d_updates = options.training_steps * options.disc_iters
+    return [
+        f"data set      {plan.dataset}, images {plan.spec.image_shape}",
         f"batch         {options.batch_size} on {replicas} replica(s), {share} each"
         + (f", in {options.accumulate} pieces" if options.accumulate > 1 else ""),
         f"precision     {options.precision}"
-        + (", compiled by XLA" if gan.jit_compile else ""),
+        + (", compiled by XLA" if jit_compile else ""),
         f"weights       of {settings.warm_start or f'seed {settings.seed}'}",
         f"steps         {options.training_steps:,} of G, {d_updates:,} of D",
         f"real images   {d_updates * options.batch_size:,}",
         f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "
         f"the last {settings.keep_checkpoint_max} kept",
-        f"time here     about {_hours(seconds * options.training_steps)}, "
-        "if every step takes as long as that one",
-        "",
-        "second step: " + ", ".join(f"{k} {v:.4g}" for k, v in logs.items()),
-        "Two steps on fake data done; nothing written.",
     ]
-    return "\n".join(lines)
 
 
 def _hours(seconds: float) -> str:

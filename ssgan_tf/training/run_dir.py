@@ -1,15 +1,15 @@
-"""A run directory: what lies where, and which configuration it belongs to.
+"""The run directory: its files, and the configuration that it belongs to.
 
-checkpoints/ckpt-<step>.*       both nets, both optimizers, the average
+checkpoints/ckpt-<step>.*       both networks, both optimizers, the average
 operative_config-<step>.gin     every parameter in force from that step on
-environment-<step>.json         what the session that began there ran on
-folder.txt                      which state of its folder of images, if it has one
+environment-<step>.json         machine and packages of the session that began there
+folder.txt                      fingerprint of the folder of images, if there is one
 samples/<step>.png              64 samples from the same noise
 tensorboard/                    scalars and sample grids
 tfhub/<step>/                   exported module
 scores.csv                      one row per scored checkpoint
 probe.csv                       accuracies of a linear classifier on D's blocks
-TRAIN_DONE                      training is over
+TRAIN_DONE                      exists when training is done
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from ssgan_tf.modules.metadata import METADATA
 from ssgan_tf.training.checkpoints import Checkpoints
 from ssgan_tf.utils import files
 
-# The star stands for a step.
+# The star is a step.
 _CONFIG = "operative_config-*.gin"
 _ENVIRONMENT = "environment-*.json"
-# What of `environment.facts` is looked up by name.
+# The keys of `environment.facts` that other files read.
 _FACTS = ("commit", "cpu", "cores", "devices")
 
 
@@ -37,7 +37,7 @@ class RunDir:
     """Paths of one run.
 
     Args:
-        path: the folder, `--model_dir`. Made when something is written.
+        path: the folder, `--model_dir`. It is made with the first file.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -53,50 +53,48 @@ class RunDir:
 
     def score_summaries(self, protocol: str) -> pathlib.Path:
         """Folder of the TensorBoard curves of scores under a protocol."""
-        # Curves of two protocols are none.
+        # A curve must not mix protocols.
         digest = hashlib.sha256(protocol.encode()).hexdigest()[:8]
         return self.tensorboard / f"scores-{digest}"
 
     def has_module(self, step: int) -> bool:
-        """Whether there is a module of `step`, newer than its checkpoint."""
+        """Whether the module of `step` exists and is newer than its checkpoint."""
         metadata = self.module(step) / METADATA
         index = pathlib.Path(self.checkpoints.prefix(step) + ".index")
-        # Older: a run that was deleted but for its modules, and trained anew.
+        # It is older if a run was deleted without its modules, and trained again.
         return metadata.is_file() and metadata.stat().st_mtime >= index.stat().st_mtime
 
     def check_step(self, step: int) -> None:
         """Refuses a step without a checkpoint.
 
         Raises:
-            FileNotFoundError: there is none; the message lists those that are.
+            FileNotFoundError: it has no checkpoint; the message lists those that have.
         """
         steps = self.checkpoints.steps()
         if step not in steps:
             raise FileNotFoundError(
-                f"{self.path} must hold a checkpoint of step {step}. Received: "
-                f"step={step}; there are checkpoints of steps {steps}. Name one of "
-                "them."
+                f"{self.path} has no checkpoint of step={step}. Name one of its "
+                f"checkpoints of steps {steps}."
             )
 
     def latest_step(self) -> int:
         """Step of the newest checkpoint.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: the run has no checkpoints.
         """
         steps = self.checkpoints.steps()
         if not steps:
             raise FileNotFoundError(
-                f"A run must hold a checkpoint. Received: model_dir={self.path}, "
-                "which has none. Train it first."
+                f"The run model_dir={self.path} has no checkpoint. Train it first."
             )
         return steps[-1]
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keeps other processes from training here, for a block.
+        """Keeps other processes from training here, for a `with` block.
 
-        The claim ends with the process, however that ends.
+        The claim ends with the process, even if that is killed.
 
         Raises:
             OSError: another process trains here, or the folder cannot be written.
@@ -104,10 +102,10 @@ class RunDir:
         with files.try_lock(self.path / ".training") as others:
             if others is not None:
                 raise OSError(
-                    "One process at a time may train in a `--model_dir`. Received: "
-                    f"model_dir={self.path}, where {others} is training. Stop that "
-                    "one, wait for it, or name another folder. (--schedule="
-                    "continuous_eval may run beside it.)"
+                    "One process at a time may train in a `--model_dir`. In "
+                    f"model_dir={self.path} {others} is training. Stop it, wait for "
+                    "it, or name another folder. (--schedule=continuous_eval may run "
+                    "beside it.)"
                 )
             yield
 
@@ -116,13 +114,13 @@ class RunDir:
         return [path for _, path in self._by_step(_CONFIG)]
 
     def _by_step(self, pattern: str) -> list[tuple[int, pathlib.Path]]:
-        """The files that have a step where the pattern has its star, in that order."""
+        """The files that match a pattern, with their steps, in order of steps."""
         before, after = pattern.split("*")
-        found = (
+        paths = (
             (path.name.removeprefix(before).removesuffix(after), path)
             for path in self.path.glob(pattern)
         )
-        return sorted((int(step), path) for step, path in found if step.isdecimal())
+        return sorted((int(step), path) for step, path in paths if step.isdecimal())
 
     def _forget_after(self, step: int, pattern: str) -> None:
         for later, path in self._by_step(pattern):
@@ -138,44 +136,42 @@ class RunDir:
         configs = self.configs()
         if not configs:
             raise FileNotFoundError(
-                "`--model_dir` must hold a run: a file operative_config-<step>.gin. "
-                f"Received: model_dir={self.path}, which has none. Name the folder "
-                "that `ssgan train` wrote."
+                f"model_dir={self.path} holds no run: there is no file "
+                "operative_config-<step>.gin. Name a folder that `ssgan train` wrote."
             )
         return configs[-1]
 
     def check_usable(self) -> None:
-        """Refuses a path where no run can be kept. Makes nothing.
+        """Refuses a path that cannot hold a run. Writes nothing.
 
         Raises:
             OSError: it is no folder or cannot be written.
-            ValueError: it holds checkpoints without the configuration they belong to.
+            ValueError: it holds checkpoints without their configuration.
         """
         nearest = self.path
         while not nearest.exists() and nearest != nearest.parent:
             nearest = nearest.parent
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise OSError(
-                "`--model_dir` must be a writable folder, or a path where one can be "
-                f"made. Received: model_dir={self.path}, but {nearest} is "
-                f"{'not writable' if nearest.is_dir() else 'no folder'}. Name another."
+                f"model_dir={self.path} cannot be written: {nearest} is "
+                f"{'not writable' if nearest.is_dir() else 'no folder'}. Name another "
+                "`--model_dir`."
             )
         if self.checkpoints.steps() and not self.configs():
             raise ValueError(
-                "`--model_dir` must hold a file operative_config-<step>.gin beside its "
-                f"checkpoints. Received: model_dir={self.path}, which has none. Put it "
-                "back, or name another folder."
+                f"model_dir={self.path} has checkpoints but no file "
+                "operative_config-<step>.gin. Restore the file, or name another folder."
             )
 
     def check_config(self, operative: str, bound: str) -> None:
         """Refuses a configuration other than the one the run was started with.
 
-        A parameter that the run does not know, and that nobody has bound, is of a later
-        version: its default is what was done before there was one.
+        A parameter that the run does not know, and that is not bound now, was added by
+        a later version: its default is the behaviour of before.
 
         Args:
             operative: the configuration in force now, as gin text.
-            bound: what of it files and flags have bound, likewise.
+            bound: the part that files and flags bind, as gin text.
 
         Raises:
             config.ConfigError: they differ; the message shows the difference.
@@ -202,9 +198,9 @@ class RunDir:
             )
 
     def write_config(self, operative: str, step: int) -> None:
-        """Records the configuration in force from `step` on, unless it was before.
+        """Records the configuration in force from `step` on, if it has changed.
 
-        A run that went back to an earlier checkpoint forgets what came after it.
+        Records of later steps are removed: the run went back to an earlier checkpoint.
         """
         self._forget_after(step, _CONFIG)
         configs = self.configs()
@@ -213,42 +209,38 @@ class RunDir:
             files.write_text(path, operative)
 
     def environments(self) -> dict[int, dict]:
-        """What each training session ran on, by the step at which it began.
+        """The facts of each training session, by its first step.
 
         Raises:
             ValueError: a file is damaged.
         """
-        found = {}
+        sessions = {}
         for step, path in self._by_step(_ENVIRONMENT):
             try:
                 facts = json.loads(path.read_text())
                 if not isinstance(facts, dict) or not facts.keys() >= set(_FACTS):
-                    raise ValueError("something is missing")
+                    raise ValueError(f"it must be an object with {', '.join(_FACTS)}")
             except ValueError as error:
-                raise ValueError(
-                    "A file environment-<step>.json must be a JSON object with "
-                    f"{', '.join(_FACTS)}. Received: {path}, which fails with: "
-                    f"{error}. Remove it."
-                ) from error
-            found[step] = facts
-        return found
+                raise ValueError(f"{path} is damaged: {error}. Remove it.") from error
+            sessions[step] = facts
+        return sessions
 
     def write_environment(self, facts: dict, step: int) -> None:
-        """Records what a training session runs on that begins at `step`.
+        """Records the facts of the session that begins at `step`.
 
-        A run that went back to an earlier checkpoint forgets what came after it.
+        Records of later steps are removed: the run went back to an earlier checkpoint.
         """
         self._forget_after(step, _ENVIRONMENT)
         path = self.path / _ENVIRONMENT.replace("*", str(step))
         files.write_text(path, json.dumps(facts, indent=2) + "\n")
 
     def note_folder(self, fingerprint: str) -> None:
-        """Records the state of the folder of images; warns if it was another."""
+        """Records the fingerprint of the folder of images; warns if it has changed."""
         path = self.path / "folder.txt"
         if path.is_file() and path.read_text().strip() != fingerprint:
             logging.warning(
-                "the files of the folder of images, or their times, are others than "
-                "when %s was trained before: it goes on with what is there now",
+                "the folder of images has changed since %s was trained before: "
+                "training continues with its present files",
                 self.path,
             )
         files.write_text(path, f"{fingerprint}\n")
@@ -256,15 +248,15 @@ class RunDir:
 
 def bindings(operative: str) -> dict[str, str]:
     """The parameters of an operative config, with their values as gin writes them."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in operative.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        if line.startswith(" ") and found:
-            # gin breaks values that are long.
-            name = [*found][-1]
-            found[name] += f" {line.strip()}"
+        if line.startswith(" ") and values:
+            # gin breaks long values.
+            name = [*values][-1]
+            values[name] += f" {line.strip()}"
         else:
             name, _, value = line.partition(" = ")
-            found[name.strip()] = value.strip().removesuffix("\\")
-    return {name: value.strip() for name, value in found.items()}
+            values[name.strip()] = value.strip().removesuffix("\\")
+    return {name: value.strip() for name, value in values.items()}

@@ -110,7 +110,7 @@ def train_and_evaluate(
         scorer = _scorer(plan, settings, strategy)
         scorer.check_labels(gan.num_classes)
         if settings.schedule == "continuous_eval":
-            evaluate_continuously(plan, run, scorer, table, settings)
+            evaluate_continuously(plan, run, scorer, table, settings=settings)
             return workers.is_chief
         train(gan, plan, run, start_up=start_up, data_dir=settings.data_dir)
         _refuse(
@@ -153,6 +153,7 @@ def evaluate_continuously(
     run: RunDir,
     scorer: ModuleScorer,
     table: ScoreTable,
+    *,
     settings: Settings,
 ) -> None:
     """Scores the checkpoints of a run that another process trains, until it is done.
@@ -231,7 +232,7 @@ def evaluate(
     for step in workers.from_chief((steps + count * [0])[:count]):
         if step in skipped:
             continue
-        is_due = workers.is_chief and _is_due(plan, run, step, scorer, table)
+        is_due = workers.is_chief and _is_due(step, plan, run, scorer, table=table)
         (is_due,) = workers.from_chief([is_due])
         if is_due and (failure := _score(run, step, scorer, table)):
             failures[step] = failure
@@ -240,7 +241,7 @@ def evaluate(
     return failures
 
 
-def _is_due(plan, run: RunDir, step: int, scorer, table: ScoreTable) -> bool:
+def _is_due(step: int, plan, run: RunDir, scorer, *, table: ScoreTable) -> bool:
     """Exports a checkpoint; returns whether its scores are missing."""
     try:
         path = export_checkpoint(plan, run, step)

@@ -1,4 +1,4 @@
-"""Weights of an exported module, as those that another training starts from."""
+"""Warm start: a run whose networks start from the weights of an exported module."""
 
 import dataclasses
 import os
@@ -16,18 +16,17 @@ from ssgan_tf.gan import GAN
 from ssgan_tf.modules import hub
 from ssgan_tf.modules.metadata import METADATA, check_files
 
-# The layers of a discriminator that another objective may have, or lack: rotations,
-# class predictions, projection.
+# Layers of D that only some objectives have: rotations, class predictions, projection.
 HEADS = ("score_classify", "predictor_linear", "embedding_fc")
-_SHOWN = 5
+_NUM_NAMES = 5
 
 
 class Weight(NamedTuple):
-    """A variable's value in a module.
+    """The value of a variable in a module.
 
     Attributes:
-        path: str. The variable's path in Keras.
-        value: its value.
+        path: str. Path of the variable in Keras.
+        value: array.
     """
 
     path: str
@@ -36,13 +35,13 @@ class Weight(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ModuleWeights:
-    """What the networks of a module hold.
+    """The weights of a module.
 
     Attributes:
-        path: str. Where it lies.
+        path: str. Folder of the module.
         metadata: dict. The facts of `saved_model.json`.
-        generator: one for each of G's variables, in its order.
-        discriminator: the same of D.
+        generator: a `Weight` for each variable of G, in its order.
+        discriminator: the same for D.
     """
 
     path: str
@@ -52,23 +51,23 @@ class ModuleWeights:
 
 
 def read(module: str | os.PathLike) -> ModuleWeights:
-    """Reads the weights of a module that `writing.export` wrote, bit by bit.
+    """Reads the weights of a module that `writing.export` wrote, exactly.
 
     Args:
         module: its folder, its .tar.gz archive, or its address on TF-Hub.
 
     Raises:
         ConnectionError: TF-Hub could not resolve the address.
-        FileNotFoundError: there is no such folder or archive.
-        ValueError: that is no module of ours, or a damaged one.
+        FileNotFoundError: the folder or archive does not exist.
+        ValueError: it is another kind of module, or a damaged one.
     """
     folder = pathlib.Path(hub.resolve(module))
     if _is_foreign(folder):
         raise ValueError(
-            "A training starts from a module that this package exported, with "
-            f"`{METADATA}` in it. Received: warm_start={module}, without. "
-            "If it is one of compare_gan, or a checkpoint of it, convert it first: "
-            "ssgan convert --module=... --output_dir=..."
+            "`run_config.warm_start` must be a module that this package exported, with "
+            f"a file `{METADATA}`. Received: warm_start={module}, without. Convert a "
+            "module or checkpoint of compare_gan first: ssgan convert --module=... "
+            "--output_dir=..."
         )
     metadata = check_files(folder)
     if "variables" not in metadata:
@@ -94,24 +93,24 @@ def read(module: str | os.PathLike) -> ModuleWeights:
 
 def _is_foreign(path: pathlib.Path) -> bool:
     """Whether a path is a module of another kind, or a checkpoint."""
-    kinds = [path / "saved_model.pb", path.with_name(path.name + ".index")]
-    found = [kind for kind in [*kinds, *path.glob("*.index")] if kind.is_file()]
-    return bool(found) and not (path / METADATA).is_file()
+    files = [path / "saved_model.pb", path.with_name(path.name + ".index")]
+    files += path.glob("*.index")
+    return any(map(pathlib.Path.is_file, files)) and not (path / METADATA).is_file()
 
 
 def unnumbered(paths: Sequence[str]) -> list[str]:
-    """Names for the variables of a network that are the same in every process.
+    """Renames the variables of a network, such that every process has the same names.
 
-    Keras numbers layers that were given no name in the order of birth, so that they
-    are called otherwise when the network is built a second time: a number at the end
-    of a name becomes its rank among the names around it that differ in nothing else.
+    Keras numbers layers without a name in the order of birth: a second network of the
+    same code has other names. Here a number at the end of a name becomes its rank among
+    its neighbours that differ in nothing else.
 
         a/dense_7/kernel, a/dense_9/kernel -> a#0/dense#0/kernel#0, a#0/dense#1/kernel#0
 
-    Variables of the same path are told apart by their order.
+    Variables of the same path are numbered in their order.
 
     Args:
-        paths: of all variables, in the network's order.
+        paths: paths of all variables, in the network's order.
 
     Returns:
         As many names, all different.
@@ -130,14 +129,14 @@ def unnumbered(paths: Sequence[str]) -> list[str]:
         family: {number: rank for rank, number in enumerate(sorted(members))}
         for family, members in numbers.items()
     }
-    seen = Counter()
+    counts = Counter()
     names = []
     for steps in split_paths:
         name = "/".join(
             f"{family[-1]}#{ranks[family][number]}" for family, number in steps
         )
-        names.append(f"{name}#{seen[name]}" if seen[name] else name)
-        seen[name] += 1
+        names.append(f"{name}#{counts[name]}" if counts[name] else name)
+        counts[name] += 1
     return names
 
 
@@ -150,13 +149,13 @@ def _split_number(name: str) -> tuple[str, int]:
 
 
 class Fit(NamedTuple):
-    """How the weights of a module fit a network.
+    """The assignment of a module's weights to the variables of a network.
 
     Attributes:
-        pairs: the variables that get a value, with it.
-        fresh: heads that keep the values that they have.
-        left_out: heads of the module whose values nobody gets.
-        faults: what keeps the rest from fitting, in words; empty if it fits.
+        pairs: variables with their new values.
+        fresh: heads of the network that keep their values.
+        left_out: heads of the module that are not used.
+        faults: reasons why the other layers do not fit; empty if they fit.
     """
 
     pairs: list[tuple[keras.Variable, np.ndarray]]
@@ -173,10 +172,10 @@ def fit(
     """Finds the value of every variable of a network, by path and shape.
 
     Args:
-        variables: of the network, in its order.
-        weights: of a module's network.
-        heads: names of layers that either may lack, or have in another shape; they
-            are taken as a whole or not at all.
+        variables: variables of the network, in its order.
+        weights: weights of a module's network.
+        heads: names of layers that either may lack, or have in another shape. A head
+            is used as a whole or not at all.
     """
     ours = dict(zip(unnumbered([v.path for v in variables]), variables, strict=True))
     theirs = dict(zip(unnumbered([w.path for w in weights]), weights, strict=True))
@@ -190,7 +189,7 @@ def fit(
             ours = {k: v for k, v in ours.items() if k not in mine}
             theirs = {k: w for k, w in theirs.items() if k not in other}
     both = {k: (v, theirs[k].value) for k, v in ours.items() if k in theirs}
-    wrong = {
+    names_by_fault = {
         "missing in the module": [v.path for k, v in ours.items() if k not in theirs],
         "unknown to this run": [w.path for k, w in theirs.items() if k not in ours],
         "of another shape": [
@@ -199,7 +198,11 @@ def fit(
             if value.shape != tuple(variable.shape)
         ],
     }
-    faults = [f"{len(v)} {what}: {_some(v)}" for what, v in wrong.items() if v]
+    faults = [
+        f"{len(names)} {fault}: {_some(names)}"
+        for fault, names in names_by_fault.items()
+        if names
+    ]
     return Fit(list(both.values()), fresh, left_out, faults)
 
 
@@ -208,24 +211,23 @@ def _is_in(path: str, layer: str) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _NUM_NAMES
+    return ", ".join(names[:_NUM_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def start(gan: GAN, weights: ModuleWeights) -> None:
-    """Gives both networks, and the average where one is kept, a module's weights.
+    """Assigns a module's weights to both networks, and to the average if there is one.
 
-    Moments of batch norms and vectors of spectral norms are among them; the optimizers
-    stay as they are. What G holds in a module of a run with an average is that
-    average. Under a strategy, call this in its scope. The log says which heads of D
-    start fresh.
+    They include moments of batch norms and vectors of spectral norms, but no state of
+    optimizers. G of a module holds the average if its run kept one. The log names the
+    heads of D that start fresh. Under a strategy, call this in its scope.
 
     Args:
-        gan: of the same architecture as the module but for the heads of D. Changed.
-        weights: the module's.
+        gan: its architecture is the module's, except for the heads of D. Changed.
+        weights: the module's weights.
 
     Raises:
-        ValueError: the networks are others; the GAN is as it was.
+        ValueError: the networks do not fit; the GAN is unchanged.
     """
     fits = {
         "G": fit(gan.generator.variables, weights.generator),
@@ -233,37 +235,35 @@ def start(gan: GAN, weights: ModuleWeights) -> None:
     }
     others = _other_facts(gan, weights.metadata)
     faults = [
-        f"{name}, {fault}" for name, each in fits.items() for fault in each.faults
+        f"{name}, {fault}" for name, part in fits.items() for fault in part.faults
     ]
     if faults:
         raise ValueError(
             "The networks of `run_config.warm_start` must be those of this run, but "
             f"for D's {', '.join(HEADS)}. Received: warm_start={weights.path}, with\n  "
             + "\n  ".join([*others, *faults])
-            + "\nTake over options.architecture, options.z_dim, widths, norms and "
-            f"image size of its configuration, which its `{METADATA}` holds; "
-            "or another module."
+            + "\nCopy options.architecture, options.z_dim, widths, norms and image "
+            f"size from its configuration in `{METADATA}`, or name another module."
         )
     if gan.average is not None:
         fits["average"] = fit(gan.average.variables, weights.generator)
-    for each in fits.values():
-        for variable, value in each.pairs:
+    for part in fits.values():
+        for variable, value in part.pairs:
             variable.assign(value)
-    of_d = fits["D"]
     logging.info(
         "starting from %s, weights %s; heads of D that start fresh: %s; that are left "
         "out: %s",
         weights.path,
         weights.metadata["weights_sha256"],
-        ", ".join(of_d.fresh) or "none",
-        ", ".join(of_d.left_out) or "none",
+        ", ".join(fits["D"].fresh) or "none",
+        ", ".join(fits["D"].left_out) or "none",
     )
     if others:
         logging.warning("%s has %s", weights.path, "; ".join(others))
 
 
 def _other_facts(gan: GAN, metadata: dict) -> list[str]:
-    """What else the module was trained with, in words."""
+    """The differences in latents, image shape and classes, in words."""
     theirs = {
         **metadata["latents"],
         "image_shape": tuple(metadata["image_shape"]),

@@ -113,9 +113,9 @@ def test_a_file_that_is_no_table_is_refused_and_kept(tmp_path):
 def test_modules_of_one_table_stay_apart(tmp_path):
     table = ScoreTable(tmp_path / "mine.csv")
     for name, value in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
-        found = {"fid_10k_test": [value]}
+        values = {"fid_10k_test": [value]}
         weights = f"w{value}"
-        add(table, 0, found, str(PROTOCOL), weights_sha256=weights, checkpoint=name)
+        add(table, 0, values, str(PROTOCOL), weights_sha256=weights, checkpoint=name)
     assert [row.means()["fid_10k_test"] for row in table.rows()] == [2, 3]
     lines = comparison([table.path]).splitlines()
     assert [line.split() for line in lines[:3]] == [
@@ -129,9 +129,9 @@ def test_one_module_by_two_names_and_two_by_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tables = [ScoreTable(tmp_path / name) for name in ("a.csv", "b.csv")]
     for table, value in zip(tables, (1.0, 2.0), strict=True):
-        found = {"fid": [value]}
+        values = {"fid": [value]}
         weights = f"w{value}"
-        add(table, 0, found, str(PROTOCOL), weights_sha256=weights, checkpoint="m/0")
+        add(table, 0, values, str(PROTOCOL), weights_sha256=weights, checkpoint="m/0")
     lines = comparison([table.path for table in tables]).splitlines()
     assert lines[2].split() == ["fid", "1", "2"]
     # The same weights by another path, then other weights at that path.
@@ -244,7 +244,7 @@ def two_runs(tmp_path):
 
 def test_runs_of_one_protocol_side_by_side(two_runs):
     lines = comparison(two_runs).splitlines()
-    # Of a folder the run is shown, of a table every module.
+    # A folder is one run; a table is shown module by module.
     assert lines[0].split() == ["run", str(two_runs[0]), f"{two_runs[1]}:", "c"]
     assert lines[1].split() == ["step", "100", "100"]
     assert lines[2].split() == ["fid_10k_test", "5", "+-", "1", "7"]

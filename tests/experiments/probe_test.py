@@ -28,7 +28,7 @@ def classes(num_rows, num_features=7, num_classes=3, spread=1.5, seed=0):
     labels = rng.integers(num_classes, size=num_rows).astype(np.int32)
     centres = np.random.default_rng(99).normal(size=(num_classes, num_features))
     features = centres[labels] + spread * rng.normal(size=(num_rows, num_features))
-    # What all have in common says nothing of the class.
+    # The offset common to all features is independent of the class.
     features += 3 * rng.normal(size=(num_rows, 1))
     features = features * 10.0 ** np.arange(-3, num_features - 3) + 5
     return features.astype(np.float32), labels
@@ -53,8 +53,8 @@ def test_scikit_learn_finds_the_same_classifier(monkeypatch, num_classes, l2):
     np.testing.assert_allclose(1 / ours.scale, scaler.scale_, rtol=1e-6)
     standardized = scaler.transform(test_features.astype(np.float64))
     probabilities = tf.nn.softmax(ours.logits(test_features)).numpy()
-    # Of two classes scikit-learn keeps the difference of the weights, and penalizes
-    # that: half of what we penalize for the same decision.
+    # For two classes scikit-learn penalizes the difference of the weights, which is
+    # half of our penalty for the same decision.
     if num_classes == 2:
         theirs.C *= 2
         theirs.fit(scaler.transform(features.astype(np.float64)), labels)
@@ -69,29 +69,32 @@ def test_scikit_learn_finds_the_same_classifier(monkeypatch, num_classes, l2):
 def test_the_tolerance_is_tight_enough(caplog):
     features, labels = classes(500)
     test_features, test_labels = classes(2000, seed=1)
-    found = linear_probe.accuracies(features, labels, test_features, test_labels, 3)
+    accuracies = linear_probe.accuracies(
+        features, labels, test_features, test_labels, num_classes=3
+    )
     scaler = StandardScaler().fit(features)
     theirs = LogisticRegression(
         C=1 / (linear_probe.L2 * 500), tol=1e-8, max_iter=10_000
     )
     theirs.fit(scaler.transform(features), labels)
     for ours, (inputs, targets) in zip(
-        found, [(features, labels), (test_features, test_labels)], strict=True
+        accuracies, [(features, labels), (test_features, test_labels)], strict=True
     ):
         assert abs(ours - theirs.score(scaler.transform(inputs), targets)) < 3e-3
 
 
-def test_what_is_separable_is_separated():
+def test_separable_classes_are_separated():
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=400)
     # One direction of many tells the class.
     features = rng.normal(size=(400, 20)).astype(np.float32)
     features[np.arange(400), labels] += 12
     half = slice(0, 200), slice(200, 400)
-    found = linear_probe.accuracies(
-        features[half[0]], labels[half[0]], features[half[1]], labels[half[1]], 4
+    first, second = half
+    accuracies = linear_probe.accuracies(
+        features[first], labels[first], features[second], labels[second], num_classes=4
     )
-    assert found == (1, 1)
+    assert accuracies == (1, 1)
 
 
 def test_random_labels_are_guessed():
@@ -99,7 +102,7 @@ def test_random_labels_are_guessed():
     features = rng.normal(size=(6000, 10)).astype(np.float32)
     labels = rng.integers(5, size=6000)
     train, test = linear_probe.accuracies(
-        features[:3000], labels[:3000], features[3000:], labels[3000:], 5
+        features[:3000], labels[:3000], features[3000:], labels[3000:], num_classes=5
     )
     # Five standard deviations of a mean of 3,000 draws; what is fitted does better.
     assert abs(test - 0.2) < 5 * np.sqrt(0.2 * 0.8 / 3000)
@@ -108,7 +111,7 @@ def test_random_labels_are_guessed():
 
 def test_constant_features_count_for_nothing():
     features, labels = classes(200)
-    # 300 plus what rounding makes of it.
+    # 300 plus rounding noise.
     constant = 300 + 1e-4 * np.random.default_rng(0).normal(size=(200, 2))
     with_constants = np.concatenate([features, constant], axis=1).astype(np.float32)
     ours = linear_probe.fit(with_constants, labels, 3)
@@ -143,9 +146,9 @@ def test_a_fit_that_stops_early_says_so(monkeypatch, caplog):
 )
 def test_errors(change, words):
     arguments = {
-        f"{split}_{what}": value
+        f"{split}_{name}": value
         for split in ("train", "test")
-        for what, value in {
+        for name, value in {
             "features": np.eye(4, 2, dtype=np.float32),
             "labels": np.array([0, 1, 2, 0]),
         }.items()
@@ -235,19 +238,19 @@ def test_blocks_of_every_architecture(architecture):
         np.testing.assert_array_equal(value, earlier)
     assert len(model.block_names) == len(set(model.block_names)) == len(blocks) == count
     assert blocks[0].shape == (2, *first) and blocks[-1].shape == (2, *last)
-    # The last one is what the heads are made of.
+    # The heads take the last one.
     features = model(images)["features"]
     np.testing.assert_array_equal(model.to_features(blocks[-1]), features)
 
 
 def test_every_block_follows_from_the_one_before():
-    """Of a network that is nothing but residual blocks."""
+    """For a network of residual blocks only."""
     model = discriminator("resnet_cifar", 32)
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
     hidden = images
-    for block, found in zip(model.trunk, model.block_features(images), strict=True):
+    for block, features in zip(model.trunk, model.block_features(images), strict=True):
         hidden = block(hidden)
-        np.testing.assert_array_equal(found, hidden)
+        np.testing.assert_array_equal(features, hidden)
 
 
 def test_attention_belongs_to_its_block():
@@ -257,9 +260,9 @@ def test_attention_belongs_to_its_block():
     before, attention = model.trunk[1], model.trunk[2]
     assert attention.name == "non_local_block"
     hidden = before(model.trunk[0](images))
-    found = model.block_features(images)[1]
-    np.testing.assert_array_equal(found, attention(hidden))
-    assert np.abs(found - hidden).max() > 0.01
+    features = model.block_features(images)[1]
+    np.testing.assert_array_equal(features, attention(hidden))
+    assert np.abs(features - hidden).max() > 0.01
 
 
 def test_labels_are_not_asked_for():
@@ -314,7 +317,7 @@ def test_a_run_is_probed(run, tmp_path):
         assert "pooling=mean_4x4" in row["protocol"]
     # TensorFlow leaves generated code there.
     assert [path for path in tmp_path.iterdir() if path.name[:2] != "__"] == []
-    # By another way, all at once.
+    # The same without batches.
     plan = tiny.plan()
     gan = plan.build_gan()
     run.checkpoints.restore(2, gan.parts)
@@ -346,8 +349,8 @@ def test_a_run_is_probed(run, tmp_path):
         (["--dataset=cifar10"], "dataset='cifar10' of shape (32, 32, 3)"),
     ],
 )
-def test_what_cannot_be_probed(run, arguments, words):
-    options = dict(each.removeprefix("--").split("=") for each in arguments)
+def test_errors_of_the_probe(run, arguments, words):
+    options = dict(flag.removeprefix("--").split("=") for flag in arguments)
     step = int(options.pop("step", 2))
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         probe.probe_checkpoint(tiny.plan(), run, step, **options)
@@ -361,7 +364,7 @@ def test_a_run_without_checkpoint(tmp_path):
     run.write_config(config.operative_config(), 0)
     done = ssgan_probe(run)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "error: A run must hold a checkpoint." in done.stderr
+    assert f"model_dir={run.path} has no checkpoint" in done.stderr
 
 
 def test_features_that_do_not_fit(run, monkeypatch):
@@ -386,15 +389,15 @@ def test_features_are_those_of_each_block(tmp_path):
         split: rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
         for split, count in (("train", 100), ("test", 3))
     }
-    tensors = {split: tf.constant(each) for split, each in images.items()}
+    tensors = {split: tf.constant(batch) for split, batch in images.items()}
     features = probe.extract_features(model, tensors, tmp_path)
-    for split, each in images.items():
-        maps = model.block_features(each.astype(np.float32) / 255)
-        for found, block in zip(features[split], maps, strict=True):
-            cells = block.numpy().reshape(len(each), 4, 2, 4, 2, 6).mean(axis=(2, 4))
-            assert found.dtype == np.float32
+    for split, batch in images.items():
+        maps = model.block_features(batch.astype(np.float32) / 255)
+        for rows, block in zip(features[split], maps, strict=True):
+            cells = block.numpy().reshape(-1, 4, 2, 4, 2, 6).mean(axis=(2, 4))
+            assert rows.dtype == np.float32
             np.testing.assert_allclose(
-                found, cells.reshape(len(each), -1), rtol=1e-4, atol=1e-5
+                rows, cells.reshape(len(batch), -1), rtol=1e-4, atol=1e-5
             )
 
 
@@ -409,7 +412,15 @@ def test_images_in_files_are_those_in_memory():
 
 
 def score(step, block, accuracy, protocol="a=1; b=2"):
-    return probe.BlockScore(step, block, f"B{block}", 8, 1.0, accuracy, protocol)
+    return probe.BlockScore(
+        step=step,
+        block=block,
+        layer=f"B{block}",
+        features=8,
+        train_accuracy=1.0,
+        test_accuracy=accuracy,
+        protocol=protocol,
+    )
 
 
 def test_rows_of_the_same_step_and_protocol_are_replaced(tmp_path):

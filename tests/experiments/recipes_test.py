@@ -1,4 +1,4 @@
-"""The paper's experiments: its numbers, and that every run is a config."""
+"""The paper's studies: their numbers and runs."""
 
 import re
 import shlex
@@ -62,11 +62,11 @@ def rows(text: str) -> list[list[str]]:
 
 
 def paper(name: str, scale: str = "full", **fields) -> list[str]:
-    """The paper's numbers of an experiment, as it lists them."""
+    """The paper's numbers of a study, in its order."""
     return [
-        each.paper
-        for each in recipes.study(name, scale, [0]).paper
-        if all(getattr(each, key) == value for key, value in fields.items())
+        row.paper
+        for row in recipes.study(name, scale, [0]).paper
+        if all(getattr(row, key) == value for key, value in fields.items())
     ]
 
 
@@ -87,7 +87,7 @@ def test_table_2():
             for arm in (UNCOND, SSGAN)
         ]
         printed = [f"{a} +- {b}" for a, b in zip(numbers[::2], numbers[1::2])]
-        assert cells == [[each] for each in printed]
+        assert cells == [[number] for number in printed]
     assert len(paper("table2")) == 36
     for numbers in TABLE2.values():
         assert list(numbers) == list(config.sweep_rows("table2.sweep"))
@@ -99,9 +99,9 @@ def test_tables_of_blocks(name, text):
     for arm, column in zip(
         (UNCOND, COND, ROTATION_ONLY, SSGAN_SBN), columns, strict=True
     ):
-        found = paper(name, arm=arm)
-        assert list(map(float, found)) == list(map(float, column))
-        assert paper(name, arm=arm, block=2) == found[2:3]
+        numbers = paper(name, arm=arm)
+        assert list(map(float, numbers)) == list(map(float, column))
+        assert paper(name, arm=arm, block=2) == numbers[2:3]
     assert paper(name, arm=SSGAN) == []
 
 
@@ -120,34 +120,32 @@ def test_figures():
 
 @pytest.mark.parametrize("name, scale", EVERY)
 def test_jobs_and_numbers_belong_together(name, scale):
-    experiment = recipes.study(name, scale, [0, 1])
-    names = [job.name for job in experiment.jobs]
+    study = recipes.study(name, scale, [0, 1])
+    names = [job.name for job in study.jobs]
     assert len(set(names)) == len(names) and len(names) % 2 == 0
-    datasets = {job.dataset for job in experiment.jobs}
-    assert {each.dataset for each in experiment.paper} == datasets
+    datasets = {job.dataset for job in study.jobs}
+    assert {row.dataset for row in study.paper} == datasets
     # Every number of the paper has its runs, in each seed.
-    for number in experiment.paper:
+    for number in study.paper:
         place = number.dataset, number.row, number.arm
         seeds = [
-            job.seed
-            for job in experiment.jobs
-            if (job.dataset, job.row, job.arm) == place
+            job.seed for job in study.jobs if (job.dataset, job.row, job.arm) == place
         ]
         assert seeds == [0, 1], place
-    assert experiment.command == f"ssgan reproduce {name} --scale={scale} --seeds=0,1"
-    for job in experiment.jobs:
+    assert study.command == f"ssgan reproduce {name} --scale={scale} --seeds=0,1"
+    for job in study.jobs:
         assert job.name.startswith(f"{scale}/") and job.name.endswith(
             f"-seed{job.seed}"
         )
 
 
 def test_the_same_run_is_the_same_everywhere():
-    """Experiments share runs; what they ask of one must be one training."""
-    trainings = {}
+    """Studies share runs, whose first command must be the same."""
+    commands = {}
     for name, scale in EVERY:
         for job in recipes.study(name, scale, [0]).jobs:
-            trainings.setdefault(job.name, set()).add(job.commands[0])
-    assert all(len(commands) == 1 for commands in trainings.values())
+            commands.setdefault(job.name, set()).add(job.commands[0])
+    assert all(len(variants) == 1 for variants in commands.values())
     shared = "full/ssgan_cifar10-sn_0_0.9_2-seed0"
     users = [
         name
@@ -158,10 +156,10 @@ def test_the_same_run_is_the_same_everywhere():
 
 
 def parsed(job, *more: str):
-    """The experiment that a job's command describes, under further bindings."""
+    """The plan that a job's command describes, with further bindings."""
     flags = shlex.split(job.config)
-    files = [each.partition("=")[2] for each in flags if each.startswith("--gin_c")]
-    lines = [each.partition("=")[2] for each in flags if each.startswith("--gin_b")]
+    files = [flag.partition("=")[2] for flag in flags if flag.startswith("--gin_c")]
+    lines = [flag.partition("=")[2] for flag in flags if flag.startswith("--gin_b")]
     assert len(files) + len(lines) == len(flags)
     assert list(job.commands[0][2 : 2 + len(flags)]) == flags
     config.parse(files, [*lines, *more])
@@ -180,7 +178,9 @@ def test_every_job_is_a_config(name, scale):
             continue
         assert plan.options.training_steps == job.steps and plan.run.seed == 3
         # Every checkpoint that is probed is kept.
-        probed = [int(each[-1].removeprefix("--step=")) for each in job.commands[1:]]
+        probed = [
+            int(command[-1].removeprefix("--step=")) for command in job.commands[1:]
+        ]
         every = plan.run.keep_checkpoint_every_steps
         saved = plan.run.save_checkpoints_steps
         oldest = job.steps - saved * (plan.run.keep_checkpoint_max - 1)
@@ -198,11 +198,9 @@ def test_rotation_only_on_imagenet_has_no_adversarial_loss():
 
 
 def test_the_small_run():
-    experiment = recipes.study("table2", "small", [1])
+    study = recipes.study("table2", "small", [1])
     (job,) = (
-        job
-        for job in experiment.jobs
-        if job.name == "small/ssgan_cifar10-sn_0_0.9_1-seed1"
+        job for job in study.jobs if job.name == "small/ssgan_cifar10-sn_0_0.9_1-seed1"
     )
     assert shlex.split(job.config) == [
         "--gin_config=ssgan_cifar10.gin",

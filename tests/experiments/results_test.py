@@ -1,4 +1,4 @@
-"""Numbers of runs: read, tabulated, reported and drawn."""
+"""Measurements of runs: read, tabulated, reported and drawn."""
 
 import csv
 import dataclasses
@@ -19,7 +19,7 @@ METRIC = {"small": "frechet_cifar10_cnn_10k_test", "full": "fid_10k_test"}
 
 
 def score_rows(job, scale: str, last: int) -> list[dict]:
-    """Distances that fall with steps, others for each run."""
+    """Distances that fall with steps, different for each run."""
     rng = np.random.default_rng(sum(map(ord, job.name)))
     return [
         {
@@ -83,17 +83,17 @@ def write_csv(path: pathlib.Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def make_runs(experiment, campaign, left_out=(), last=None) -> None:
-    """The tables that the runs of an experiment would have."""
-    for job in experiment.jobs:
+def make_runs(study, campaign, left_out=(), last=None) -> None:
+    """The tables that the runs of a study would have."""
+    for job in study.jobs:
         if any(word in job.name for word in left_out):
             continue
-        if experiment.source == "scores":
+        if study.source == "scores":
             name, rows = (
                 "scores.csv",
-                score_rows(job, experiment.scale, last or job.steps),
+                score_rows(job, study.scale, last or job.steps),
             )
-        elif experiment.source == "forgetting":
+        elif study.source == "forgetting":
             name, rows = "forgetting.csv", forgetting_rows(job)
         else:
             name, rows = "probe.csv", probe_rows(job)
@@ -105,47 +105,47 @@ def campaign(tmp_path):
     return Campaign(tmp_path)
 
 
-def cells(numbers) -> dict[tuple[str, str], str]:
-    """Cells of the table by what its first words and its column say."""
-    header, *lines = report.table(numbers)
-    found = {}
+def cells(measurements) -> dict[tuple[str, str], str]:
+    """Cells of the table by the first words of their line and their column."""
+    header, *lines = report.table(measurements)
+    by_place = {}
     for line in lines:
         for i, name in enumerate(header):
             key = f"{header[i - 1]}, {name}" if name.startswith("paper") else name
-            found[" ".join(line[:2]), key] = line[i]
-    return found
+            by_place[" ".join(line[:2]), key] = line[i]
+    return by_place
 
 
 # --- The table -----------------------------------------------------------------
 
 
-def test_what_is_written_is_read(tmp_path):
-    numbers = [
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    measurements = [
         Measurement(
             "table1", "full", "cifar10", arm="SS-GAN", metric="fid", paper="17.11"
         ),
         Measurement(
-            "table1",
-            "full",
-            "cifar10",
-            'a, "b"',
-            "SS-GAN",
-            2,
-            100,
-            0,
-            "fid_10k_test",
-            0.1 + 0.2,
-            "17.11",
-            "data=cifar10; split=test",
-            "full/run",
-            "--gin_bindings='x=\"y\"'",
-            "abc",
-            12.5,
-            "a CPU, 4 cores",
+            experiment="table1",
+            scale="full",
+            dataset="cifar10",
+            row='a, "b"',
+            arm="SS-GAN",
+            seed=2,
+            step=100,
+            block=0,
+            metric="fid_10k_test",
+            value=0.1 + 0.2,
+            paper="17.11",
+            protocol="data=cifar10; split=test",
+            run="full/run",
+            config="--gin_bindings='x=\"y\"'",
+            commit="abc",
+            seconds=12.5,
+            machine="a CPU, 4 cores",
         ),
     ]
-    results.write(tmp_path / "results.csv", numbers)
-    assert results.read(tmp_path / "results.csv") == numbers
+    results.write(tmp_path / "results.csv", measurements)
+    assert results.read(tmp_path / "results.csv") == measurements
     text = (tmp_path / "results.csv").read_text()
     for old, new, words in (
         (",100,", ",1e2,", "row 2, column step: '1e2'"),
@@ -161,139 +161,140 @@ def test_what_is_written_is_read(tmp_path):
         results.read(tmp_path / "other.csv")
 
 
-def test_what_is_the_distance():
+def test_names_of_distances():
     names = ["fid_10k_test", "frechet_cifar10_cnn_10k_test", "kid_10k_test"]
     names += ["fid_low_10k_test", "frechet_high_cifar10_cnn_10k_test", ""]
     assert list(map(protocols.is_distance, names)) == [True, True] + 4 * [False]
 
 
 def test_means_and_deviations_beside_the_papers(campaign):
-    experiment = recipes.study("table2", "small", [0, 1, 2])
+    study = recipes.study("table2", "small", [0, 1, 2])
     left_out = ["gp_", "cifar100", "0.5_0.999", "ssgan_cifar10-sn_0_0.9_2-seed1"]
-    make_runs(experiment, campaign, left_out)
-    numbers = results.collect(experiment, campaign)
+    make_runs(study, campaign, left_out)
+    measurements = results.collect(study, campaign)
     values = [
-        each.value
-        for each in numbers
-        if (each.dataset, each.row, each.arm) == ("cifar10", "sn_0_0.9_1", "SS-GAN")
-        and each.step == 12_000
-        and each.metric == METRIC["small"]
+        row.value
+        for row in measurements
+        if (row.dataset, row.row, row.arm) == ("cifar10", "sn_0_0.9_1", "SS-GAN")
+        and row.step == 12_000
+        and row.metric == METRIC["small"]
     ]
     assert len(values) == 3
     deviation = np.std(values, ddof=1)
-    found = cells(numbers)
-    assert found["cifar10 sn_0_0.9_1", "SS-GAN"] == (
+    shown = cells(measurements)
+    assert shown["cifar10 sn_0_0.9_1", "SS-GAN"] == (
         f"{np.mean(values):.2f} +- {deviation:.2f} (n=3)"
     )
-    # The paper's is no distance of these features, and stands apart.
-    assert found["cifar10 sn_0_0.9_1", "SS-GAN, paper (FID)"] == "19.65 +- 0.9"
-    assert found["cifar10 sn_0_0.9_1", "metric"] == METRIC["small"]
-    assert found["cifar10 sn_0_0.9_2", "SS-GAN"].endswith("(n=2 of 3)")
-    assert found["cifar10 gp_1_0_0.9_1", "SS-GAN"] == "not yet run"
-    assert found["cifar100 sn_0_0.9_1", "Uncond-GAN"] == "not yet run"
-    assert len(found) == 18 * 7
+    # The paper's number has other features: it is in a column of its own.
+    assert shown["cifar10 sn_0_0.9_1", "SS-GAN, paper (FID)"] == "19.65 +- 0.9"
+    assert shown["cifar10 sn_0_0.9_1", "metric"] == METRIC["small"]
+    assert shown["cifar10 sn_0_0.9_2", "SS-GAN"].endswith("(n=2 of 3)")
+    assert shown["cifar10 gp_1_0_0.9_1", "SS-GAN"] == "not yet run"
+    assert shown["cifar100 sn_0_0.9_1", "Uncond-GAN"] == "not yet run"
+    assert len(shown) == 18 * 7
 
 
 def test_the_best_and_its_words(campaign):
-    experiment = recipes.study("table1", "full", [0, 1])
-    make_runs(experiment, campaign, ["lsun"])
-    numbers = results.collect(experiment, campaign)
-    found = cells(numbers)
+    study = recipes.study("table1", "full", [0, 1])
+    make_runs(study, campaign, ["lsun"])
+    measurements = results.collect(study, campaign)
+    shown = cells(measurements)
     values = [
-        each.value
-        for each in results.finals(numbers)
-        if (each.dataset, each.arm) == ("celeb_a_hq", "SS-GAN")
-        and each.metric == "fid_10k_test"
+        row.value
+        for row in results.finals(measurements)
+        if (row.dataset, row.arm) == ("celeb_a_hq", "SS-GAN")
+        and row.metric == "fid_10k_test"
     ]
     assert len(values) == 2
     place = "celeb_a_hq fid_10k_test"
-    assert found[place, "SS-GAN"] == f"{min(values):.2f} (n=2)"
-    assert found[place, "SS-GAN, paper (FID)"] == "26.11"
-    assert found[place, "Cond-GAN"] == "-" == found[place, "Cond-GAN, paper (FID)"]
-    assert found["lsun_bedroom -", "SS-GAN"] == "not yet run"
-    text = report.report(experiment, numbers, None)
+    assert shown[place, "SS-GAN"] == f"{min(values):.2f} (n=2)"
+    assert shown[place, "SS-GAN, paper (FID)"] == "26.11"
+    assert shown[place, "Cond-GAN"] == "-" == shown[place, "Cond-GAN, paper (FID)"]
+    assert shown["lsun_bedroom -", "SS-GAN"] == "not yet run"
+    text = report.report(study, measurements, None)
     assert "The best of n training seeds." in text and "no FID" not in text
 
 
-def test_a_run_on_its_way_has_no_final_number(campaign):
-    experiment = recipes.study("figure4", "small", [0])
-    make_runs(experiment, campaign, last=6000)
-    numbers = results.collect(experiment, campaign)
-    (final,) = (each for each in results.finals(numbers) if "ssgan_cifar10" in each.run)
+def test_an_unfinished_run_has_no_final_measurement(campaign):
+    study = recipes.study("figure4", "small", [0])
+    make_runs(study, campaign, last=6000)
+    measurements = results.collect(study, campaign)
+    (final,) = (
+        row for row in results.finals(measurements) if "ssgan_cifar10" in row.run
+    )
     assert (final.step, final.value) == (12_000, None)
-    assert set(results.finals(numbers[::-1])) == set(results.finals(numbers))
+    assert set(results.finals(measurements[::-1])) == set(results.finals(measurements))
     # The paper has no number so early.
-    assert not any(each.paper for each in numbers if each.run)
-    found = cells(numbers)
-    assert found[f"3000 {METRIC['small']}", "SS-GAN"].endswith(" (n=1)")
-    assert found["12000 -", "SS-GAN"] == "not yet run"
+    assert not any(row.paper for row in measurements if row.run)
+    shown = cells(measurements)
+    assert shown[f"3000 {METRIC['small']}", "SS-GAN"].endswith(" (n=1)")
+    assert shown["12000 -", "SS-GAN"] == "not yet run"
     # Longer than any run of this scale.
-    assert found["20000 -", "SS-GAN"] == "-"
-    assert found["20000 -", "SS-GAN, paper (FID)"] == "26"
-    text = report.report(experiment, numbers, "figure4.png")
+    assert shown["20000 -", "SS-GAN"] == "-"
+    assert shown["20000 -", "SS-GAN, paper (FID)"] == "26"
+    text = report.report(study, measurements, "figure4.png")
     assert "0 of 4 runs are done" in text
     assert "- small/ssgan_cifar10-sn_0_0.9_1, seed 0" in text
 
 
 def test_blocks(campaign):
-    experiment = recipes.study("table3", "small", [0, 1])
-    make_runs(experiment, campaign, ["/cond_"])
-    numbers = results.collect(experiment, campaign)
+    study = recipes.study("table3", "small", [0, 1])
+    make_runs(study, campaign, ["/cond_"])
+    measurements = results.collect(study, campaign)
     # A number of the paper that our D has no block for.
-    extra = dataclasses.replace(experiment.paper[0], block=4)
-    found = {}
-    header, *lines = report.table([*numbers, extra])
+    extra = dataclasses.replace(study.paper[0], block=4)
+    by_block = {}
+    header, *lines = report.table([*measurements, extra])
     assert header[:3] == ["block", "Uncond-GAN", "paper"]
     for line in lines:
-        found[line[0]] = dict(zip(header, line, strict=True))
+        by_block[line[0]] = dict(zip(header, line, strict=True))
     values = [
         float(row["test_accuracy"])
-        for job in experiment.jobs
+        for job in study.jobs
         if job.arm == "SS-GAN"
         for row in probe_rows(job)
         if row["block"] == "2"
     ]
     mean, deviation = statistics.fmean(values), abs(values[0] - values[1]) / 2**0.5
-    assert found["2"]["SS-GAN"] == f"{mean:.3f} +- {deviation:.3f} (n=2)"
-    assert found["2"]["Cond-GAN"] == "not yet run" == found["4"]["Cond-GAN"]
-    assert found["4"]["Uncond-GAN"] == "-"
+    assert by_block["2"]["SS-GAN"] == f"{mean:.3f} +- {deviation:.3f} (n=2)"
+    assert by_block["2"]["Cond-GAN"] == "not yet run" == by_block["4"]["Cond-GAN"]
+    assert by_block["4"]["Uncond-GAN"] == "-"
     sbn = header.index("SS-GAN (sBN)")
     assert lines[2][sbn + 1] == "0.796"
-    beside = [each.paper for each in numbers if each.value is not None]
+    beside = [row.paper for row in measurements if row.value is not None]
     assert "0.796" in beside and beside.count("") == 8
 
 
-def test_the_papers_number_stands_beside_what_the_report_has_there(campaign):
-    experiment = recipes.study("table2", "small", [0])
-    make_runs(experiment, campaign)
-    numbers = results.collect(experiment, campaign)
-    beside = [each for each in numbers if each.run and each.paper]
-    assert len(beside) == len(experiment.jobs)
-    for each in beside:
+def test_the_papers_number_is_in_the_row_that_the_report_shows_beside_it(campaign):
+    study = recipes.study("table2", "small", [0])
+    make_runs(study, campaign)
+    measurements = results.collect(study, campaign)
+    beside = [row for row in measurements if row.run and row.paper]
+    assert len(beside) == len(study.jobs)
+    for row in beside:
         (expected,) = (
             other.paper
-            for other in experiment.paper
-            if (other.dataset, other.row, other.arm)
-            == (each.dataset, each.row, each.arm)
+            for other in study.paper
+            if (other.dataset, other.row, other.arm) == (row.dataset, row.row, row.arm)
         )
-        assert (each.step, each.metric) == (12_000, METRIC["small"])
-        assert each.paper == expected
+        assert (row.step, row.metric) == (12_000, METRIC["small"])
+        assert row.paper == expected
     # Where the paper's number is of a step, that step.
-    other = dataclasses.replace(experiment.paper[0], step=6000)
-    experiment = dataclasses.replace(experiment, paper=(other,))
-    beside = [each for each in results.collect(experiment, campaign) if each.run]
-    assert [each.step for each in beside if each.paper] == [6000]
+    other = dataclasses.replace(study.paper[0], step=6000)
+    study = dataclasses.replace(study, paper=(other,))
+    beside = [row for row in results.collect(study, campaign) if row.run]
+    assert [row.step for row in beside if row.paper] == [6000]
 
 
 def test_the_last_block_over_steps(campaign):
-    experiment = recipes.study("figure2", "small", [0])
-    make_runs(experiment, campaign)
-    numbers = results.collect(experiment, campaign)
-    table = {line[0]: line for line in report.table(numbers)}
+    study = recipes.study("figure2", "small", [0])
+    make_runs(study, campaign)
+    measurements = results.collect(study, campaign)
+    table = {line[0]: line for line in report.table(measurements)}
     peak, end = "highest over training", "at the end of training"
     assert list(table) == ["metric", peak, end]
     highest_first = 0
-    for job in experiment.jobs:
+    for job in study.jobs:
         rows = [row for row in probe_rows(job) if row["block"] == "3"]
         last = [float(row["test_accuracy"]) for row in rows]
         assert len(last) == 6
@@ -301,60 +302,60 @@ def test_the_last_block_over_steps(campaign):
         column = table["metric"].index(job.arm)
         assert table[peak][column] == f"{max(last):.3f} (n=1)"
         assert table[end][column] == f"{last[-1]:.3f} (n=1)"
-    assert highest_first < len(experiment.jobs)
+    assert highest_first < len(study.jobs)
     assert table[end][-1] == "0.38"
-    beside = [each.paper for each in numbers if each.run and each.paper]
-    assert beside == [each.paper for each in experiment.paper]
-    assert {each.block for each in numbers if each.value is not None} == {3}
+    beside = [row.paper for row in measurements if row.run and row.paper]
+    assert beside == [row.paper for row in study.paper]
+    assert {row.block for row in measurements if row.value is not None} == {3}
 
 
-def test_other_protocols_are_said(campaign):
-    experiment = recipes.study("figure4", "small", [0, 1])
-    make_runs(experiment, campaign)
-    path = campaign.run_dir(experiment.jobs[0]) / "scores.csv"
+def test_different_protocols_are_named(campaign):
+    study = recipes.study("figure4", "small", [0, 1])
+    make_runs(study, campaign)
+    path = campaign.run_dir(study.jobs[0]) / "scores.csv"
     assert "Not comparable" not in report.report(
-        experiment, results.collect(experiment, campaign), None
+        study, results.collect(study, campaign), None
     )
     path.write_text(path.read_text().replace("fake_count=10000", "fake_count=5000"))
-    text = report.report(experiment, results.collect(experiment, campaign), None)
+    text = report.report(study, results.collect(study, campaign), None)
     assert "**Not comparable among themselves**, as fake_count" in text
     assert "5000 | 10000" in text
     assert "that is no FID, and not comparable with the paper's" in text
 
 
-def protocols_said(experiment, campaign, changes: dict[str, str]) -> str:
-    """The report where protocols of some runs have another fact at their end."""
-    make_runs(experiment, campaign)
+def report_with_facts(study, campaign, changes: dict[str, str]) -> str:
+    """The report if the protocols of some runs have another fact at their end."""
+    make_runs(study, campaign)
     for word, fact in changes.items():
-        for job in experiment.jobs:
+        for job in study.jobs:
             if word in job.name:
                 path = campaign.run_dir(job) / "scores.csv"
                 text = path.read_text().replace("=10000", f"=10000; {fact}")
                 path.write_text(text)
-    numbers = results.collect(experiment, campaign)
-    return report.report(experiment, numbers, None)
+    measurements = results.collect(study, campaign)
+    return report.report(study, measurements, None)
 
 
 def test_labels_belong_to_the_method(campaign):
-    experiment = recipes.study("figure4", "small", [0, 1])
-    text = protocols_said(experiment, campaign, {"/cond": "labels=uniform"})
+    study = recipes.study("figure4", "small", [0, 1])
+    text = report_with_facts(study, campaign, {"/cond": "labels=uniform"})
     assert "Not comparable" not in text
     metric = METRIC["small"]
     plain = "data=cifar10; split=test; fake_count=10000"
     arms = "Uncond-GAN, SS-GAN, SS-GAN (sBN)"
     assert f"Protocol of {metric} ({arms}): {plain}.\n" in text
     assert f"Protocol of {metric} (Cond-GAN): {plain}; labels=uniform.\n" in text
-    # Of one method they must agree.
+    # Within one method they must agree.
     for word in ("/cond_cifar10-sn_0_0.9_1-seed1", "/uncond_cifar10-sn_0_0.9_1-seed1"):
-        text = protocols_said(experiment, campaign, {word: "labels=uniform"})
+        text = report_with_facts(study, campaign, {word: "labels=uniform"})
         assert f"as labels of {metric} differs: - | uniform." in text
     # And all else must among methods.
-    text = protocols_said(experiment, campaign, {"/cond": "labels=uniform; seed=1"})
+    text = report_with_facts(study, campaign, {"/cond": "labels=uniform; seed=1"})
     assert f"as seed of {metric} differs: - | 1." in text
     assert "as labels" not in text
 
 
-def test_what_a_sweep_has_no_paper_for(campaign):
+def test_a_sweep_has_no_numbers_of_the_paper(campaign):
     table = recipes.study("figure4", "small", [0, 1])
     make_runs(table, campaign)
     jobs = [
@@ -366,25 +367,25 @@ def test_what_a_sweep_has_no_paper_for(campaign):
     text = report.report(sweep, results.collect(sweep, campaign), None)
     assert "over n training seeds, divided by n - 1.\n" in text
     assert "that is no FID.\n" in text and "paper" not in text
-    # Nothing in a cell ends it.
+    # Bars within a cell are escaped.
     rows = [line for line in text.splitlines() if line.startswith("| cifar10 |")]
     assert len(rows) == 4
     assert all(r"a=" in line and r"\|b | " in line for line in rows)
 
 
 def test_a_run_that_grows_between_two_tables(campaign, monkeypatch):
-    experiment = recipes.study("figure4", "small", [0])
-    make_runs(experiment, campaign)
+    study = recipes.study("figure4", "small", [0])
+    make_runs(study, campaign)
     for seconds in (100.0, 250.0):
         monkeypatch.setattr(events, "train_seconds", lambda path: seconds)
-        numbers = results.collect(experiment, campaign)
-        assert {each.seconds for each in numbers if each.run} == {seconds}
+        measurements = results.collect(study, campaign)
+        assert {row.seconds for row in measurements if row.run} == {seconds}
 
 
 def test_where_and_how_long(campaign, monkeypatch):
-    experiment = recipes.study("figure4", "small", [0])
-    make_runs(experiment, campaign, ["/cond_", "sbn"])
-    job = experiment.jobs[0]
+    study = recipes.study("figure4", "small", [0])
+    make_runs(study, campaign, ["/cond_", "sbn"])
+    job = study.jobs[0]
     facts = {"commit": "abc", "cpu": "a CPU", "cores": 2, "devices": ["CPU:0", "GPU:0"]}
     for step, commit in ((0, "old"), (5000, "abc")):
         path = campaign.run_dir(job) / f"environment-{step}.json"
@@ -392,19 +393,19 @@ def test_where_and_how_long(campaign, monkeypatch):
     monkeypatch.setattr(
         events, "train_seconds", lambda path: 3725.0 * (path == campaign.run_dir(job))
     )
-    numbers = results.collect(experiment, campaign)
+    measurements = results.collect(study, campaign)
     (number,) = (
-        each
-        for each in results.finals(numbers)
-        if each.run == job.name and each.metric == METRIC["small"]
+        row
+        for row in results.finals(measurements)
+        if row.run == job.name and row.metric == METRIC["small"]
     )
     assert (number.commit, number.machine) == ("abc", "a CPU, 2 cores, GPU:0")
     assert number.seconds == 3725.0
     for path in campaign.run_dir(job).glob("environment-*.json"):
         path.write_text(json.dumps(facts | {"cores": 1}))
-    machines = {each.machine for each in results.collect(experiment, campaign)}
+    machines = {row.machine for row in results.collect(study, campaign)}
     assert machines == {"a CPU, 1 core, GPU:0", ""}
-    text = report.report(experiment, numbers, None)
+    text = report.report(study, measurements, None)
     assert f"| {job.name} | 12,000 | 1:02:05 | abc | a CPU, 2 cores, GPU:0 |" in text
     assert "run_config.seed=SEED`, SEED = 0" in text
 
@@ -443,10 +444,10 @@ def points_of(job):
 def test_the_summary_of_forgetting():
     job = recipes.study("figure3", "small", [0]).jobs[0]
     points = points_of(job)
-    found, expected = results.forgetting_summary(points), naive_summary(points)
-    assert list(found) and set(found) == set(expected)
+    summary, expected = results.forgetting_summary(points), naive_summary(points)
+    assert list(summary) and set(summary) == set(expected)
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=1e-12), name
+        assert summary[name] == pytest.approx(value, abs=1e-12), name
     assert set(results.forgetting_summary(points[:40])) == {
         "at_switches",
         "floors",
@@ -461,28 +462,28 @@ def test_tasks_with_a_test_at_their_switch_alone():
     points, expected = points_of(job), naive_summary(points_of(job))
     # Floors of single tasks stay those of their tasks, means over tasks are of all.
     without = [point for point in points if not 1000 < point[0] < 2000]
-    found = results.forgetting_summary(without)
+    summary = results.forgetting_summary(without)
     singles = ("at_switches", "floor_task_2", "floor_task_2_again")
-    assert found == pytest.approx({name: expected[name] for name in singles})
+    assert summary == pytest.approx({name: expected[name] for name in singles})
     without = [point for point in points if not 2000 < point[0] < 3000]
-    found = results.forgetting_summary(without)
+    summary = results.forgetting_summary(without)
     singles = ("at_switches", "floor_task_2_again")
-    assert found == pytest.approx({name: expected[name] for name in singles})
+    assert summary == pytest.approx({name: expected[name] for name in singles})
     at_switches = [point for point in points if point[0] % 1000 == 0]
-    found = results.forgetting_summary(at_switches)
-    assert found == pytest.approx({"at_switches": expected["at_switches"]})
+    summary = results.forgetting_summary(at_switches)
+    assert summary == pytest.approx({"at_switches": expected["at_switches"]})
 
 
 def test_forgetting_beside_the_papers(campaign):
-    experiment = recipes.study("figure3", "small", [0, 1])
-    make_runs(experiment, campaign)
-    numbers = results.collect(experiment, campaign)
-    table = {line[0]: line[1:] for line in report.table(numbers)}
+    study = recipes.study("figure3", "small", [0, 1])
+    make_runs(study, campaign)
+    measurements = results.collect(study, campaign)
+    table = {line[0]: line[1:] for line in report.table(measurements)}
     second = table["floor after the second switch"]
     assert [second[i] for i in (1, 3)] == ["0.49", "0.63"]
     peaks = table["peaks, mean"]
     assert peaks[3] == "0.85 to 0.88" and peaks[1] == "-"
-    rotation = [job for job in experiment.jobs if "rotation" in job.name]
+    rotation = [job for job in study.jobs if "rotation" in job.name]
     floors = [naive_summary(points_of(job))["floor_task_2_again"] for job in rotation]
     assert table["the same, one cycle later"][2] == (
         f"{np.mean(floors):.3f} +- {np.std(floors, ddof=1):.3f} (n=2)"
@@ -493,23 +494,23 @@ def test_forgetting_beside_the_papers(campaign):
 
 
 @pytest.mark.parametrize("name", list(recipes.STUDIES))
-def test_all_that_is_written_comes_from_the_table(name, campaign, tmp_path):
-    experiment = recipes.study(name, "small", [0, 1])
-    # A panel for each of eighteen rows takes its time.
-    make_runs(experiment, campaign, ["gp_", "sn_0.5", "sn_0_0.9_2"])
+def test_plot_and_report_follow_from_the_table(name, campaign, tmp_path):
+    study = recipes.study(name, "small", [0, 1])
+    # Drawing a panel for each of eighteen rows is slow.
+    make_runs(study, campaign, ["gp_", "sn_0.5", "sn_0_0.9_2"])
     folder = tmp_path / "report"
-    runner.write_report(experiment, campaign, folder)
+    runner.write_report(study, campaign, folder)
     names = {path.name for path in folder.iterdir()}
     assert names == {f"{name}.png", f"{name}.svg", "report.md", "results.csv"}
-    numbers = results.read(folder / "results.csv")
+    measurements = results.read(folder / "results.csv")
     text = (folder / "report.md").read_text()
-    assert text == report.report(experiment, numbers, f"{name}.png")
-    assert f"![{name}]({name}.png)" in text and experiment.command in text
+    assert text == report.report(study, measurements, f"{name}.png")
+    assert f"![{name}]({name}.png)" in text and study.command in text
 
 
-def test_a_campaign_that_has_not_begun_has_no_picture(campaign, tmp_path):
-    experiment = recipes.study("figure3", "small", [0])
-    runner.write_report(experiment, campaign, tmp_path / "report")
+def test_a_campaign_without_runs_has_no_picture(campaign, tmp_path):
+    study = recipes.study("figure3", "small", [0])
+    runner.write_report(study, campaign, tmp_path / "report")
     names = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert names == ["report.md", "results.csv"]
     text = pathlib.Path(tmp_path / "report/report.md").read_text()
@@ -524,17 +525,17 @@ def drawn(axes) -> dict[str, tuple]:
 
 
 def test_curves_and_their_mean(campaign):
-    experiment = recipes.study("table2", "small", [0, 1])
-    make_runs(experiment, campaign, ["gp_", "cifar100", "sn_0.5", "sn_0_0.9_2"])
-    numbers = results.collect(experiment, campaign)
-    left, right = plots.draw(numbers).axes
+    study = recipes.study("table2", "small", [0, 1])
+    make_runs(study, campaign, ["gp_", "cifar100", "sn_0.5", "sn_0_0.9_2"])
+    measurements = results.collect(study, campaign)
+    left, right = plots.draw(measurements).axes
     for axes, metric in ((left, METRIC["small"]), (right, "logit_spread_real")):
         for arm in ("Uncond-GAN", "SS-GAN"):
             curves = [
                 [
-                    each.value
-                    for each in numbers
-                    if (each.arm, each.metric, each.seed) == (arm, metric, seed)
+                    row.value
+                    for row in measurements
+                    if (row.arm, row.metric, row.seed) == (arm, metric, seed)
                 ]
                 for seed in (0, 1)
             ]
@@ -545,36 +546,36 @@ def test_curves_and_their_mean(campaign):
 
 
 def test_a_mean_is_of_all_seeds_or_not_drawn(campaign):
-    experiment = recipes.study("figure4", "small", [0, 1])
-    make_runs(experiment, campaign)
-    job = next(job for job in experiment.jobs if (job.arm, job.seed) == ("SS-GAN", 1))
+    study = recipes.study("figure4", "small", [0, 1])
+    make_runs(study, campaign)
+    job = next(job for job in study.jobs if (job.arm, job.seed) == ("SS-GAN", 1))
     rows = score_rows(job, "small", 6000)
     write_csv(campaign.run_dir(job) / "scores.csv", rows)
-    ours, _ = plots.draw(results.collect(experiment, campaign)).axes
+    ours, _ = plots.draw(results.collect(study, campaign)).axes
     np.testing.assert_array_equal(drawn(ours)["SS-GAN (n=2)"][0], [0, 3000, 6000])
     assert len(drawn(ours)["Cond-GAN (n=2)"][0]) == 5
 
 
 @pytest.mark.parametrize("name", ["table1", "figure4"])
 def test_markers_at_the_top_are_not_cut(name, campaign):
-    experiment = recipes.study(name, "small", [0, 1])
-    make_runs(experiment, campaign)
+    study = recipes.study(name, "small", [0, 1])
+    make_runs(study, campaign)
     # Values that are close together, far from zero.
-    numbers = [
-        dataclasses.replace(each, value=each.value and 100 + each.value / 100)
-        for each in results.collect(experiment, campaign)
+    measurements = [
+        dataclasses.replace(row, value=row.value and 100 + row.value / 100)
+        for row in results.collect(study, campaign)
     ]
-    left = plots.draw(numbers).axes[0]
+    left = plots.draw(measurements).axes[0]
     highest = max(np.max(line.get_ydata()) for line in left.get_lines())
     assert highest > 100
     assert left.get_ylim() == pytest.approx((0, 1.05 * highest))
 
 
 def test_switches_and_the_papers_floors(campaign):
-    experiment = recipes.study("figure3", "small", [0, 1])
-    make_runs(experiment, campaign)
-    numbers = results.collect(experiment, campaign)
-    (axes,) = plots.draw(numbers).axes
+    study = recipes.study("figure3", "small", [0, 1])
+    make_runs(study, campaign)
+    measurements = results.collect(study, campaign)
+    (axes,) = plots.draw(measurements).axes
     lines = axes.get_lines()
     vertical = [
         line.get_xdata()[0] for line in lines if len(set(line.get_xdata())) == 1
@@ -587,7 +588,7 @@ def test_switches_and_the_papers_floors(campaign):
     }
     assert marks == {(2000, 0.49), (2000, 0.63), (12_000, 0.69)}
     steps, values = drawn(axes)["classifier (n=2)"]
-    plain = [job for job in experiment.jobs if job.arm == "classifier"]
+    plain = [job for job in study.jobs if job.arm == "classifier"]
     expected = np.mean([[p[2] for p in points_of(job)] for job in plain], axis=0)
     np.testing.assert_allclose(values, expected, rtol=1e-12)
     assert steps[-1] == 20_000
@@ -596,16 +597,16 @@ def test_switches_and_the_papers_floors(campaign):
 def test_combinations_of_a_sweep_are_lines_of_one_panel(campaign):
     table = recipes.study("table2", "small", [0, 1])
     make_runs(table, campaign, ["gp_", "cifar100", "/uncond"])
-    numbers = [
-        dataclasses.replace(each, experiment="sweep", arm="")
-        for each in results.collect(table, campaign)
-        if each.run and each.value is not None
+    measurements = [
+        dataclasses.replace(row, experiment="sweep", arm="")
+        for row in results.collect(table, campaign)
+        if row.run and row.value is not None
     ]
-    left, _ = plots.draw(numbers).axes
+    left, _ = plots.draw(measurements).axes
     labels = [label for label in drawn(left) if "n=2" in label]
     assert labels == [
         f"{row} (n=2)" for row in ("sn_0_0.9_1", "sn_0_0.9_2", "sn_0.5_0.999_1")
     ]
     assert left.get_title() == "cifar10"
-    header, *lines = report.table(numbers)
+    header, *lines = report.table(measurements)
     assert header == ["dataset", "row", "metric", "ours"] and len(lines) == 3

@@ -1,4 +1,4 @@
-"""The callbacks of a training run, most with a stand-in for the GAN."""
+"""The callbacks of training, most of them with a substitute for the GAN."""
 
 import contextlib
 import fcntl
@@ -109,7 +109,7 @@ def test_checkpoints(start, stop, stride, saved):
     assert set(checkpoints.kept) == {(3, 8)}
 
 
-def test_the_chief_writes_and_all_look_at_the_numbers(monkeypatch):
+def test_the_chief_writes_and_all_check_the_state(monkeypatch):
     checkpoints = Saved()
     looked = []
     monkeypatch.setattr(StandIn, "check_finite", lambda self: looked.append(self.step))
@@ -117,7 +117,7 @@ def test_the_chief_writes_and_all_look_at_the_numbers(monkeypatch):
     assert checkpoints.saved == [] and looked == [0, 4, 8]
 
 
-def test_numbers_that_are_not_finite_are_not_saved(monkeypatch):
+def test_a_state_that_is_not_finite_is_not_saved(monkeypatch):
     def refuse(self):
         raise Diverged("no")
 
@@ -134,12 +134,12 @@ def test_a_signal_saves_and_ends(number):
     save = saving(checkpoints)
     callback = callbacks.SaveOnSignal(save, OneOf())
     model = StandIn()
-    for each in (save, callback):
-        each.set_model(model)
+    save.set_model(model)
+    callback.set_model(model)
     with callback.listening():
         callback.on_train_batch_end(0, LOGS)
         os.kill(os.getpid(), number)
-        # A second one acts at once, whatever TensorFlow does.
+        # A second signal ends the process at once.
         assert signal.getsignal(number) == signal.SIG_DFL
         # The step in progress is finished first.
         model.step = 7
@@ -156,8 +156,8 @@ def test_a_signal_to_another_worker_ends_this_one():
     callback = callbacks.SaveOnSignal(save, workers)
     model = StandIn()
     model.step = 5
-    for each in (save, callback):
-        each.set_model(model)
+    save.set_model(model)
+    callback.set_model(model)
     with pytest.raises(SystemExit) as caught:
         callback.on_train_batch_end(1, LOGS)
     assert caught.value.code == 128 + signal.SIGINT and checkpoints.saved == [5]
@@ -169,8 +169,8 @@ def test_a_signal_at_a_step_that_is_saved_saves_no_second_time():
     callback = callbacks.SaveOnSignal(save, OneOf())
     model = StandIn()
     model.step = 8
-    for each in (save, callback):
-        each.set_model(model)
+    save.set_model(model)
+    callback.set_model(model)
     with callback.listening():
         save.on_train_batch_end(0, LOGS)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -180,7 +180,7 @@ def test_a_signal_at_a_step_that_is_saved_saves_no_second_time():
 
 
 def test_step_0_is_saved_once():
-    # A run that goes back to it would else keep what it changed since.
+    # A run that goes back to step 0 must keep its checkpoint.
     checkpoints = Saved()
     for _ in range(2):
         train(saving(checkpoints), 0, 2)
@@ -281,7 +281,8 @@ def test_grid_is_that_of_the_module(num_classes, tmp_path):
     callback.act(4, {})
     grid = tf.io.decode_png((run.samples / "4.png").read_bytes()).numpy()
 
-    writing.export(gan.sampler, gan.discriminator, gan.latents, tmp_path / "module", {})
+    networks = gan.sampler, gan.discriminator, gan.latents
+    writing.export(*networks, tmp_path / "module", {})
     module = reading.load(tmp_path / "module")
     labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8) if num_classes else None
     expected = pictures.grid(module.sample(64, 5, labels), columns=8)
@@ -298,7 +299,7 @@ def test_grid_is_that_of_the_module(num_classes, tmp_path):
 
 
 def networks() -> dict[str, keras.Model]:
-    """One with kernels of all kinds, one that has nothing to be found."""
+    """One network with kernels of all kinds, one without kernels."""
     discriminator = keras.Sequential(
         [
             keras.Input((4, 4, 3)),
@@ -314,9 +315,9 @@ def networks() -> dict[str, keras.Model]:
 
 def test_singular_values_are_those_of_the_stored_kernels():
     network = networks()["discriminator"]
-    found = callbacks.singular_values(network)
-    assert list(found) == ["tall", "wide"]
-    for name, value in found.items():
+    values = callbacks.singular_values(network)
+    assert list(values) == ["tall", "wide"]
+    for name, value in values.items():
         kernel = np.asarray(network.get_layer(name).kernel, np.float64)
         matrix = np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
         expected = np.linalg.svd(matrix, compute_uv=False)[0]
@@ -328,8 +329,8 @@ def test_singular_values_of_zeros_and_of_what_is_not_finite():
     network = networks()["discriminator"]
     network.get_layer("tall").kernel.assign(np.zeros((3, 3, 3, 5)))
     network.get_layer("wide").kernel.assign(np.full((80, 200), np.inf))
-    found = callbacks.singular_values(network)
-    assert found["tall"] == 0 and np.isnan(found["wide"])
+    values = callbacks.singular_values(network)
+    assert values["tall"] == 0 and np.isnan(values["wide"])
 
 
 def test_singular_values_over_training(tmp_path, monkeypatch):
@@ -338,16 +339,16 @@ def test_singular_values_over_training(tmp_path, monkeypatch):
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
     train(callbacks.SingularValues(writer, interval=4), 0, 10, stride=2)
     writer.close()
-    found = events.read(tmp_path)
-    assert list(found) == ["sigma/d/tall", "sigma/d/wide"]
+    curves = events.read(tmp_path)
+    assert list(curves) == ["sigma/d/tall", "sigma/d/wide"]
     values = callbacks.singular_values(StandIn.discriminator)
-    for tag, curve in found.items():
+    for tag, curve in curves.items():
         np.testing.assert_array_equal(curve.steps, [0, 4, 8])
         np.testing.assert_allclose(curve.values, values[tag[8:]], rtol=1e-6)
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
@@ -356,7 +357,7 @@ class Clock:
 
 
 def first_steps(monkeypatch, caplog, calls, **kwargs):
-    """What is logged of a run of 100 steps; calls are (step, time since the start)."""
+    """The log of a run of 100 steps; calls are (step, time since the start)."""
     clock, model = Clock(monkeypatch), StandIn()
     callback = callbacks.FirstSteps(StartUp(), 10, 100, **kwargs)
     callback.set_model(model)
@@ -386,11 +387,11 @@ def test_a_run_that_is_soon_done_has_no_forecast(monkeypatch, caplog):
     # A shorter wait, from the second call on.
     caplog.clear()
     calls = [(10, 50), (90, 51.9), (100, 60)]
-    found = first_steps(monkeypatch, caplog, calls, after_seconds=1)
-    assert "10 steps left, about 0:00" in found[1] and len(found) == 3
+    lines = first_steps(monkeypatch, caplog, calls, after_seconds=1)
+    assert "10 steps left, about 0:00" in lines[1] and len(lines) == 3
 
 
-def test_a_run_that_goes_back_is_foretold_anew(monkeypatch, caplog):
+def test_a_run_that_goes_back_has_a_new_forecast(monkeypatch, caplog):
     clock, model = Clock(monkeypatch), StandIn()
     callback = callbacks.FirstSteps(StartUp(), 10, 100)
     callback.set_model(model)
@@ -405,7 +406,7 @@ def test_a_run_that_goes_back_is_foretold_anew(monkeypatch, caplog):
     assert forecast.startswith("70 steps left, about 0:07, until")
 
 
-def test_the_memory_of_gpus_is_said_where_it_is_known(monkeypatch, caplog):
+def test_the_memory_of_gpus_is_logged_if_known(monkeypatch, caplog):
     def info(name):
         if name.endswith("1"):
             raise ValueError("No allocator statistics")

@@ -14,7 +14,7 @@ from ssgan_tf.training.checkpoints import Checkpoints, DamagedCheckpoint
 from ssgan_tf.utils.step_model import Diverged
 
 
-def save(gan, folder, *steps: int) -> Checkpoints:
+def save(gan, folder, steps: list[int]) -> Checkpoints:
     checkpoints = Checkpoints(folder)
     for step in steps:
         gan.g_optimizer.iterations.assign(step)
@@ -48,7 +48,7 @@ def names(folder) -> set[str]:
 def test_checkpoints_are_listed_by_number_when_whole(tmp_path, pair):
     gan, _ = pair
     assert Checkpoints(tmp_path / "none").steps() == []
-    checkpoints = save(gan, tmp_path / "run", 0, 5, 10, 100)
+    checkpoints = save(gan, tmp_path / "run", [0, 5, 10, 100])
     assert checkpoints.steps() == [0, 5, 10, 100]
     pathlib.Path(checkpoints.prefix(100) + ".index").unlink()
     (checkpoints.folder / "ckpt-x.index").touch()
@@ -63,7 +63,7 @@ def test_a_checkpoint_holds_every_variable(tmp_path, pair):
     randomize(gan, 1)
     randomize(other, 2)
     gan.rollbacks.assign(2)
-    save(gan, tmp_path, 3).restore(3, other.parts)
+    save(gan, tmp_path, [3]).restore(3, other.parts)
     assert other.rollbacks.numpy() == 2
     owners = [*networks_of(gan), gan.g_optimizer, gan.d_optimizer]
     others = [*networks_of(other), other.g_optimizer, other.d_optimizer]
@@ -76,7 +76,7 @@ def test_a_checkpoint_holds_every_variable(tmp_path, pair):
 
 def test_a_changed_learning_rate_takes_effect(tmp_path):
     gan = tiny.plan("ModularGAN.g_lr = 0.5").build_gan()
-    checkpoints = save(gan, tmp_path, 3)
+    checkpoints = save(gan, tmp_path, [3])
     other = tiny.plan("ModularGAN.g_lr = 0.25").build_gan()
     checkpoints.restore(3, other.parts)
     assert float(other.g_optimizer.learning_rate) == 0.25
@@ -86,8 +86,8 @@ def test_a_changed_learning_rate_takes_effect(tmp_path):
 def test_a_changed_schedule_takes_effect(tmp_path):
     gan = tiny.plan().build_gan()
     randomize(gan, 1)
-    checkpoints = save(gan, tmp_path, 3)
-    # A schedule is no variable: nothing else may be taken for what it replaces.
+    checkpoints = save(gan, tmp_path, [3])
+    # A schedule is no variable: the other variables must keep their places.
     other = tiny.plan("ModularGAN.lr_schedule = 'linear'").build_gan()
     checkpoints.restore(3, other.parts)
     for name in ("g_optimizer", "d_optimizer"):
@@ -111,7 +111,7 @@ def test_a_changed_schedule_takes_effect(tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, binding, pair):
     gan, changed = pair[0], tiny.plan(binding).build_gan()
     for saved, other in ((gan, changed), (changed, gan)):
-        checkpoints = save(saved, tmp_path, 3)
+        checkpoints = save(saved, tmp_path, [3])
         for restore in (
             lambda parts: checkpoints.restore(3, parts),
             checkpoints.restore_latest,
@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, caplog, pair):
     gan, other = pair
     randomize(other, 2)
     randomize(gan, 1)
-    checkpoints = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, [3, 5])
     (data,) = tmp_path.glob("ckpt-5.data*")
     DAMAGES[damage](data, tmp_path / "ckpt-5.index")
     with pytest.raises(DamagedCheckpoint, match="ckpt-5"):
@@ -160,25 +160,25 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, caplog, pair):
     for owner, twin in zip(networks_of(gan), networks_of(other), strict=True):
         for variable, copy in zip(owner.variables, twin.variables, strict=True):
             np.testing.assert_array_equal(variable, copy)
-    # What was damaged does not count any more, but is not lost.
+    # Damaged files are renamed, not deleted.
     assert checkpoints.steps() == [3]
     assert all(
         name.startswith(("ckpt-3.", "damaged-ckpt-5.")) for name in names(tmp_path)
     )
-    # With no other left the run must not begin anew by itself.
+    # Without a whole checkpoint the run must not start again by itself.
     (data,) = tmp_path.glob("ckpt-3.data*")
     DAMAGES[damage](data, tmp_path / "ckpt-3.index")
     with pytest.raises(DamagedCheckpoint, match=r"steps \[3\]"):
         checkpoints.restore_latest(other.parts)
     assert checkpoints.steps() == [3]
-    # The step that was torn is written again when training comes there.
-    assert save(gan, tmp_path, 5).restore_latest(other.parts) == 5
+    # Training writes the damaged step again.
+    assert save(gan, tmp_path, [5]).restore_latest(other.parts) == 5
 
 
 def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
     gan, _ = pair
     folder, killed = tmp_path / "run", tmp_path / "killed"
-    save(gan, folder, 3)
+    save(gan, folder, [3])
     before = names(folder)
     replace = pathlib.Path.replace
 
@@ -189,7 +189,7 @@ def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
         return replace(path, target)
 
     monkeypatch.setattr(pathlib.Path, "replace", copy_before_the_index)
-    save(gan, folder, 5)
+    save(gan, folder, [5])
     monkeypatch.undo()
     # Tensors, but no index.
     assert names(killed) - before == {
@@ -198,7 +198,7 @@ def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
     }
     assert Checkpoints(killed).steps() == [3]
     # The next checkpoint removes the rest.
-    save(gan, killed, 7)
+    save(gan, killed, [7])
     assert names(killed) == before | {
         "ckpt-7.data-00000-of-00001",
         "ckpt-7.index",
@@ -207,7 +207,7 @@ def test_one_not_written_to_the_end_does_not_count(tmp_path, monkeypatch, pair):
 
 def test_one_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch, pair):
     gan, _ = pair
-    checkpoints = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, [3, 5])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     error = tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
@@ -217,27 +217,27 @@ def test_one_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch, pai
     monkeypatch.setattr(tf.train.Checkpoint, "write", fail)
     for step in (5, 7):
         with pytest.raises(OSError, match="ckpt-.* No space left .*step [35]"):
-            save(gan, tmp_path, step)
+            save(gan, tmp_path, [step])
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     monkeypatch.undo()
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"checkpoints/ckpt-1 .*\(none\)"):
-        save(gan, tmp_path / "file" / "checkpoints", 1)
+        save(gan, tmp_path / "file" / "checkpoints", [1])
     assert checkpoints.restore_latest(gan.parts) == 5
 
 
-def test_what_a_killed_write_left_is_no_hindrance(tmp_path, pair):
+def test_files_of_a_killed_write_are_removed(tmp_path, pair):
     gan, _ = pair
     left = tmp_path / ".ckpt-3.partial" / "ckpt-3_temp"
     left.mkdir(parents=True)
     (left / "part-0").touch()
-    save(gan, tmp_path, 3)
+    save(gan, tmp_path, [3])
     assert names(tmp_path) == {"ckpt-3.data-00000-of-00001", "ckpt-3.index"}
 
 
-def test_what_cannot_be_reached_is_not_taken_for_damaged(tmp_path, monkeypatch, pair):
+def test_an_error_of_access_is_no_damage(tmp_path, monkeypatch, pair):
     gan, _ = pair
-    checkpoints = save(gan, tmp_path, 3, 5)
+    checkpoints = save(gan, tmp_path, [3, 5])
 
     def refuse(*args):
         raise tf.errors.PermissionDeniedError(None, None, "Permission denied")

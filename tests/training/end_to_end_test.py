@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from absl import logging
 from paths import ROOT
 from tensorflow.python.framework import config as tf_config
 
@@ -43,7 +42,7 @@ BINDINGS = (
     "options.disc_iters = 2",
     f"options.training_steps = {LAST}",
     "run_config.iterations_per_loop = 2",
-    # Less often than the loop: a kill loses steps, which are taken again.
+    # Less often than the loop: a kill loses steps, which are repeated.
     "run_config.save_checkpoints_steps = 4",
     "run_config.save_summary_steps = 2",
 )
@@ -90,7 +89,7 @@ def finish(process, folder, code: int = 0, log="log.txt", seconds=300) -> str:
 
 
 def kill_at_checkpoint(process, run: RunDir, step: int) -> None:
-    """Kills a training as soon as it has saved `step`, wherever it is then."""
+    """Kills a run as soon as it has saved `step`."""
     while step not in run.checkpoints.steps():
         assert process.poll() is None, "the training ended before it was killed"
         time.sleep(0.01)
@@ -113,7 +112,7 @@ def assert_equal(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run that was left alone, scored while it went on, and one that was killed."""
+    """A run scored while it trained, and one that was killed and continued."""
     folder = tmp_path_factory.mktemp("runs")
     arguments = tiny.flags(*BINDINGS)
     alone, killed = "--model_dir=alone", "--model_dir=killed"
@@ -155,7 +154,7 @@ def test_killed_and_resumed_equals_left_alone(runs):
             "rollbacks",
         }
         assert_equal(ours, theirs)
-    # It has learnt something: equal but constant would pass, too.
+    # The weights have moved: constant weights would pass, too.
     first, last = checkpoint(alone, 0), checkpoint(alone, LAST)
     moved = [name for name in first if (first[name] != last[name]).any()]
     assert len(moved) > 0.8 * len(first)
@@ -186,16 +185,16 @@ def test_run_directory(runs):
 
 def summaries(folder) -> dict[str, list[int]]:
     """Steps of the summaries in a folder, by tag."""
-    found = {}
+    steps = {}
     for path in sorted(folder.glob("events.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append(event.step)
-    return found
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
 
 
 def test_tensorboard_tags(runs):
-    found = summaries(runs / "alone" / "tensorboard")
+    steps = summaries(runs / "alone" / "tensorboard")
     scalars = {
         "loss/d",
         "loss/g",
@@ -204,10 +203,10 @@ def test_tensorboard_tags(runs):
         "accuracy/rotation_real",
         "accuracy/rotation_fake",
     }
-    assert scalars | {"fake_images"} <= set(found)
+    assert scalars | {"fake_images"} <= set(steps)
     for tag in scalars:
-        assert found[tag] == list(range(2, LAST + 1, 2))
-    assert found["fake_images"] == list(range(0, LAST + 1, 4))
+        assert steps[tag] == list(range(2, LAST + 1, 2))
+    assert steps["fake_images"] == list(range(0, LAST + 1, 4))
 
 
 def test_log_off_the_terminal(runs):
@@ -321,7 +320,7 @@ def test_the_grid_of_the_export_is_the_trainers(runs):
 
 
 def check_archive(path, run) -> None:
-    """What is exported alone after scoring: the scored weights, and their scores."""
+    """The export after scoring has the scored weights and their scores."""
     facts = reading.load(path).metadata
     scored = read_metadata(run / "tfhub" / str(LAST))
     assert facts["weights_sha256"] == scored["weights_sha256"]
@@ -375,11 +374,11 @@ def test_export_scripts(runs, tmp_path):
 
 
 def call(folder, code, *command) -> str:
-    """What a module run as a program says, which ends with this code."""
+    """The output of a module run as a program, which ends with this code."""
     log = f"{len(list(folder.iterdir()))}.txt"
-    said = finish(start(folder, "-m", *command, log=log), folder, code, log=log)
-    assert "Traceback" not in said
-    return said
+    output = finish(start(folder, "-m", *command, log=log), folder, code, log=log)
+    assert "Traceback" not in output
+    return output
 
 
 EVALUATE = ["ssgan_tf", "evaluate", "--seeds=1", "--num_fakes=100"]
@@ -388,9 +387,10 @@ EVALUATE = ["ssgan_tf", "evaluate", "--seeds=1", "--num_fakes=100"]
 def test_evaluate_and_compare(runs, tmp_path):
     module = f"{runs}/alone/tfhub/{LAST}"
     options = ["--metrics=swd,ms_ssim", "--out=mine.csv"]
-    said = call(tmp_path, 0, *EVALUATE, f"--module={module}", *options)
-    assert "\nsliced_wasserstein_100_test " in said and "rotations of fake" in said
-    assert "data=digits32; split=test; data_hash=" in said
+    output = call(tmp_path, 0, *EVALUATE, f"--module={module}", *options)
+    assert "\nsliced_wasserstein_100_test " in output
+    assert "rotations of fake" in output
+    assert "data=digits32; split=test; data_hash=" in output
     (row,) = ScoreTable(tmp_path / "mine.csv").rows()
     assert row.checkpoint == module
     assert row.step == LAST and row.metrics == "swd,ms_ssim"
@@ -404,7 +404,7 @@ def test_evaluate_and_compare(runs, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_evaluated(runs, tmp_path):
+def test_errors_of_evaluate(runs, tmp_path):
     (tmp_path / "notes.csv").write_text("mine")
     module = f"--module={runs}/alone/tfhub/{LAST}"
     for arguments, words in (
@@ -418,12 +418,12 @@ def test_what_cannot_be_evaluated(runs, tmp_path):
     assert (tmp_path / "notes.csv").read_text() == "mine"
 
 
-def test_exports_of_what_is_not_there(runs, tmp_path):
+def test_errors_of_export(runs, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"model_dir={tmp_path}"):
         checkpoint_export.load_run(str(tmp_path))
     plan, run = checkpoint_export.load_run(str(runs / "alone"))
     before = stamps(run)
-    with pytest.raises(FileNotFoundError, match=r"step=7; .* steps \[0, 4, 8, "):
+    with pytest.raises(FileNotFoundError, match=r"step=7.* steps \[0, 4, 8, "):
         checkpoint_export.export_checkpoint(plan, run, 7)
     assert stamps(run) == before
 
@@ -507,11 +507,11 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
     ]
     monkeypatch.setattr(time, "sleep", lambda seconds: events.pop(0)())
     scorer, table = FakeScorer(), ScoreTable(run.path / "scores.csv")
-    evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
+    evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
     assert events == [] and scorer.scored == [0, 2, 4]
     assert [row.step for row in table.rows()] == [0, 2, 4]
 
-    # What is there is scored once per protocol; every 3 steps, and the last.
+    # Checkpoints are scored once per protocol; every 3 steps, and the last.
     for protocol, scored in (("p", []), ("q", [4])):
         scorer = FakeScorer(protocol)
         evaluate(plan, run, scorer, table, every_steps=3)
@@ -519,7 +519,7 @@ def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch)
     assert [row.protocol for row in table.rows()] == ["p", "p", "p", "q"]
 
 
-def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatch):
+def test_a_module_that_cannot_be_scored_does_not_stop_the_others(tmp_path, monkeypatch):
     plan, run = tiny.plan(), RunDir(tmp_path)
     gan = plan.build_gan()
     for step in (0, 2, 4):
@@ -530,15 +530,15 @@ def test_a_module_that_cannot_be_scored_keeps_no_other_back(tmp_path, monkeypatc
 
     class Picky(FakeScorer):
         def score(self, module):
-            found = super().score(module)
+            scores = super().score(module)
             if module.metadata["step"] == 2:
                 raise ValueError("NaN")
-            return found
+            return scores
 
     scorer, table = Picky(), ScoreTable(tmp_path / "scores.csv")
     with pytest.raises(ValueError, match=r"steps \[2\].*NaN"):
-        evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
-    # Once, however often it looks.
+        evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
+    # Each once, at two polls.
     assert polls == [] and scorer.scored == [0, 2, 4]
     assert [row.step for row in table.rows()] == [0, 4]
 
@@ -564,7 +564,7 @@ def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkey
     assert not run.module(0).exists()
 
 
-def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_is_one_warning(tmp_path, monkeypatch, caplog):
     plan, run = tiny.plan(), RunDir(tmp_path)
     gan = plan.build_gan()
     for step in (0, 2):
@@ -572,16 +572,13 @@ def test_a_damaged_checkpoint_is_named_once_by_who_polls(tmp_path, monkeypatch):
         run.checkpoints.save(gan.step, gan.parts)
     index = tmp_path / "checkpoints" / "ckpt-0.index"
     index.write_bytes(index.read_bytes()[:-8])
-    said = []
-    monkeypatch.setattr(
-        logging, "warning", lambda text, *args: said.append(text % args)
-    )
     polls = [lambda: None, run.train_done.touch]
     monkeypatch.setattr(time, "sleep", lambda seconds: polls.pop(0)())
     scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
-    evaluate_continuously(plan, run, scorer, table, SCORE_ALL)
+    evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
     assert polls == [] and scorer.scored == [2]
-    assert len(said) == 1 and said[0].startswith("step 0 is not scored: ")
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1 and "step 0 is not scored" in warnings[0].getMessage()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What happens to machines and numbers in the middle of a run."""
+"""Faults of machines and numbers in the middle of a run."""
 
 import os
 import pathlib
@@ -25,11 +25,11 @@ from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 from ssgan_tf.utils.step_model import Diverged
 
-# ------------------------------------------------------------- numbers that are none
+# ------------------------------------------------------------ numbers not finite
 
 
 class Poisoned:
-    """The loss of a GAN that goes wrong at one step, until it has fled."""
+    """The loss of a GAN; NaN at one step, until a number of rollbacks."""
 
     def __init__(self, gan, step):
         self.gan, self.loss = gan, gan.adversarial_loss
@@ -46,7 +46,7 @@ class Poisoned:
         return self.loss.g_loss(fake_logits)
 
 
-def test_weights_may_be_no_numbers_before_a_loss_shows_it():
+def test_weights_are_checked_as_well_as_losses():
     images = np.zeros((1, BATCH, 8, 8, 3), np.float32)
     images[0, 3, 2, 1] = np.nan
     gan = build(PLAIN, adam=True, d_steps=1, steps_per_execution=1)
@@ -61,16 +61,16 @@ def test_weights_may_be_no_numbers_before_a_loss_shows_it():
 
 
 class Fleeing:
-    """A run that goes wrong at step 4, and what it says and reads meanwhile."""
+    """A run that diverges at step 4, with its warnings and data streams."""
 
     def __init__(self, path, monkeypatch):
         self.run = RunDir(path)
         plan = tiny.plan("options.training_steps = 6")
         self.gan = loop.build(plan, strategies.get_strategy("one_device"))
         self.poison = self.gan.adversarial_loss = Poisoned(self.gan, 4)
-        self.said, self.streams = [], []
+        self.warnings, self.streams = [], []
         monkeypatch.setattr(
-            logging, "warning", lambda text, *args: self.said.append(text % args)
+            logging, "warning", lambda text, *args: self.warnings.append(text % args)
         )
         training_dataset = loop.datasets.training_dataset
 
@@ -104,25 +104,24 @@ def test_on_nan(fleeing):
     with pytest.raises(Diverged, match=r"at step 4\."):
         fleeing.train("rollback")
     assert streams[1:] == [(0, 2), (1, 2), (2, 2), (3, 2)]
-    back = [each for each in fleeing.said if each.endswith(" Back to step 2.")]
-    assert len(back) == 3 and all("loss/d=nan at step 4." in each for each in back)
+    back = [line for line in fleeing.warnings if line.endswith(" Back to step 2.")]
+    assert len(back) == 3 and all("loss/d=nan at step 4." in line for line in back)
     assert run.checkpoints.steps() == [0, 2]
 
 
 @pytest.mark.slow
-def test_a_run_that_has_fled_goes_on(fleeing):
+def test_a_run_continues_after_rollbacks(fleeing):
     run, gan, streams = fleeing.run, fleeing.gan, fleeing.streams
     fleeing.poison.until.assign(2)
     fleeing.train("rollback")
     assert streams == [(0, 0), (1, 2), (2, 2)]
     assert gan.step == 6 and run.train_done.exists()
-    # A run that is continued goes on with the noise that it fled to.
+    # A run that continues keeps the number of rollbacks, and so its noise.
     fresh = tiny.plan().build_gan()
     run.checkpoints.restore(6, fresh.parts)
     assert fresh.rollbacks.numpy() == 2
     fresh.check_finite()
-    # And another rollback flees from there; a checkpoint gained, it may flee thrice
-    # again.
+    # Further rollbacks count from there; a new checkpoint allows three more.
     fleeing.poison.step.assign(8)
     fleeing.poison.until.assign(5)
     fleeing.train("rollback", steps=10)
@@ -130,7 +129,7 @@ def test_a_run_that_has_fled_goes_on(fleeing):
     assert gan.rollbacks.numpy() == 5
 
 
-# --------------------------------------------------------- what TensorFlow complains of
+# ------------------------------------------------------------- TensorFlow's errors
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_a_run_that_has_fled_goes_on(fleeing):
         (tf.errors.InvalidArgumentError, 1, tf.errors.InvalidArgumentError, "Gone"),
     ],
 )
-def test_what_there_is_to_do(error, workers, kind, words, tmp_path):
+def test_errors_with_a_cure(error, workers, kind, words, tmp_path):
     message = 'Detected at node x (of):\n  File "y"\n\nGone away'
     processes = types.SimpleNamespace(count=workers)
     with pytest.raises(kind, match=words) as caught:
@@ -182,7 +181,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (80 * 2**10, 80 * 2**10))
 
 
-def test_what_cannot_be_written_is_said(tmp_path):
+def test_a_full_disk(tmp_path):
     # Prepared before, or that would be what fails.
     tiny.prepare()
     result = subprocess.run(
@@ -216,7 +215,7 @@ class Launched:
 
     def __init__(self, folder, *bindings: str, schedule: str = "train"):
         self.log = folder / "log.txt"
-        self.seen = len(self.text())
+        self.start = len(self.text())
         command = [
             sys.executable,
             "-m",
@@ -240,13 +239,13 @@ class Launched:
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
-    def said(self) -> str:
-        """What this launch has said so far."""
-        return self.text()[self.seen :]
+    def output(self) -> str:
+        """The output of this launch so far."""
+        return self.text()[self.start :]
 
     def wait_for(self, words: str) -> None:
-        while words not in self.said():
-            assert self.process.poll() is None, self.said()
+        while words not in self.output():
+            assert self.process.poll() is None, self.output()
             time.sleep(0.05)
 
     def workers(self) -> list[int]:
@@ -275,22 +274,23 @@ def test_two_workers_live_and_die_together(tmp_path):
         two = Launched(tmp_path, steps)
         two.wait_for("first steps after")
         if before:
-            # Both go on from where the last ones were.
+            # Both continue from the last checkpoint.
             assert (
-                two.said().count(f"continuing from run/checkpoints/ckpt-{before}") == 2
+                two.output().count(f"continuing from run/checkpoints/ckpt-{before}")
+                == 2
             )
         while max(run.checkpoints.steps()) < before + 4:
             time.sleep(0.05)
         os.kill(two.workers()[victim], number)
         assert two.end() == code
-        said = two.said()
-        assert "Traceback" not in said
+        output = two.output()
+        assert "Traceback" not in output
         if number == signal.SIGKILL:
             other = 1 - victim
-            assert f"[{other}] error: All 2 workers must stay up" in said
+            assert f"[{other}] error: All 2 workers must stay up" in output
         else:
             last = max(run.checkpoints.steps())
-            assert said.count(f"{number.name}: step {last} saved") == 2
+            assert output.count(f"{number.name}: step {last} saved") == 2
     assert not run.train_done.exists()
 
 
@@ -302,9 +302,9 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     table = ScoreTable(run.path / "scores.csv")
     rows = table.rows()
     assert [row.step for row in rows] == [0, 4]
-    # One of them prints the scores and writes them.
-    assert two.said().count("] protocol: ") == 1
-    assert two.said().count(" scored in ") == len(rows)
+    # The chief prints and writes the scores.
+    assert two.output().count("] protocol: ") == 1
+    assert two.output().count(" scored in ") == len(rows)
     table.path.rename(tmp_path / "of_two.csv")
     plan, run = checkpoint_export.load_run(run.path)
     scorer = module_scorer.ModuleScorer(plan.dataset)
@@ -324,4 +324,4 @@ def test_the_launcher_hands_on_signals(number, tmp_path):
     two.wait_for("first steps after")
     two.process.send_signal(number)
     assert two.end() == 143
-    assert two.said().count("SIGTERM: step ") == 2
+    assert two.output().count("SIGTERM: step ") == 2

@@ -19,7 +19,7 @@ def save(gan, run: RunDir, step: int) -> None:
     run.checkpoints.save(gan.step, gan.parts)
 
 
-def test_an_empty_place_holds_nothing_and_gets_nothing(tmp_path):
+def test_an_empty_path_stays_empty(tmp_path):
     run = RunDir(tmp_path / "new" / "run")
     run.check_usable()
     run.check_config("options.batch_size = 3", "")
@@ -67,7 +67,7 @@ def test_bindings():
     }
 
 
-def test_what_a_later_version_adds_is_no_change(tmp_path):
+def test_parameters_of_a_later_version_are_no_change(tmp_path):
     run = RunDir(tmp_path / "run")
     old = "options.batch_size = 3\nz.names = \\\n    ['a',\n     'b']\n"
     run.write_config(old, 0)
@@ -75,7 +75,7 @@ def test_what_a_later_version_adds_is_no_change(tmp_path):
     run.check_config(new, "options.batch_size = 3")
     with pytest.raises(config.ConfigError, match=r"\+dataset.flip = True\nChoose"):
         run.check_config(new.replace("False", "True"), "dataset.flip = True")
-    # What is no longer known may have been in force.
+    # A parameter that is no longer known may have been in force.
     with pytest.raises(config.ConfigError, match=r"-options.batch_size = 3\nChoose"):
         run.check_config(new.replace("options.batch_size = 3", ""), "")
     # A value of several lines is one value.
@@ -85,7 +85,7 @@ def test_what_a_later_version_adds_is_no_change(tmp_path):
         run.check_config(old.replace("\n     'b'", "]"), "")
 
 
-def test_a_changed_folder_is_told(tmp_path, caplog):
+def test_a_changed_folder_is_a_warning(tmp_path, caplog):
     run = RunDir(tmp_path / "run")
     for fingerprint, warned in (("a", 0), ("a", 0), ("b", 1), ("b", 1)):
         run.note_folder(fingerprint)
@@ -102,14 +102,14 @@ def test_a_damaged_environment_is_named(tmp_path, content):
     assert run.environments() == {0: whole}
     path = tmp_path / "environment-10.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=f"object with .*Received: {path}.*Remove it"):
+    with pytest.raises(ValueError, match=f"{path} is damaged"):
         run.environments()
 
 
-def test_places_where_no_run_can_be(tmp_path):
+def test_paths_that_cannot_hold_a_run(tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(OSError, match=f"model_dir={path}, but .*file is no folder"):
+        with pytest.raises(OSError, match=f"model_dir={path} .*file is no folder"):
             RunDir(path).check_usable()
     # A folder that holds something else is usable.
     (tmp_path / "notes.txt").write_text("mine")
@@ -137,7 +137,7 @@ def test_a_step_without_a_checkpoint_is_refused(tmp_path):
     save(tiny.plan().build_gan(), run, 10)
     run.check_step(10)
     assert run.latest_step() == 10
-    with pytest.raises(FileNotFoundError, match=r"step=7; .* \[10\]"):
+    with pytest.raises(FileNotFoundError, match=r"step=7.* \[10\]"):
         run.check_step(7)
 
 
@@ -160,7 +160,7 @@ def test_one_process_at_a_time_trains(tmp_path):
     with other:
         assert other.stdout.readline() == b"mine\n"
         whose = f"process {other.pid} on {platform.node()}"
-        with pytest.raises(OSError, match=f"model_dir={run.path}, where {whose} is"):
+        with pytest.raises(OSError, match=f"model_dir={run.path} {whose} is"):
             with run.claimed():
                 pytest.fail("two at a time")
         # The lock ends with the process, however that ends.

@@ -1,4 +1,4 @@
-"""A training that starts from an exported module: which weights, and which not."""
+"""Runs that start from an exported module."""
 
 import dataclasses
 import json
@@ -21,9 +21,8 @@ from ssgan_tf.commands import train
 from ssgan_tf.evaluation import module_scorer
 from ssgan_tf.modules import writing
 from ssgan_tf.modules.metadata import METADATA, read_metadata, seal
-from ssgan_tf.training import checkpoint_export, dry_run, loop, warm_start
+from ssgan_tf.training import dry_run, loop, schedule, warm_start
 from ssgan_tf.training.run_dir import RunDir
-from ssgan_tf.training.schedule import Settings, train_and_evaluate
 from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 
@@ -38,7 +37,7 @@ ROTATION = "score_classify"
 
 @dataclasses.dataclass
 class Source:
-    """A module and what its networks held when it was exported."""
+    """A module, and the weights of its networks at its export."""
 
     path: pathlib.Path
     generator: list[np.ndarray]
@@ -50,7 +49,7 @@ def values(network) -> list[np.ndarray]:
 
 
 def scramble(gan, scale=1.0) -> None:
-    """Gives every number of the networks a value of its own, the moments too."""
+    """Assigns random numbers to all variables of the networks, also moments."""
     generator = np.random.default_rng(3)
     for network in (gan.generator, gan.discriminator, gan.average):
         for variable in network.variables if network else ():
@@ -59,7 +58,8 @@ def scramble(gan, scale=1.0) -> None:
 
 def export(gan, path) -> Source:
     scramble(gan)
-    writing.export(gan.sampler, gan.discriminator, gan.latents, path, {"step": 3})
+    networks = gan.sampler, gan.discriminator, gan.latents
+    writing.export(*networks, path, {"step": 3})
     return Source(path, values(gan.sampler), values(gan.discriminator))
 
 
@@ -89,7 +89,7 @@ def copy(plain, tmp_path):
 
 
 @pytest.fixture
-def said(caplog):
+def log(caplog):
     """The fixture `caplog`, from INFO on."""
     caplog.set_level("INFO", "absl")
     return caplog
@@ -102,7 +102,7 @@ def build(module, *bindings, strategy=None):
 
 
 def held(gan) -> warm_start.ModuleWeights:
-    """What a module of this GAN would hold."""
+    """The weights of a module of this GAN."""
 
     def weights(network):
         paths = [v.path for v in network.variables]
@@ -136,10 +136,10 @@ class TestRead:
     def test_a_folder(self, plain):
         weights = warm_start.read(plain.path)
         for name in ("generator", "discriminator"):
-            found = getattr(weights, name)
-            assert_equal([weight.value for weight in found], getattr(plain, name))
+            of_network = getattr(weights, name)
+            assert_equal([weight.value for weight in of_network], getattr(plain, name))
             paths = weights.metadata["variables"][name]
-            assert [weight.path for weight in found] == paths
+            assert [weight.path for weight in of_network] == paths
         assert weights.path == str(plain.path)
 
     def test_an_archive(self, plain, tmp_path, monkeypatch):
@@ -207,14 +207,14 @@ class TestUnnumbered:
 
         paths = [[v.path for v in network().variables] for _ in range(2)]
         assert set(paths[0]) != set(paths[1])
-        names = [warm_start.unnumbered(each) for each in paths]
+        names = [warm_start.unnumbered(of_network) for of_network in paths]
         assert names[0] == names[1] and len(set(names[0])) == 26
 
 
 class TestStart:
     """From a plain GAN to SS-GAN with an average, and back."""
 
-    def test_every_weight_but_the_new_head(self, plain, said, monkeypatch):
+    def test_every_weight_but_the_new_head(self, plain, log, monkeypatch):
         compared = []
         monkeypatch.setattr(
             strategies.Workers, "check_same", lambda _, text: compared.append(text)
@@ -224,7 +224,7 @@ class TestStart:
             assert_equal(values(network), plain.generator)
         (trunk, head), (cold_trunk, cold_head) = split_heads(gan), split_heads(cold)
         assert_equal(trunk, plain.discriminator)
-        # The start that the seed gives it.
+        # The head starts from the seed.
         assert_equal(head, cold_head)
         assert not np.array_equal(trunk[0], cold_trunk[0])
         assert gan.step == 0
@@ -232,21 +232,21 @@ class TestStart:
             slots = [v for v in optimizer.variables if v.name != "learning_rate"]
             assert len(slots) > 10 and not any(np.any(np.array(v)) for v in slots)
         digest = read_metadata(plain.path)["weights_sha256"]
-        (line,) = [line for line in said.messages if line.startswith("starting from")]
+        (line,) = [line for line in log.messages if line.startswith("starting from")]
         assert f"{plain.path}, weights {digest}; " in line
         assert line.endswith(f"fresh: {ROTATION}; that are left out: none")
-        # What workers compare is what each has read.
+        # Workers compare the modules that they read.
         assert compared == [f"run_config.warm_start = '{plain.path}', weights {digest}"]
 
-    def test_an_old_head_is_left_out(self, rotating, said):
+    def test_an_old_head_is_left_out(self, rotating, log):
         gan = tiny.plan(*PLAIN).build_gan()
         warm_start.start(gan, held(rotating))
         assert_equal(values(gan.generator), values(rotating.generator))
         assert_equal(values(gan.discriminator), split_heads(rotating)[0])
-        assert said.messages[-1].endswith(f"fresh: none; that are left out: {ROTATION}")
+        assert log.messages[-1].endswith(f"fresh: none; that are left out: {ROTATION}")
 
-    def test_a_head_of_another_shape_starts_fresh_as_a_whole(self, rotating, said):
-        # Seven ways: the kernel and the bias are others, the vector u is not.
+    def test_a_head_of_another_shape_starts_fresh_as_a_whole(self, rotating, log):
+        # Seven ways: kernel and bias have other shapes, the vector u has not.
         weights = held(rotating)
         others = [
             (
@@ -262,10 +262,10 @@ class TestStart:
         warm_start.start(gan, dataclasses.replace(weights, discriminator=tuple(others)))
         assert_equal(split_heads(gan)[1], before)
         assert_equal(split_heads(gan)[0], split_heads(rotating)[0])
-        assert said.messages[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
+        assert log.messages[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
 
     def test_the_heads_are_those_of_our_discriminators(self):
-        """The names of the layers, which only they know."""
+        """The names of the layers are those of our discriminators."""
         plan = tiny.plan(
             "options.gan_class = @S3GAN",
             "S3GAN.use_predictor = True",
@@ -274,7 +274,7 @@ class TestStart:
             SINGLE,
         )
         d = plan.build_gan().discriminator
-        heads = {each.name for each in (d.rotation_head, d.class_head, d.embedding)}
+        heads = {head.name for head in (d.rotation_head, d.class_head, d.embedding)}
         assert set(warm_start.HEADS) == heads
 
     def test_two_replicas(self, plain, two_replicas):
@@ -293,7 +293,7 @@ class TestStart:
                 ]
                 assert_equal(ours, theirs)
 
-    def test_training_goes_on_from_there(self, said):
+    def test_losses_are_those_of_the_source(self, log):
         """A step's losses are those of the GAN that the weights come from."""
         normal = "z.distribution_fn = @normal"
         source, warm = (
@@ -305,10 +305,10 @@ class TestStart:
         weights = held(source)
         warm_start.start(warm, weights)
         assert (
-            said.messages[-1] == "held has distribution of z normal instead of uniform"
+            log.messages[-1] == "held has distribution of z normal instead of uniform"
         )
         assert_equal(values(warm.discriminator), values(source.discriminator))
-        assert "fresh: none; that are left out: none" in said.messages[-2]
+        assert "fresh: none; that are left out: none" in log.messages[-2]
         images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
 
         def losses(gan):
@@ -358,24 +358,24 @@ class TestMisfits:
 
     def test_the_true_fake_head_must_be_there(self, rotating):
         weights = held(rotating)
-        (found,) = {
+        (head,) = {
             w.path.split("/")[1]
             for w in weights.discriminator
             if w.path.split("/")[1][0] != "B" and ROTATION not in w.path
         }
-        rest = tuple(w for w in weights.discriminator if found not in w.path)
+        rest = tuple(w for w in weights.discriminator if head not in w.path)
         message = self.refuse(dataclasses.replace(weights, discriminator=rest))
-        assert f"\n  D, 3 missing in the module: discriminator/{found}/" in message
+        assert f"\n  D, 3 missing in the module: discriminator/{head}/" in message
         assert "\n  G, " not in message
 
 
 class TestRun:
-    def run(self, plan, path, schedule="train"):
-        train_and_evaluate(
+    def run(self, plan, path, name="train"):
+        schedule.train_and_evaluate(
             plan,
             RunDir(path),
-            Settings(
-                schedule=schedule,
+            schedule.Settings(
+                schedule=name,
                 scoring=module_scorer.ScoringOptions(num_runs=1),
                 eval_every_steps=0,
             ),
@@ -383,50 +383,44 @@ class TestRun:
             get_strategy=lambda: strategies.get_strategy("one_device"),
         )
 
-    def test_it_goes_on_without_the_module(self, copy, tmp_path, monkeypatch):
-        def save(gan, plan, run, **_):
-            """In the place of training."""
-            begun.append(gan)
-            run.checkpoints.save(gan.step, gan.parts)
-
-        begun = []
-        monkeypatch.setattr(loop, "_fit", save)
-        monkeypatch.setattr(loop, "_open_data", lambda *_: ("images", "labels"))
-        monkeypatch.setattr(
-            checkpoint_export, "export_checkpoint", lambda *_, **__: None
+    def test_it_continues_without_the_module(self, copy, tmp_path, monkeypatch):
+        bindings = (
+            "options.training_steps = 1",
+            "run_config.save_checkpoints_steps = 1",
+            f"run_config.warm_start = '{copy.path}'",
         )
-        plan = tiny.plan(f"run_config.warm_start = '{copy.path}'")
-        run = RunDir(tmp_path / "run")
+        plan, run = tiny.plan(*bindings), RunDir(tmp_path / "run")
         self.run(plan, run.path)
-        assert run.checkpoints.steps() == [0]
-        assert_equal(values(begun[0].average), copy.generator)
-        assert_equal(split_heads(begun[0])[0], copy.discriminator)
+        assert run.checkpoints.steps() == [0, 1]
+        gan = plan.build_gan()
+        run.checkpoints.restore(0, gan.parts)
+        assert_equal(values(gan.average), copy.generator)
+        assert_equal(split_heads(gan)[0], copy.discriminator)
 
         shutil.rmtree(copy.path)
         self.run(plan, run.path)
-        assert_equal(values(begun[1].average), copy.generator)
-        assert_equal(split_heads(begun[1])[1], split_heads(begun[0])[1])
-        # A run of its own does need it; an evaluation beside that does not.
+        # A new run needs the module; an evaluation beside it does not.
         with pytest.raises(FileNotFoundError, match="module=.*copy"):
             self.run(plan, tmp_path / "other")
-        evaluated = []
+        mocks = []
         for name in ("evaluate_continuously", "ModuleScorer"):
-            fake = mock.Mock(**{"return_value.extractor": None})
-            monkeypatch.setattr(loop, name, fake)
-            evaluated.append(fake)
+            mocks.append(mock.Mock(**{"return_value.extractor": None}))
+            monkeypatch.setattr(schedule, name, mocks[-1])
         self.run(plan, tmp_path / "other", "continuous_eval")
-        assert [fake.call_count for fake in evaluated] == [1, 1]
+        assert [of_name.call_count for of_name in mocks] == [1, 1]
         assert not (tmp_path / "other").exists()
-        # The record of the run has it, for who goes on or scores from that.
+        # The operative config names the module, for runs that continue or score.
         config.parse([str(run.latest_config())])
         assert config.plan() == plan
 
-    def test_a_misfit_shows_first(self, plain, tmp_path, monkeypatch):
+    def test_a_misfit_is_an_error_before_the_data_are_read(
+        self, plain, tmp_path, monkeypatch
+    ):
         def opened(*_, **__):
             pytest.fail("the data set was opened")
 
         monkeypatch.setattr(loop.datasets, "open_split", opened)
-        monkeypatch.setattr(loop, "ModuleScorer", opened)
+        monkeypatch.setattr(schedule, "ModuleScorer", opened)
         plan = tiny.plan("G.width = 8", f"run_config.warm_start = '{plain.path}'")
         with pytest.raises(ValueError, match=f"Received: warm_start={plain.path}"):
             self.run(plan, tmp_path / "run", "eval_after_train")

@@ -28,7 +28,7 @@ class WideRow:
     note: str
 
 
-ROWS = [Row('a, "b"\n', 3, 0.1 + 0.2, 7, ""), Row("", -1, float("inf"))]
+ROWS = [Row('a, "b"\n', 3, 0.1 + 0.2, limit=7, note=""), Row("", -1, float("inf"))]
 TEXT = (
     'name,count,share,limit,note\r\n"a, ""b""\n",3,0.30000000000000004,7,\r\n'
     ",-1,inf,,-\r\n"
