@@ -1,18 +1,20 @@
-"""Data sets: what exists, how a split is read, how a train step is fed.
+"""Data sets: the table, preparing them, reading a split, feeding a train step.
 
-Importing this package registers the TFDS builders of our own, so that
-`tfds.load("digits32")` works.
+Importing this package registers our TFDS builders, so that `tfds.load("digits32")`
+works.
 
-    specs.py     the table of data sets
-    digits32.py  a small real data set that needs no download
-    crops.py     how images of any size become squares
-    folders.py   the files of a folder of images, and their split
-    pictures.py  an image file of any kind as a square of 8-bit pixels
-    prepared.py  TFDS builders of cropped and resized images
-    labels.py    labels replaced, or only some of them kept
-    stored.py    images that stay in their files until they are asked for
-    loading.py   a split, decoded or left in its files
-    pipeline.py  the training stream, a function of (seed, step)
+    specs.py        the table of data sets
+    digits32.py     a small real data set that needs no download
+    crops.py        rules that crop and resize images to squares
+    folders.py      the files of a folder of images, and their split
+    image_files.py  reads an image file as a square of 8-bit pixels
+    builders.py     TFDS builders that store cropped and resized images
+    preparation.py  prepares a data set once, on disk
+    loading.py      opens a split of a prepared data set
+    stored.py       images that are read from their files one by one
+    labels.py       replaces labels, or keeps some of them
+    pipeline.py     the training stream, a function of (seed, step)
+    inspection.py   a data set as text and pictures
 """
 
 from ssgan_tf.datasets.digits32 import Digits32

@@ -1,6 +1,6 @@
-"""TFDS builders of our own for images that have to be cropped and resized.
+"""TFDS builders that crop and resize images once, before training.
 
-That is done once, before training: what they write is read as any other data set.
+The data sets that they write are read like any other.
 """
 
 import concurrent.futures
@@ -20,19 +20,18 @@ from ssgan_tf.datasets import folders, image_files
 from ssgan_tf.datasets.specs import DATASETS, DatasetSpec
 from ssgan_tf.utils import progress
 
-# TFDS holds the encoded images of one file in memory while it writes it.
-_MAX_SHARD_BYTES = 128 * 2**20
-# Random crops are drawn once for all runs: by this seed, and the number of the image.
-_CROP_SEED = 0x63726F70
-# Files that cannot be read are left out, up to this many or this share of them.
+# TFDS holds the encoded images of a file in memory while it writes the file.
+MAX_SHARD_BYTES = 128 * 2**20
+# Random crops depend on this seed and the number of the image: all runs share them.
+CROP_SEED = 0x63726F70
+# Unreadable files are left out, up to this number or this share.
 MAX_UNREADABLE = 10
 MAX_UNREADABLE_SHARE = 0.01
 _NAMED_IN_ERRORS = 20
-# Files whose images are in memory at a time.
+# Number of images in memory at a time.
 _FILES_AT_ONCE = 256
 
-# TFDS asks Google's storage for a prepared copy unless told not to, also for data sets
-# that it cannot have.
+# By default TFDS looks in Google's bucket for prepared copies, also of our data sets.
 OFFLINE = tfds.download.DownloadConfig(try_download_gcs=False)
 
 _Example = tuple[int, dict]
@@ -40,28 +39,29 @@ _Example = tuple[int, dict]
 
 @dataclasses.dataclass(eq=False)
 class SpecConfig(tfds.core.BuilderConfig):
-    """A row of the table, or a folder, as configuration of a TFDS builder.
+    """Configuration of a TFDS builder for a data set of the table, or for a folder.
 
     Attributes:
         spec: `DatasetSpec`.
-        listing: `folders.Listing` of a folder; None for a row.
+        listing: `folders.Listing` of a folder; None for a data set of the table.
     """
 
     spec: DatasetSpec | None = None
-    # TFDS logs configurations.
+    # TFDS logs the configuration; a listing is long.
     listing: folders.Listing | None = dataclasses.field(default=None, repr=False)
 
 
 class _Squares(tfds.core.ShardBasedBuilder):
-    """Splits "train" and "test" of square images, in the order of their source.
+    """Base of builders of square images, with the splits "train" and "test".
+
+    Images keep the order of their source. `GeneratorBasedBuilder` would shuffle them,
+    or sort the whole data set in memory.
 
     Attributes:
-        in_parts: bool. Whether the files are written apart from one another, which is
-            how Beam wants them; otherwise one after another, with a progress bar.
+        in_parts: bool. Make the images of each file independently, as Beam needs it.
+            Otherwise files are written one after another, with a progress bar.
     """
 
-    # `GeneratorBasedBuilder` would shuffle, or, told not to, sort the whole data set in
-    # memory.
     in_parts = False
 
     @property
@@ -85,20 +85,22 @@ class _Squares(tfds.core.ShardBasedBuilder):
         """Divides images 0 to `num` - 1 among files.
 
         Args:
-            split: str. For the progress bar.
+            split: str. Named in the progress bar.
             num: int.
-            examples: makes those from one number up to another.
+            examples: function of `first` and `last` that yields images `first` to
+                `last` - 1.
         """
         decoded_bytes = num * int(np.prod(self._spec.image_shape))
-        num_shards = min(num, math.ceil(decoded_bytes / _MAX_SHARD_BYTES))
+        num_shards = min(num, math.ceil(decoded_bytes / MAX_SHARD_BYTES))
         bounds = [num * i // num_shards for i in range(num_shards + 1)]
         parts = list(itertools.pairwise(bounds))
         if self.in_parts:
             return [functools.partial(_as_list, examples, *part) for part in parts]
-        what = f"preparing {self.builder_config.name}, {split}"
-        stream = progress.track(examples(0, num), num, what)
+        task = f"preparing {self.builder_config.name}, {split}"
+        stream = progress.track(examples(0, num), num, task)
         shards = [functools.partial(itertools.islice, stream, b - a) for a, b in parts]
-        # To the end, where the bar is completed and the last checks are.
+        # The last file exhausts the stream, which completes the bar and runs the checks
+        # at its end.
         return [*shards[:-1], functools.partial(iter, stream)]
 
 
@@ -106,13 +108,13 @@ def _as_list(examples, first: int, last: int) -> list[_Example]:
     return list(examples(first, last))
 
 
-# ---------------------------------------------------------------- rows of the table
+# --- Data sets of the table ----------------------------------------------------
 
 
 class SsganPrepared(_Squares):
-    """The rows whose images TFDS has in other sizes, cropped and resized.
+    """Data sets of the table whose images TFDS has in other sizes.
 
-    `tfds.load("ssgan_prepared/imagenet128")` reads one. Making it needs TFDS's own data
+    `tfds.load("ssgan_prepared/imagenet128")` reads one. Preparing it needs TFDS's data
     set in the same folder, which may be deleted afterwards.
     """
 
@@ -133,7 +135,7 @@ class SsganPrepared(_Squares):
         )
 
     def _shard_iterators_per_split(self, dl_manager):
-        del dl_manager  # the source has its own
+        del dl_manager  # the source downloads by itself
         spec, data_dir = self._spec, os.fspath(self.data_dir_root)
         source = tfds.builder(
             f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir
@@ -143,7 +145,9 @@ class SsganPrepared(_Squares):
             split: self._shards(
                 split,
                 source.info.splits[tfds_split].num_examples,
-                functools.partial(_cropped, spec, data_dir, tfds_split, random),
+                functools.partial(
+                    _cropped, spec, data_dir, tfds_split=tfds_split, random=random
+                ),
             )
             for split, tfds_split, random in (
                 ("train", spec.train_split, True),
@@ -155,17 +159,18 @@ class SsganPrepared(_Squares):
 def _cropped(
     spec: DatasetSpec,
     data_dir: str,
-    tfds_split: str,
-    random: bool,
     first: int,
     last: int,
+    *,
+    tfds_split: str,
+    random: bool,
 ) -> Iterator[_Example]:
-    """Images `first` to `last` - 1 of a split, decoded and cropped by all cores."""
+    """Yields images `first` to `last` - 1 of a split, cropped on all cores."""
     source = tfds.builder(f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir)
     size = spec.image_shape[0]
 
     def crop(number: tf.Tensor, example: dict) -> tuple[tf.Tensor, ...]:
-        seed = tf.stack([tf.constant(_CROP_SEED, tf.int64), number]) if random else None
+        seed = tf.stack([tf.constant(CROP_SEED, tf.int64), number]) if random else None
         square = tf.ensure_shape(
             spec.crop(example["image"], size, seed), spec.image_shape
         )
@@ -195,22 +200,22 @@ def _cropped(
 def _part(
     source: tfds.core.DatasetBuilder, tfds_split: str, first: int, last: int
 ) -> tfds.core.ReadInstruction:
-    """Images `first` to `last` - 1 of a split that may itself be a part."""
+    """Images `first` to `last` - 1 of a split such as "train" or "train[:99%]"."""
     whole = tfds.core.ReadInstruction.from_spec(tfds_split)
     (absolute,) = whole.to_absolute(source.info.splits)
     start = absolute.from_ or 0
     return tfds.core.ReadInstruction(absolute.splitname, start + first, start + last)
 
 
-# ---------------------------------------------------------------- folders of images
+# --- Folders of images ---------------------------------------------------------
 
 
 class SsganFolder(_Squares):
-    """A folder of images, cropped, resized and converted by `image_files.read_square`.
+    """A folder of images, read by `image_files.read_square`.
 
-    `tfds.ImageFolder` wants split and class folders, takes PNG and JPEG only, reads the
-    files anew every epoch, and knows neither EXIF orientations nor files that cannot
-    be read.
+    `tfds.ImageFolder` requires split and class folders, reads only PNG and JPEG,
+    decodes the files in every epoch, ignores EXIF orientations and fails at unreadable
+    files.
     """
 
     name = folders.TFDS_NAME
@@ -240,10 +245,10 @@ class SsganFolder(_Squares):
 
 
 class _Reader:
-    """Reads the files of a folder; remembers those that it cannot read.
+    """Reads the files of a folder and records those that cannot be read.
 
     Attributes:
-        unreadable: names of files and what is wrong with them.
+        unreadable: name of the file -> error.
     """
 
     def __init__(self, listing: folders.Listing, image_shape: tuple[int, int, int]):
@@ -254,10 +259,10 @@ class _Reader:
         self.unreadable: dict[str, str] = {}
 
     def read(self, split: str, first: int, last: int) -> Iterator[_Example]:
-        """Images of the files `first` to `last` - 1 of a split.
+        """Yields the images of the files `first` to `last` - 1 of a split.
 
         Raises:
-            ValueError: too many cannot be read, or all of a split or a class.
+            ValueError: too many files are unreadable, or all of a split or a class.
         """
         entries = self._listing.splits[split][first:last]
         labels = set()
@@ -276,34 +281,34 @@ class _Reader:
                     yield first + number, example
         lost = {entry.label for entry in entries} - labels
         if lost and (split == "train" or not labels):
-            raise self._error("Every class must have images that can be read")
+            raise self._error("Every class must have readable images")
 
     def _encoded(self, entry: folders.Entry) -> bytes | Exception:
         path = os.path.join(self._listing.path, entry.name)
         try:
             if not os.path.isfile(path):
-                # Opening a pipe would wait for ever.
-                return OSError("no file, or a link to nothing")
+                # Opening a pipe would block.
+                return OSError("not a file, or a broken link")
             return image_files.png(image_files.read_square(path, self._image_shape))
-        # What a damaged file raises is up to Pillow.
+        # Pillow raises many types of errors for damaged files.
         except Exception as error:
             return error
 
     def _note(self, name: str, error: Exception) -> None:
         name = folders.printable(name)
-        why = folders.printable(f"{type(error).__name__}: {error}")
-        self.unreadable[name] = why
-        logging.warning("cannot be read, left out: %s (%s)", name, why)
+        reason = folders.printable(f"{type(error).__name__}: {error}")
+        self.unreadable[name] = reason
+        logging.warning("unreadable, left out: %s (%s)", name, reason)
         if len(self.unreadable) > self._limit:
             raise self._error(
-                f"Of {self._num_files} files at most {self._limit} may be unreadable"
+                f"At most {self._limit} of {self._num_files} files may be unreadable"
             )
 
     def _error(self, rule: str) -> ValueError:
-        named = [f"{name} ({why})" for name, why in self.unreadable.items()]
-        if len(named) > _NAMED_IN_ERRORS:
-            named[_NAMED_IN_ERRORS:] = ["..."]
+        files = [f"{name} ({reason})" for name, reason in self.unreadable.items()]
+        if len(files) > _NAMED_IN_ERRORS:
+            files[_NAMED_IN_ERRORS:] = ["..."]
         return ValueError(
-            f"{rule}. Received: '{self._listing.path}', where these and maybe more "
-            f"cannot be read: {'; '.join(named)}. Mend or remove them."
+            f"{rule}. Received: '{self._listing.path}', with at least these unreadable "
+            f"files: {'; '.join(files)}. Repair or remove them."
         )

@@ -1,14 +1,14 @@
-"""How images of any size become squares of one size, as compare_gan has it.
+"""compare_gan's rules that crop and resize images of any size to squares.
 
 A rule is a function of `(image, size, seed)`:
 
     image: uint8 tensor `(height, width, channels)`.
     size: int. Height and width of the result.
-    seed: int64 tensor `(2,)` for a training image; None for a reference image, which is
-        cropped the same way every time.
+    seed: int64 tensor `(2,)` for a training image; None for a reference image, whose
+        crop is not random.
 
-and returns uint8 `(size, size, channels)`. compare_gan leaves resized pixels between
-the 256 levels; here they are rounded to the nearest, as they are stored in 8 bit.
+It returns uint8 `(size, size, channels)`. compare_gan keeps resized pixels as floats;
+here they are rounded to the nearest level, because they are stored in 8 bit.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 Crop = Callable[[tf.Tensor, int, tf.Tensor | None], tf.Tensor]
 
-# Of CelebA's 178x218 the part that compare_gan keeps: hair and chin, little background.
+# The part of CelebA's 178x218 that compare_gan keeps: hair and chin, little background.
 _CELEB_A_SIDE = 160
 # Share of the area that a random square takes.
 _AREA = (0.5, 1.0)
@@ -41,9 +41,9 @@ def random_square(
 ) -> tf.Tensor:
     """A random square of 50 to 100 % of the area, resized as TensorFlow 1 did.
 
-    With `seed` None, the largest central square. An image more than twice as long as
-    it is wide has no such square: as in compare_gan the whole of it is taken, and
-    squeezed.
+    If `seed` is None: the largest central square. An image more than twice as long as
+    it is wide has no square of that area: as in compare_gan the whole image is squeezed
+    into the square.
     """
     if seed is None:
         height, width = tf.shape(image)[0], tf.shape(image)[1]
@@ -62,7 +62,7 @@ def random_square(
 
 
 def halve(image: tf.Tensor, size: int, seed: tf.Tensor | None = None) -> tf.Tensor:
-    """Means over equal windows that cover the image, such as 2x2."""
+    """Averages equal windows that cover the image, such as 2x2."""
     del seed
     return _to_uint8(tf.image.resize(image, (size, size), tf.image.ResizeMethod.AREA))
 
@@ -70,8 +70,8 @@ def halve(image: tf.Tensor, size: int, seed: tf.Tensor | None = None) -> tf.Tens
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
     """Bilinear, without antialiasing: source pixel = target pixel * source / target.
 
-    compare_gan's `tf.image.resize_images`. Shrinking by a factor above 2 skips pixels;
-    the published numbers are of images made so.
+    compare_gan's `tf.image.resize_images`. It skips pixels if it shrinks by a factor
+    above 2; the published numbers come from such images.
     """
     return _to_uint8(tf.compat.v1.image.resize(image, (size, size)))
 

@@ -60,11 +60,11 @@ class Digits32(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator]:
         del dl_manager  # the images come with scikit-learn
-        # Imported here, as it costs about a second and is needed only once.
+        # Imported here because it takes about a second and is needed only once.
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        # `RandomState`'s stream is frozen by NumPy's policy; `default_rng`'s is not.
+        # NumPy guarantees the stream of `RandomState`, but not that of `default_rng`.
         order = np.random.RandomState(0).permutation(len(digits.images))
         return {
             "train": self._generate_examples(digits, order[:_NUM_TRAIN]),

@@ -1,4 +1,4 @@
-"""An image file of any kind as a square of 8-bit pixels, with Pillow."""
+"""Reads image files as squares of 8-bit pixels, with Pillow."""
 
 import io
 import os
@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-# By content, not by name.
+# Recognized by content, not by name.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _MODES = {1: "L", 3: "RGB"}
 _WHITE = (255, 255, 255, 255)
@@ -15,23 +15,22 @@ _WHITE = (255, 255, 255, 255)
 def read_square(
     path: str | os.PathLike, image_shape: tuple[int, int, int]
 ) -> Image.Image:
-    """Reads an image, turns it upright, and takes its largest central square.
+    """Reads an image, turns it upright, and resizes its largest central square.
 
-    An EXIF orientation is honoured: the turns that the GAN is to recognise are those of
-    the picture, not of the camera. 16-bit levels are scaled to 8 bit; transparency is
-    laid on white; CMYK and palettes become RGB, and grey becomes colour or colour grey
-    (ITU-R 601), as `image_shape` says. The square is resized with Lanczos's filter,
-    which antialiases.
+    Applies the EXIF orientation: the GAN learns rotations of the scene, not of the
+    camera. Scales 16-bit levels to 8 bit, puts transparent images on white, and
+    converts to grey (ITU-R 601) or RGB. Resizes with Lanczos's filter, which
+    antialiases.
 
     Args:
-        path: PNG, JPEG, WebP or BMP; of several frames the first.
+        path: PNG, JPEG, WebP or BMP. Only the first frame is read.
         image_shape: `(size, size, 1 or 3)`.
 
     Returns:
-        Of mode "L" or "RGB".
+        An image of mode "L" or "RGB".
 
     Raises:
-        Exception: it cannot be decoded; which kind is up to Pillow.
+        Exception: the file cannot be decoded. Pillow raises many types.
     """
     size, _, colors = image_shape
     with Image.open(path, formats=_FORMATS) as opened:
@@ -47,7 +46,7 @@ def read_square(
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a PNG file."""
+    """Encodes an image as PNG."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
@@ -56,7 +55,7 @@ def png(image: Image.Image) -> bytes:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
-    # Pillow's own conversion clips at 255.
+    # Pillow's conversion clips at 255.
     levels = np.asarray(image).astype(np.float64) / 257
     return Image.fromarray(np.round(np.clip(levels, 0, 255)).astype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""A data set as text and as pictures: what is there, what the networks see of it."""
+"""Shows a data set, and the batches of D, as text and pictures."""
 
 import os
 from typing import NamedTuple
@@ -15,19 +15,19 @@ from ssgan_tf.utils import pictures
 
 _SHEET_COLUMNS = 8
 _SHEET_IMAGES = 64
-# Smaller images are enlarged, pixel by pixel, until a caption fits below.
+# Smaller images are enlarged by an integer factor, so that a caption fits below.
 _CELL_WIDTH = 96
 _LINE_HEIGHT = 12
 _NAMED = 20
 
 
 class Batch(NamedTuple):
-    """A batch as D sees it, all of it in every orientation.
+    """A batch of D, with all images in every orientation.
 
     Attributes:
-        images: float32 in [0, 1], `(4 * batch, size, size, channels)`: all of them
-            upright, then turned by 90, 180 and 270 degrees counter-clockwise.
-        labels: int32 `(4 * batch,)`; -1 where there are none.
+        images: float32 in [0, 1], `(4 * batch, size, size, channels)`: all images
+            upright, then rotated by 90, 180 and 270 degrees counter-clockwise.
+        labels: int32 `(4 * batch,)`; -1 without labels.
         rotations: int32 `(4 * batch,)`: quarter turns, the labels of the rotation head.
     """
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
-    """Counts, classes, sizes and bytes of a prepared data set.
+    """Describes a data set: counts, classes, sizes and bytes. Prepares it if necessary.
 
     Args:
         name: as for `datasets.get_spec`.
@@ -61,10 +61,10 @@ def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
     rows = [header]
     for split, published in (("train", spec.train_count), ("test", spec.eval_count)):
         stored, labels = datasets.index_split(name, split, data_dir)
-        each = "-"
+        per_class = "-"
         if spec.num_classes:
             counts = np.bincount(labels, minlength=spec.num_classes)
-            each = f"{counts.min():,} to {counts.max():,}"
+            per_class = f"{counts.min():,} to {counts.max():,}"
         rows.append(
             (
                 split,
@@ -72,21 +72,21 @@ def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
                 "-" if published is None else f"{published:,}",
                 f"{len(stored.paths):,}",
                 f"{len(labels) * np.prod(spec.image_shape) / 2**20:,.1f}",
-                each,
+                per_class,
             )
         )
     lines.append("")
     lines += ["".join(f"{cell:>16}" for cell in row) for row in rows]
     lines += ["", f"{builder.info.dataset_size / 2**20:,.1f} MiB on the disk"]
     unreadable = (builder.info.metadata or {}).get("unreadable", {})
-    lines += [f"left out: {file} ({why})" for file, why in unreadable.items()]
+    lines += [f"left out: {file} ({reason})" for file, reason in unreadable.items()]
     if spec.folder and (others := folders.listing(spec.folder).left_out):
-        lines.append(f"left out, no images by their endings: {others}")
+        lines.append(f"left out, not images by their suffix: {others}")
     return "\n".join(lines)
 
 
 def class_names(builder: tfds.core.DatasetBuilder, num_classes: int) -> list[str]:
-    """Names of the classes, their numbers where TFDS has no names; none without."""
+    """Names of the classes; their numbers if TFDS has no names."""
     if not num_classes:
         return []
     return list(map(builder.info.features["label"].int2str, range(num_classes)))
@@ -99,7 +99,7 @@ def _few(names: list[str]) -> str:
 
 
 def contact_sheet(name: str, data_dir: str | os.PathLike | None = None) -> np.ndarray:
-    """64 images, taken evenly from the whole training split, as one picture.
+    """Draws 64 evenly spaced images of the training split.
 
     Returns:
         uint8, `(height, width, 1 or 3)`.
@@ -107,8 +107,8 @@ def contact_sheet(name: str, data_dir: str | os.PathLike | None = None) -> np.nd
     stored, _ = datasets.index_split(name, "train", data_dir)
     num = stored.shape[0]
     places = np.arange(min(num, _SHEET_IMAGES)) * num // min(num, _SHEET_IMAGES)
-    found = [stored.look_up(tf.constant(place, tf.int64)).numpy() for place in places]
-    return pictures.grid(np.stack(found), _SHEET_COLUMNS)
+    images = [stored.look_up(tf.constant(place, tf.int64)).numpy() for place in places]
+    return pictures.grid(np.stack(images), _SHEET_COLUMNS)
 
 
 def prepared_images(
@@ -160,17 +160,17 @@ def first_batch(
     batch_size: int = 8,
     seed: int = 0,
 ) -> Batch:
-    """The first batch of a training with this seed, and all its rotations.
+    """The first batch of a run, in all rotations.
 
     Args:
         name, data_dir: as for `describe`.
         batch_size: int.
-        seed: int. The run's.
+        seed: int. Seed of the run.
     """
     stored, labels = datasets.index_split(name, "train", data_dir)
     stream = datasets.training_dataset(stored, labels, batch_size=batch_size, seed=seed)
     pixels, labels = next(iter(stream))
-    # On the device, in the train step: the stream carries 8-bit pixels.
+    # The train step converts the pixels in the same way.
     upright = tf.cast(pixels, tf.float32) / 255.0
     views = tf.concat([upright, rotation.rotated_views(upright, batch_size)], axis=0)
     return Batch(
@@ -181,7 +181,7 @@ def first_batch(
 
 
 def captions(batch: Batch, names: list[str]) -> list[list[str]]:
-    """Two lines for each image: its class, and the label of its rotation."""
+    """Two lines per image: its class, and the label of its rotation."""
     return [
         [
             names[label] if label >= 0 else "no label",
@@ -192,7 +192,7 @@ def captions(batch: Batch, names: list[str]) -> list[list[str]]:
 
 
 def table(batch: Batch, names: list[str]) -> str:
-    """What `picture` shows, as text, and the range of the pixels."""
+    """The labels of a batch and the range of its pixels, as text."""
     pixels = batch.images
     num = len(pixels) // rotation.NUM_ROTATIONS
     lines = [
@@ -201,14 +201,14 @@ def table(batch: Batch, names: list[str]) -> str:
         "",
         f"{'image':>6}  {'label':>6}  rotation labels",
     ]
-    for i, lines_of in enumerate(captions(batch, names)[:num]):
+    for i, (class_name, _) in enumerate(captions(batch, names)[:num]):
         turns = " ".join(map(str, batch.rotations[i::num]))
-        lines.append(f"{i:>6}  {batch.labels[i]:>6}  {turns}   {lines_of[0]}")
+        lines.append(f"{i:>6}  {batch.labels[i]:>6}  {turns}   {class_name}")
     return "\n".join(lines)
 
 
 def picture(batch: Batch, names: list[str]) -> np.ndarray:
-    """A column per image, a row per rotation, each with its labels below.
+    """Draws a batch: a column per image, a row per rotation, labels below each image.
 
     Returns:
         uint8, `(height, width, 3)`.

@@ -1,13 +1,16 @@
 """The training stream: a function of (seed, step), for any number of replicas.
 
-Samples are numbered 0, 1, 2, ... over the whole run. With N images, sample i is the
-image at place `i % N` of the order of epoch `i // N`, and that order is a function of
-(seed, epoch) and of how often the run has gone back to a checkpoint. Train step s
-consumes `d_steps` global batches; batch j of it holds the samples
-`(s * d_steps + j) * batch_size + [0, batch_size)`, dealt out in turn: replica r of R
-owns the rows r, r + R, r + 2R, ... So a step number is all that a resumed run needs,
-and neither the images of a step nor the last n of them depend on the number of
-replicas: the last n / R rows of all the shares are the last n rows of the batch.
+Samples are numbered 0, 1, 2, ... over the whole run. With N images, sample i is image
+`i % N` in the order of epoch `i // N`. This order is a function of the seed, the epoch
+and the number of rollbacks to a checkpoint.
+
+Train step s consumes `d_steps` global batches. Its batch j holds the samples
+`(s * d_steps + j) * batch_size + [0, batch_size)`. They are dealt to R replicas in
+turn: replica r gets the rows r, r + R, r + 2R, ...
+
+A resumed run thus needs only its step number, and the images of a step do not depend
+on the number of replicas. Neither do the last n of them: they are the last n / R rows
+of all replicas.
 """
 
 import numpy as np
@@ -15,8 +18,7 @@ import tensorflow as tf
 
 from ssgan_tf.datasets.stored import StoredImages
 
-# Keep the bits of the orders and of the flips apart from each other and from noise
-# drawn statelessly from (seed, step).
+# Separate the random bits of orders, of flips and of noise drawn from (seed, step).
 _ORDER_STREAM = 0x6F72646572
 _FLIP_STREAM = 0x666C6970
 
@@ -34,16 +36,16 @@ def epoch_order(
         num_images: int. N, at least 1.
         seed: int64 scalar. The run's seed.
         epoch: int64 scalar, from 0.
-        rollbacks: int. How often the run has gone back to a checkpoint.
+        rollbacks: int. Number of rollbacks to a checkpoint so far.
 
     Returns:
-        int64 tensor `(N,)`: a permutation of 0 to N - 1, drawn afresh for every
-        (seed, epoch, rollbacks), the same in every process.
+        int64 tensor `(N,)`: a random permutation of 0 to N - 1, independent for every
+        (seed, epoch, rollbacks) and the same in every process.
     """
-    # `index_shuffle` would need no table of N numbers, but its cipher has only four
-    # rounds: orders of successive epochs are correlated (r = 0.2 at N = 50,000), some
-    # are nearly the identity at N = 1,400, and some are the identity at N = 20.
-    # The algorithm is named because "auto_select" may differ between devices.
+    # `index_shuffle` needs no table of N numbers, but its cipher has only four rounds:
+    # orders of successive epochs are correlated (r = 0.2 at N = 50,000), some are
+    # nearly the identity at N = 1,400, and some are the identity at N = 20.
+    # "auto_select" could choose different algorithms on different devices.
     return tf.random.experimental.stateless_shuffle(
         tf.range(num_images, dtype=tf.int64),
         seed=_epoch_key(seed, epoch, _ORDER_STREAM + rollbacks),
@@ -58,14 +60,14 @@ def epoch_flips(
     epoch: int | tf.Tensor,
     rollbacks: int = 0,
 ) -> tf.Tensor:
-    """Which places of an epoch show their image mirrored, left for right.
+    """Chooses the places of an epoch whose image is mirrored, left to right.
 
     Args:
         num_images, seed, epoch, rollbacks: as for `epoch_order`.
 
     Returns:
-        int64 tensor `(N,)` of 0 and 1, each as likely. Like the order it is a function
-        of (seed, epoch, rollbacks).
+        int64 tensor `(N,)` of 0 and 1 with equal probability, a function of
+        (seed, epoch, rollbacks).
     """
     return tf.random.stateless_uniform(
         [num_images],
@@ -96,109 +98,124 @@ def training_dataset(
     flip: bool = False,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """The infinite stream of one input pipeline, one element per replica and step.
+    """The infinite stream of one input pipeline, with an element per replica and step.
 
-    Made for `strategy.distribute_datasets_from_function`, which pulls one element
+    Made for `strategy.distribute_datasets_from_function`, which takes one element
     for each local replica, in order. Without a strategy there is one replica.
 
     Args:
         images: uint8 `(N, height, width, channels)`. A NumPy array is copied once to
-            a tensor on the host, a tensor is used as it is; `StoredImages` are decoded
-            by all cores as they are needed, a few batches ahead.
+            a tensor on the host. `StoredImages` are decoded on all cores, a few batches
+            ahead.
         labels: int32 `(N,)`.
         batch_size: int. The global batch: images per D step over all replicas.
         seed: int. The run's seed.
         d_steps: int. D steps, hence batches of real images, per train step.
-        start_step: int. The first train step of the stream, counted from 0.
+        start_step: int. The first train step of the stream, from 0.
         rollbacks: int. See `epoch_order`.
-        flip: bool. Whether every image is mirrored half of the time; `epoch_flips`
-            says when.
-        input_context: what the strategy hands to the dataset function: the number
-            of replicas, and which of them this pipeline feeds. None is one replica.
+        flip: bool. Mirror every image with probability 1/2, by `epoch_flips`.
+        input_context: `tf.distribute.InputContext` of the strategy: the number of
+            replicas, and those that this pipeline feeds. None means one replica.
 
     Returns:
         A dataset of `(images, labels)`: uint8 `(d_steps * b, height, width,
-        channels)` and int32 `(d_steps * b,)`, where `b = batch_size / replicas` and
-        rows `[j * b, (j + 1) * b)` belong to D step j. Shapes are static, the order
-        is deterministic.
+        channels)` and int32 `(d_steps * b,)`, with `b = batch_size / replicas`. Rows
+        `[j * b, (j + 1) * b)` belong to D step j. Shapes are static, the order is
+        deterministic.
 
     Raises:
-        ValueError: if a count is out of range, `batch_size` does not divide evenly,
-            or `images` and `labels` are not as above.
+        ValueError: if a count is out of range, `batch_size` is not divisible by the
+            number of replicas, or `images` and `labels` are not as above.
     """
     context = input_context or tf.distribute.InputContext()
-    num_replicas = context.num_replicas_in_sync
-    local_replicas = num_replicas // context.num_input_pipelines
-    first_replica = context.input_pipeline_id * local_replicas
     _check_counts(batch_size, d_steps, start_step, context)
-    # On the host: a GPU must not be filled with the data set.
+    # On the host, to keep the data set out of GPU memory.
     with tf.device("CPU:0"):
         if not isinstance(images, StoredImages):
             images = tf.convert_to_tensor(images)
         labels = tf.convert_to_tensor(labels)
     _check_tensors(images, labels)
 
-    num_images = images.shape[0]
-    replica_batch = batch_size // num_replicas
+    replica_batch = batch_size // context.num_replicas_in_sync
     samples_per_step = d_steps * batch_size
-    first_epoch, first_place = divmod(start_step * samples_per_step, num_images)
-
-    def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
-        which = dict(seed=seed, epoch=epoch, rollbacks=rollbacks)
-        order = epoch_order(num_images, **which)
-        if flip:
-            # One number says both: N and more stand for the mirrored images.
-            order += num_images * epoch_flips(num_images, **which)
-        return order[tf.where(epoch == first_epoch, first_place, 0) :]
-
-    def local_shares(indices: tf.Tensor) -> tf.Tensor:
-        shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
-        shares = shares[..., first_replica : first_replica + local_replicas]
-        return tf.reshape(tf.transpose(shares, [2, 0, 1]), [-1])
-
-    indices = (
-        tf.data.Dataset.counter(first_epoch)
-        .map(remaining_order)
-        .rebatch(samples_per_step, drop_remainder=True)
-        .map(local_shares)
+    indices = _index_stream(
+        images.shape[0],
+        start=start_step * samples_per_step,
+        flip=flip,
+        key={"seed": seed, "rollbacks": rollbacks},
+    )
+    shares = indices.rebatch(samples_per_step, drop_remainder=True).map(
+        lambda step: _local_shares(step, d_steps, replica_batch, context)
     )
     options = tf.data.Options()
-    # Images decoded in parallel stay in line.
+    # Keeps the order of images that are decoded in parallel.
     options.deterministic = True
+    local_replicas = context.num_replicas_in_sync // context.num_input_pipelines
     return (
-        _look_up(indices, images, labels, d_steps * replica_batch, flip)
-        # What takes batches apart forgets that the stream never ends.
+        _look_up(shares, images, labels, share=d_steps * replica_batch, flip=flip)
+        # `unbatch` and `rebatch` lose the information that the stream is infinite.
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .prefetch(2 * local_replicas)
         .with_options(options)
     )
 
 
+def _index_stream(
+    num_images: int, *, start: int, flip: bool, key: dict
+) -> tf.data.Dataset:
+    """The orders of all epochs from sample `start` on, one epoch per element.
+
+    With `flip`, index N + i of N images is image i mirrored.
+    """
+    first_epoch, first_place = divmod(start, num_images)
+
+    def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
+        order = epoch_order(num_images, epoch=epoch, **key)
+        if flip:
+            order += num_images * epoch_flips(num_images, epoch=epoch, **key)
+        return order[tf.where(epoch == first_epoch, first_place, 0) :]
+
+    return tf.data.Dataset.counter(first_epoch).map(remaining_order)
+
+
+def _local_shares(
+    indices: tf.Tensor,
+    d_steps: int,
+    replica_batch: int,
+    context: tf.distribute.InputContext,
+) -> tf.Tensor:
+    """The indices of a train step for the local replicas, one replica after another."""
+    num_replicas = context.num_replicas_in_sync
+    local_replicas = num_replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * local_replicas
+    shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
+    shares = shares[..., first : first + local_replicas]
+    return tf.reshape(tf.transpose(shares, [2, 0, 1]), [-1])
+
+
 def _look_up(
     indices: tf.data.Dataset,
     images: tf.Tensor | StoredImages,
     labels: tf.Tensor,
+    *,
     share: int,
     flip: bool,
 ) -> tf.data.Dataset:
-    """Images and labels, `share` of them an element, for batches of their indices.
-
-    With `flip`, index N + i of N images is image i mirrored.
-    """
+    """Replaces batches of indices by images and labels, `share` of them per element."""
     num_images = images.shape[0]
     is_stored = isinstance(images, StoredImages)
 
     def look_up(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One image where they are stored, else a batch of them."""
+        """Takes one index of stored images, else a batch of indices."""
         place = index % num_images if flip else index
-        found = images.look_up(place) if is_stored else tf.gather(images, place)
+        pixels = images.look_up(place) if is_stored else tf.gather(images, place)
         if flip:
             mirrored = (index >= num_images)[..., tf.newaxis, tf.newaxis, tf.newaxis]
-            found = tf.where(mirrored, tf.reverse(found, axis=[-2]), found)
-        return found, tf.gather(labels, place)
+            pixels = tf.where(mirrored, tf.reverse(pixels, axis=[-2]), pixels)
+        return pixels, tf.gather(labels, place)
 
     if is_stored:
-        # One by one, so that the first batch too is decoded by all cores.
+        # One by one, so that all cores decode the first batch too.
         return (
             indices.unbatch()
             .map(look_up, num_parallel_calls=tf.data.AUTOTUNE)
@@ -248,11 +265,11 @@ def _check_tensors(images: tf.Tensor | StoredImages, labels: tf.Tensor) -> None:
         raise ValueError(
             "`images` must be uint8 of shape (N, height, width, channels), N > 0. "
             f"Received: images of {images.dtype.name} and shape {images.shape}. "
-            "`open_split` returns them so."
+            "Pass images as `open_split` returns them."
         )
     if labels.dtype != tf.int32 or labels.shape != images.shape[:1]:
         raise ValueError(
             f"`labels` must be int32 of shape ({images.shape[0]},), one per image. "
             f"Received: labels of {labels.dtype.name} and shape {labels.shape}. "
-            "`open_split` returns them so."
+            "Pass labels as `open_split` returns them."
         )

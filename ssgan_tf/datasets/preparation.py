@@ -1,4 +1,4 @@
-"""Prepares data sets through TFDS, and folders of images into data sets of our own."""
+"""Prepares data sets through TFDS, and folders of images as data sets of our own."""
 
 import contextlib
 import importlib.util
@@ -24,36 +24,37 @@ def prepare(
     data_dir: str | os.PathLike | None = None,
     beam_runner: str | None = None,
 ) -> tfds.core.DatasetBuilder:
-    """The builder of a data set, which is prepared first if it is not.
+    """Prepares a data set unless it is prepared already.
 
-    Images that are not stored as squares of the right size are cropped and resized
-    into a data set of our own, beside TFDS's; a folder of images into one under
-    `files.cache_dir()`.
+    Images of other shapes are cropped and resized into a data set of our own, beside
+    TFDS's. A folder of images is prepared under `files.cache_dir()`.
 
     Args:
         name: str. As for `get_spec`.
         data_dir: as for `load_split`.
-        beam_runner: str. Name of the Beam runner, such as "DirectRunner", that
-            prepares what Beam can prepare. None does without Beam where it can.
+        beam_runner: str. Name of a Beam runner, such as "DirectRunner", for data sets
+            that can use Beam. None uses Beam only where TFDS requires it.
+
+    Returns:
+        The builder of the prepared data set.
 
     Raises:
-        ValueError: for an unknown name, or a folder that cannot be a data set; or a
-            runner is named for a folder, or Beam is not installed.
-        FileNotFoundError: it is neither prepared nor can be.
-        OSError: a folder cannot be read, or what is made of it cannot be written.
+        ValueError: for an unknown name; for a folder that cannot be a data set; for a
+            runner if Beam is not installed or the data set is a folder.
+        FileNotFoundError: the data set is not prepared and cannot be.
+        OSError: a folder cannot be read, or its data set cannot be written.
     """
     spec = get_spec(name)
     if beam_runner and spec.folder:
         raise ValueError(
-            "`beam_runner` must be None for a folder of images, which one process "
-            f"prepares on all cores. Received: beam_runner={beam_runner!r}. Leave it "
-            "out."
+            "`beam_runner` must be None for a folder of images, which is prepared on "
+            f"this machine. Received: beam_runner={beam_runner!r}. Leave it out."
         )
     if beam_runner and importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
             "`beam_runner` needs Apache Beam, which is not installed. Received: "
             f"beam_runner={beam_runner!r}. Install it with pip install "
-            "'ssgan-tf[beam]', or do without a runner."
+            "'ssgan-tf[beam]', or leave the runner out."
         )
     if spec.folder:
         return _prepare_folder(spec)
@@ -68,14 +69,15 @@ def prepare(
         builder.in_parts = bool(beam_runner)
         return builder
 
+    options = {"data_dir": data_dir, "beam_runner": beam_runner}
     if not spec.crop:
-        return _prepare(name, spec, data_dir, make_source, beam_runner)
+        return _prepare(name, spec, make_source, **options)
     builder = make_prepared()
     if builder.is_prepared():
         return builder
-    _prepare(name, spec, data_dir, make_source, beam_runner)
-    with _one_at_a_time(builder.data_dir_root / builder.name):
-        return _prepare(name, spec, data_dir, make_prepared, beam_runner)
+    _prepare(name, spec, make_source, **options)
+    with _lock(builder.data_dir_root / builder.name):
+        return _prepare(name, spec, make_prepared, **options)
 
 
 def find_prepared(
@@ -108,14 +110,85 @@ def find_prepared(
     return tfds.builder_from_directory(path)
 
 
-def _folders_dir() -> pathlib.Path:
-    return files.cache_dir() / "folders"
+# --- Data sets of the table ----------------------------------------------------
 
 
-def _prepared_name(spec: DatasetSpec, listing: folders.Listing) -> str:
-    """The name under which the present state of a folder of images is prepared."""
-    fingerprint = folders.fingerprint(listing, spec.image_shape)
-    return f"{folders.file_name(spec.folder)}-{fingerprint}"
+class _FilesMissing(FileNotFoundError):
+    """Files that the user must download are missing."""
+
+
+def _prepare(
+    name: str,
+    spec: DatasetSpec,
+    make_builder: Callable[[], tfds.core.DatasetBuilder],
+    *,
+    data_dir: str | os.PathLike | None,
+    beam_runner: str | None,
+) -> tfds.core.DatasetBuilder:
+    try:
+        builder = make_builder()
+        if builder.is_prepared():
+            return builder
+        is_ours = isinstance(builder, builders.SsganPrepared)
+        is_offline = is_ours or isinstance(builder, Digits32)
+        if spec.by_hand and not is_ours:
+            _check_by_hand(name, spec, builder)
+        if is_ours:
+            logging.info("cropping and resizing %s for %s", spec.tfds_name, name)
+        elif not is_offline:
+            logging.warning(
+                "Preparing %s under %s. If this needs a download and the network is "
+                "down, TFDS fails only after minutes. --tfds_data_dir names a prepared "
+                "copy.",
+                builder.info.full_name,
+                _described(data_dir),
+            )
+        with _without_bars() if is_offline else contextlib.nullcontext():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, beam_runner=beam_runner
+                )
+            )
+        return builder
+    except _FilesMissing:
+        raise
+    # TFDS raises the errors of its download, disk and parser.
+    except Exception as error:
+        # Another worker may have prepared the data set at the same time.
+        with contextlib.suppress(Exception):
+            builder = make_builder()
+            if builder.is_prepared():
+                return builder
+        raise FileNotFoundError(
+            f"Cannot prepare the data set {name!r} "
+            f"('{spec.tfds_name}/{spec.tfds_version}') in "
+            f"data_dir={_described(data_dir)}: {type(error).__name__}: {error}. With "
+            "--tfds_data_dir name a folder that holds a prepared copy, or a writable "
+            "folder if the network is up."
+        ) from error
+
+
+def _check_by_hand(
+    name: str, spec: DatasetSpec, builder: tfds.core.DatasetBuilder
+) -> None:
+    folder = builder.data_dir_root / "downloads" / "manual"
+    missing = [file for file in spec.by_hand.files if not (folder / file).exists()]
+    if missing:
+        raise _FilesMissing(
+            f"The files of {name!r} must be downloaded by hand: {', '.join(missing)}, "
+            f"from {spec.by_hand.source}. TFDS expects them in '{folder}'. Put them "
+            "there, or with --tfds_data_dir name a folder that holds a prepared "
+            f"'{spec.tfds_name}/{spec.tfds_version}'."
+        )
+
+
+def _described(data_dir: str | os.PathLike | None) -> str:
+    if data_dir is None:
+        return f"None (TFDS's default, '{tfds.core.constants.DATA_DIR}')"
+    return f"'{os.fspath(data_dir)}'"
+
+
+# --- Folders of images ---------------------------------------------------------
 
 
 def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
@@ -129,119 +202,55 @@ def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
     builder = make_builder()
     if builder.is_prepared():
         return builder
-    with _one_at_a_time(data_dir):
-        # While this process waited, another may have done it.
-        builder = make_builder()
-        if not builder.is_prepared():
-            if listing.left_out:
-                logging.warning(
-                    "left out of '%s', no images by their endings: %s",
-                    folders.printable(spec.folder),
-                    listing.left_out,
-                )
-            try:
-                # What killed processes have left: none is at work but this one.
-                for left in data_dir.glob(f"{folders.TFDS_NAME}/*/incomplete.*"):
-                    shutil.rmtree(left)
-                with _without_bars():
-                    builder.download_and_prepare(download_config=builders.OFFLINE)
-            except (OSError, tf.errors.OpError) as error:
-                why = reason(error) if isinstance(error, tf.errors.OpError) else error
-                raise OSError(
-                    "The images of a folder are prepared once, into files that must be "
-                    f"writable. Received: '{data_dir}', where that fails with: "
-                    f"{why}. Free space there, or set XDG_CACHE_HOME to another place."
-                ) from error
-    return builder
-
-
-def _prepare(
-    name: str,
-    spec: DatasetSpec,
-    data_dir: str | os.PathLike | None,
-    make_builder: Callable[[], tfds.core.DatasetBuilder],
-    beam_runner: str | None,
-) -> tfds.core.DatasetBuilder:
-    try:
+    with _lock(data_dir):
+        # Another process may have prepared it while this one waited.
         builder = make_builder()
         if builder.is_prepared():
             return builder
-        ours = isinstance(builder, builders.SsganPrepared)
-        at_hand = ours or isinstance(builder, Digits32)
-        if spec.by_hand and not ours:
-            _check_by_hand(name, spec, builder)
-        if ours:
-            logging.info("cropping and resizing %s for %s", spec.tfds_name, name)
-        elif not at_hand:
+        if listing.left_out:
             logging.warning(
-                "Preparing %s under %s. Where that takes a download and the network is "
-                "down, TFDS gives up only after minutes; --tfds_data_dir names a "
-                "prepared copy.",
-                builder.info.full_name,
-                _shown(data_dir),
+                "left out of '%s', not images by their suffix: %s",
+                folders.printable(spec.folder),
+                listing.left_out,
             )
-        with _without_bars() if at_hand else contextlib.nullcontext():
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False, beam_runner=beam_runner
-                )
-            )
-        return builder
-    except _FilesMissing:
-        raise
-    # TFDS lets through whatever its download, disk and parser raise.
-    except Exception as error:
-        # Of several workers that prepare at once, one wins the final renaming.
-        with contextlib.suppress(Exception):
-            builder = make_builder()
-            if builder.is_prepared():
-                return builder
-        raise FileNotFoundError(
-            f"The data set must be prepared as '{spec.tfds_name}/{spec.tfds_version}' "
-            "under `data_dir`, or TFDS must be able to prepare it there. Received: "
-            f"name={name!r}, data_dir={_shown(data_dir)}. Preparing failed with "
-            f"{type(error).__name__}: {error}. By --tfds_data_dir, name a folder that "
-            "holds a prepared copy, or a writable one where the network is up."
-        ) from error
+        try:
+            # The lock is held, so these are the remains of killed processes.
+            for remains in data_dir.glob(f"{folders.TFDS_NAME}/*/incomplete.*"):
+                shutil.rmtree(remains)
+            with _without_bars():
+                builder.download_and_prepare(download_config=builders.OFFLINE)
+        except (OSError, tf.errors.OpError) as error:
+            text = reason(error) if isinstance(error, tf.errors.OpError) else error
+            raise OSError(
+                f"Cannot write the prepared images of a folder to '{data_dir}': "
+                f"{text}. Free space there, or set XDG_CACHE_HOME to another folder."
+            ) from error
+    return builder
 
 
-class _FilesMissing(FileNotFoundError):
-    """Files that have to be fetched by hand are not where TFDS looks for them."""
+def _folders_dir() -> pathlib.Path:
+    return files.cache_dir() / "folders"
 
 
-def _check_by_hand(
-    name: str, spec: DatasetSpec, builder: tfds.core.DatasetBuilder
-) -> None:
-    folder = builder.data_dir_root / "downloads" / "manual"
-    missing = [file for file in spec.by_hand.files if not (folder / file).exists()]
-    if missing:
-        raise _FilesMissing(
-            f"The files of {name!r} must be fetched by hand: {', '.join(missing)}, "
-            f"from {spec.by_hand.giver}. Received: folder='{folder}', where TFDS looks "
-            "for them and they are not. Put them there; or by --tfds_data_dir name a "
-            f"folder that holds a prepared '{spec.tfds_name}/{spec.tfds_version}'."
-        )
+def _prepared_name(spec: DatasetSpec, listing: folders.Listing) -> str:
+    """The name under which the present state of a folder of images is prepared."""
+    fingerprint = folders.fingerprint(listing, spec.image_shape)
+    return f"{folders.file_name(spec.folder)}-{fingerprint}"
 
 
-def _one_at_a_time(folder: os.PathLike) -> contextlib.AbstractContextManager:
-    """Of several workers one prepares, and the others wait."""
-    # Buckets have no locks: there the first to be ready wins.
+def _lock(folder: os.PathLike) -> contextlib.AbstractContextManager:
+    """Lets one worker prepare while the others wait."""
+    # Buckets have no locks: all workers prepare, and the first one wins.
     is_local = "://" not in os.fspath(folder)
     return files.lock(folder) if is_local else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """Our progress bar alone: TFDS's know no end, and nothing is downloaded."""
+    """Hides TFDS's progress bars, which have no total. Ours stays."""
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         tfds.enable_progress_bar()
-
-
-def _shown(data_dir: str | os.PathLike | None) -> str:
-    if data_dir is None:
-        return f"None (TFDS's default, '{tfds.core.constants.DATA_DIR}')"
-    return f"'{os.fspath(data_dir)}'"

@@ -1,4 +1,4 @@
-"""The table of data sets. Adding a data set is adding one row."""
+"""The table of data sets. A new data set is a new row."""
 
 import dataclasses
 import difflib
@@ -9,35 +9,35 @@ from ssgan_tf.datasets import crops, folders
 
 @dataclasses.dataclass(frozen=True)
 class ByHand:
-    """Files that nobody may hand on: whoever wants them asks for them.
+    """Files that the user must download by hand, because of their licence.
 
     Attributes:
-        files: their names, as TFDS looks for them.
-        giver: str. Where they are to be had.
+        files: names of the files that TFDS expects.
+        source: str. Where to get them.
     """
 
     files: tuple[str, ...]
-    giver: str
+    source: str
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What the project has to know about a data set before reading it.
+    """A row of the table: one data set.
 
     Attributes:
         tfds_name: str. Name of the TFDS builder.
-        tfds_version: str. The builder's version; another one is another data set.
-        image_shape: `(height, width, channels)`. Height and width are equal, since
-            a quarter turn has to map the image onto its own grid.
-        num_classes: int. Labels are 0 to `num_classes - 1`; 0 for a set without labels.
-        train_split: str. TFDS split that is trained on.
+        tfds_version: str. Version of the builder; another version is another data set.
+        image_shape: `(height, width, channels)`. Height and width are equal, because a
+            quarter turn has to map the image onto its own grid.
+        num_classes: int. Labels are 0 to `num_classes - 1`; 0 for no labels.
+        train_split: str. TFDS split for training.
         eval_split: str. TFDS split that scores compare with.
-        train_count: int. Images of the training split; None where it is not known.
-        eval_count: the same of the other one.
-        crop: rule of `crops` by which the images become squares of `image_shape`; None
-            where TFDS has them so.
-        by_hand: what TFDS cannot fetch by itself; None where it can.
-        folder: str. The folder of images that it is; None for a row of the table.
+        train_count: int. Images of the training split; None if unknown.
+        eval_count: int. Images of the evaluation split; None if unknown.
+        crop: rule of `crops` that makes the images squares of `image_shape`; None if
+            TFDS has them in this shape.
+        by_hand: files that the user must download; None if TFDS downloads everything.
+        folder: str. Path of a folder of images; None for a data set of TFDS.
 
     Raises:
         ValueError: if the images are not square.
@@ -114,7 +114,7 @@ def _imagenet(size: int) -> DatasetSpec:
 
 
 def _imagenet_resized(size: int) -> DatasetSpec:
-    # Labels are numbered otherwise than in `imagenet2012`.
+    # Its labels have other numbers than those of `imagenet2012`.
     return DatasetSpec(
         f"imagenet_resized/{size}x{size}", "0.1.0", _colours(size), **_IMAGENET
     )
@@ -133,7 +133,7 @@ DATASETS: dict[str, DatasetSpec] = {
     "fashion_mnist": _mnist("fashion_mnist"),
     "cifar10": _cifar("cifar10", 10),
     "cifar100": _cifar("cifar100", 100),
-    # The unlabelled images, at half their size, as SN-GAN has them.
+    # The unlabelled images at half their size, as in SN-GAN.
     "stl10": DatasetSpec(
         "stl10",
         "1.0.0",
@@ -158,7 +158,7 @@ DATASETS: dict[str, DatasetSpec] = {
         by_hand=ByHand(
             ("data128x128.tar",),
             "https://github.com/tkarras/progressive_growing_of_gans"
-            "#preparing-datasets-for-training, which says how to make it",
+            "#preparing-datasets-for-training, which explains how to make it",
         ),
     ),
     # The last 1 % is held out, as in compare_gan.
@@ -182,15 +182,14 @@ DATASETS: dict[str, DatasetSpec] = {
 
 
 def get_spec(name: str) -> DatasetSpec:
-    """The row of `DATASETS` called `name`, or that of a folder of images.
+    """Looks up a data set.
 
     Args:
-        name: str. A key of `DATASETS`, or what `folders.dataset_name` returns.
+        name: str. A key of `DATASETS`, or a folder's name by `folders.dataset_name`.
 
     Raises:
-        ValueError: if there is none; the message lists the legal names. Or the folder
-            cannot be a data set.
-        FileNotFoundError: there is no such folder.
+        ValueError: the name is unknown, or the folder cannot be a data set.
+        FileNotFoundError: the folder does not exist.
     """
     if folders.is_folder(name):
         path, image_shape = folders.parse(name)
@@ -208,7 +207,7 @@ def get_spec(name: str) -> DatasetSpec:
             close = [f"{folders.PREFIX}{name}"]
         hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise ValueError(
-            f"`name` must be the name of a known data set. Received: name={name!r}. "
+            f"`name` must be the name of a data set. Received: name={name!r}. "
             f"{hint}Legal names: {', '.join(sorted(DATASETS))}, and "
             f"{folders.PREFIX}DIR for a folder of images."
         )

@@ -1,4 +1,4 @@
-"""Images that stay in their TFRecord files until they are asked for."""
+"""Images that stay in their TFRecord files and are decoded one by one."""
 
 import dataclasses
 import re
@@ -8,11 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-# A TFRecord frames its data with their length (8 bytes) and two checksums (4 each).
+# A TFRecord adds to its data their length (8 bytes) and two checksums (4 bytes each).
 _FRAME_BYTES = 16
-# Records whose lengths and labels are read at a time.
+# Number of records whose lengths and labels are read at a time.
 _CHUNK = 1024
-# The cure for damaged files.
 PREPARE_AGAIN = "Delete the data set's folder and prepare it again."
 
 
@@ -20,18 +19,17 @@ PREPARE_AGAIN = "Delete the data set's folder and prepare it again."
 class StoredImages:
     """The images of a split, each read and decoded when it is looked up.
 
-    In memory are 12 bytes per image: where its record lies. A look-up is one random
-    read of a file, so the files have to lie on a disk that is good at those, or be
-    small enough for the operating system to keep them in its page cache; a spinning
-    disk or a bucket across a network does some 100 reads per second and thread. Under
-    TensorFlow's op determinism images are decoded one at a time.
+    Takes 12 bytes of memory per image, for the place of its record. A look-up is one
+    random read, so the files should be on an SSD or fit into the page cache: a hard
+    disk or a bucket allows about 100 reads per second and thread. With TensorFlow's op
+    determinism images are decoded one at a time.
 
     Attributes:
-        name: str. What errors call the images.
+        name: str. Name of the images in error messages.
         paths: string tensor `(files,)`. Uncompressed TFRecord files.
-        files: int32 tensor `(N,)`. Place in `paths` of the file of each image.
-        offsets: int64 tensor `(N,)`. The byte of its file at which its record starts.
-        feature: how TFDS stores an image.
+        files: int32 tensor `(N,)`. Index in `paths` of the file of each image.
+        offsets: int64 tensor `(N,)`. Byte of the file at which its record starts.
+        feature: TFDS feature that decodes an image.
         image_shape: `(height, width, channels)` of every image.
     """
 
@@ -44,21 +42,21 @@ class StoredImages:
 
     @property
     def shape(self) -> tf.TensorShape:
-        """`(N, height, width, channels)`, as if they were one tensor."""
+        """`(N, height, width, channels)`, as of one tensor."""
         return self.offsets.shape + self.image_shape
 
     @property
     def dtype(self) -> tf.DType:
-        """uint8, as if they were one tensor."""
+        """uint8, as of one tensor."""
         return tf.uint8
 
     @property
     def index_bytes(self) -> int:
-        """What is held in memory."""
+        """Bytes of memory that the images take."""
         return self.files.numpy().nbytes + self.offsets.numpy().nbytes
 
     def look_up(self, index: tf.Tensor) -> tf.Tensor:
-        """Reads and decodes one image, as TFDS does; for use in `tf.data` maps.
+        """Reads and decodes one image as TFDS does. Made for `tf.data` maps.
 
         Args:
             index: int64 scalar in `[0, N)`.
@@ -68,14 +66,13 @@ class StoredImages:
 
         Raises:
             tf.errors.InvalidArgumentError: when run, for an image that cannot be
-                read or decoded, or has another shape; the message names it.
+                read or decoded, or has another shape. The message names the image.
         """
         path = tf.gather(self.paths, tf.gather(self.files, index))
         offset = tf.gather(self.offsets, index)
-        # A graph cannot catch an exception, a data set can: what fails becomes an
-        # image without pixels, and the error below can say which one it was. The file
-        # is opened within the map, as a data set of records would be asked again and
-        # again for the first one of a file that is gone.
+        # A data set can ignore errors, a graph cannot. A failed image becomes one
+        # without pixels, so that the error below can name it. The file is opened within
+        # the map, because a data set of records would retry a missing file for ever.
         nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 0], tf.uint8))
         image = (
             tf.data.Dataset.from_tensors((path, offset))
@@ -112,11 +109,11 @@ class StoredImages:
 
 
 def _read(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """The record that starts at a byte of a file, after checking its checksums."""
+    """Reads the record that starts at a byte of a file and checks its checksums."""
     records = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path],
         compression_type="",
-        # Unbuffered: what follows the record in the file is not wanted.
+        # Unbuffered, to read no further than the record.
         buffer_size=0,
         byte_offsets=[offset],
     )
@@ -127,7 +124,7 @@ def _read(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
 def check_files(
     instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
 ) -> None:
-    """Reads every file of a split once and decodes nothing.
+    """Checks the records of every file of a split, without decoding images.
 
     Raises:
         ValueError: a file is missing, damaged, too short or too long.
@@ -141,10 +138,10 @@ def index_files(
     *,
     labelled: bool,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, np.ndarray | None]:
-    """Finds where each record of a split lies. Reads every file once, decodes nothing.
+    """Finds the place of each record of a split, without decoding images.
 
     Args:
-        instructions: what TFDS says which records of which files are the split.
+        instructions: the records of each file that belong to the split.
         labelled: bool. Whether the records have a `label`.
 
     Returns:
@@ -162,10 +159,10 @@ def index_files(
         files.append(np.full(instruction.take, place, np.int32))
         offsets.append(starts[wanted])
         labels.append(file_labels[wanted])
-    # On the host: looked up there.
+    # On the host, where they are looked up.
     with tf.device("CPU:0"):
         return (
-            tf.constant([str(each.filename) for each in instructions]),
+            tf.constant([str(instruction.filename) for instruction in instructions]),
             tf.constant(np.concatenate(files)),
             tf.constant(np.concatenate(offsets)),
             np.concatenate(labels) if labelled else None,
@@ -173,14 +170,14 @@ def index_files(
 
 
 def _scan(instruction, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and labels (0 if there are none) of all the records of a file."""
+    """Lengths in bytes and labels (0 without labels) of all records of a file."""
     path, expected = str(instruction.filename), instruction.examples_in_shard
 
     def measure(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         lengths = tf.cast(tf.strings.length(records), tf.int64)
         if not labelled:
             return lengths, tf.zeros_like(lengths)
-        # TFDS's own parser takes records one by one: that is four times as slow.
+        # TFDS's parser takes records one by one, which is four times as slow.
         label = {"label": tf.io.FixedLenFeature([], tf.int64)}
         return lengths, tf.io.parse_example(records, label)["label"]
 
@@ -190,19 +187,18 @@ def _scan(instruction, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
         measured = list(chunks.as_numpy_iterator())
     except tf.errors.OpError as error:
         raise ValueError(
-            f"Every record of a prepared data set must be whole. Received: '{path}', "
-            f"where reading failed with: {reason(error)}. {PREPARE_AGAIN}"
+            f"Cannot read the records of '{path}': {reason(error)}. {PREPARE_AGAIN}"
         ) from error
     num_records = sum(len(lengths) for lengths, _ in measured)
     if num_records != expected:
         raise ValueError(
-            "A file of a prepared data set must hold as many records as TFDS noted "
-            f"({expected}). Received: '{path}' with {num_records}. {PREPARE_AGAIN}"
+            f"'{path}' holds {num_records} records instead of {expected}. "
+            f"{PREPARE_AGAIN}"
         )
-    lengths, labels = (np.concatenate(each) for each in zip(*measured, strict=True))
+    lengths, labels = map(np.concatenate, zip(*measured, strict=True))
     return lengths, labels
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow says, without the op that said it."""
+    """The message of a TensorFlow error, without the names of ops."""
     return re.sub(r"\{\{.*?\}\} ?|\s*\[Op:.*", "", error.message)

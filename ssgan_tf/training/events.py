@@ -1,4 +1,4 @@
-"""The curves of a training, read from its TensorBoard events."""
+"""Reads the curves of a run from its TensorBoard events."""
 
 import os
 from typing import NamedTuple
@@ -11,10 +11,10 @@ from ssgan_tf.training.run_dir import RunDir
 
 
 class Curve(NamedTuple):
-    """One scalar over training.
+    """A scalar over training.
 
     Attributes:
-        steps: int64, `(points,)`, ascending. Those of the training.
+        steps: int64, `(points,)`, ascending. Train steps.
         values: float64, `(points,)`.
     """
 
@@ -23,13 +23,16 @@ class Curve(NamedTuple):
 
 
 def read(model_dir: str | os.PathLike) -> dict[str, Curve]:
-    """All scalars that the training of a run has written, by tag.
+    """Reads all scalars that training has written.
 
-    Where steps were taken again, after a kill or a rollback, the later ones count. The
-    curves of scores are not among them: `scores.csv` has those, with their protocols.
+    If steps were taken again, after a kill or a rollback, the later ones count. Scores
+    are not included: `scores.csv` has them, with their protocols.
 
     Args:
-        model_dir: run directory. Without events there are no curves.
+        model_dir: run directory.
+
+    Returns:
+        Tag -> curve; empty without events.
     """
     points: dict[str, dict[int, float]] = {}
     last = 0
@@ -37,7 +40,7 @@ def read(model_dir: str | os.PathLike) -> dict[str, Curve]:
         for event in session:
             values = event.summary.value
             if values and event.step < last:
-                # The training has gone back: what it did from there on is undone.
+                # Training was resumed at an earlier step: drop the points after it.
                 for curve in points.values():
                     for step in [step for step in curve if step >= event.step]:
                         del curve[step]
@@ -58,12 +61,13 @@ def read(model_dir: str | os.PathLike) -> dict[str, Curve]:
 
 
 def train_seconds(model_dir: str | os.PathLike) -> float:
-    """Wall time of a training in seconds, without the time between its sessions.
+    """Wall time of training in seconds, without the time between sessions.
 
-    From the first to the last event of each; steps that were taken twice count twice.
+    A session takes from its first to its last event. Steps that were taken twice count
+    twice.
 
     Args:
-        model_dir: run directory. Without events it is 0.
+        model_dir: run directory. Without events the time is 0.
     """
     return sum(
         session[-1].wall_time - session[0].wall_time for session in _sessions(model_dir)
@@ -71,16 +75,16 @@ def train_seconds(model_dir: str | os.PathLike) -> float:
 
 
 def step_seconds(model_dir: str | os.PathLike) -> float:
-    """Median time of one step, from the wall times of the events.
+    """Median seconds per step of the last session, from the wall times of its events.
 
-    Of the last session, which must have written at every step. What is written at
-    its first step, and what comes before, is left out: the step is compiled then.
+    The session must have written events at every step. The time up to the first step is
+    not counted, because the step is compiled then.
 
     Args:
         model_dir: run directory.
 
     Raises:
-        ValueError: there are fewer than three steps.
+        ValueError: the session has fewer than three steps.
     """
     times: dict[int, float] = {}
     for event in _sessions(model_dir)[-1]:
@@ -88,17 +92,17 @@ def step_seconds(model_dir: str | os.PathLike) -> float:
             times.setdefault(event.step, event.wall_time)
     if len(times) < 3:
         raise ValueError(
-            "A run that is timed must have three steps. Received: "
-            f"model_dir={model_dir}, with {len(times)}."
+            "A run that is timed must have at least three steps. Received: "
+            f"model_dir={model_dir}, with {len(times)}. Train it for more steps."
         )
     return float(np.median(np.diff([*times.values()])))
 
 
 def _sessions(model_dir) -> list[list]:
-    """The events of every file, from the oldest to the newest."""
+    """The events of each file, from the oldest to the newest."""
     sessions = []
     for path in sorted(RunDir(model_dir).tensorboard.glob("events.out.tfevents.*")):
-        # What a process that was killed has left of its last event is passed over.
+        # The loader skips the last event of a killed process, which is incomplete.
         if events := list(event_file_loader.EventFileLoader(str(path)).Load()):
             sessions.append(events)
     return sorted(sessions, key=lambda events: events[0].wall_time)

@@ -1,9 +1,10 @@
-"""Every row of the table, read from small data sets in TFDS's own format."""
+"""Every row of the table, prepared from small data sets in TFDS's format."""
 
 import shutil
 
 import numpy as np
 import pytest
+import resizing
 import sources
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -11,125 +12,7 @@ import tensorflow_datasets as tfds
 from ssgan_tf import datasets
 from ssgan_tf.datasets import builders, crops, preparation
 
-
-def _noise(seed, height, width, channels=3):
-    shape = (height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-
-
-def _bilinear(image, size):
-    """TensorFlow 1's: source = target * scale, no antialiasing."""
-    image = np.asarray(image, np.float64)
-    for axis in (0, 1):
-        length = image.shape[axis]
-        places = np.arange(size) * length / size
-        below = np.floor(places).astype(int)
-        above = np.minimum(below + 1, length - 1)
-        share = (places - below).reshape([-1, 1, 1] if axis == 0 else [1, -1, 1])
-        low, high = image.take(below, axis), image.take(above, axis)
-        image = low + share * (high - low)
-    return image
-
-
-def _assert_rounded(found, expected):
-    assert found.dtype == np.uint8
-    # Half a level, and what float32 adds to it.
-    assert np.abs(found - expected).max() <= 0.5 + 1e-3
-
-
-# ---------------------------------------------------------------- crops
-
-
-@pytest.mark.parametrize("size", [64, 128])
-def test_celeb_a_is_the_central_160(size):
-    image = _noise(0, 218, 178)
-    found = crops.celeb_a(image, size).numpy()
-    _assert_rounded(found, _bilinear(image[29:189, 9:169], size))
-
-
-@pytest.mark.parametrize("height, width", [(300, 261), (90, 101), (128, 128)])
-def test_crop_or_pad_never_resizes(height, width):
-    image = _noise(1, height, width)
-    found = crops.crop_or_pad(image, 128).numpy()
-    expected = np.zeros((128, 128, 3), np.uint8)
-    kept = image[max(0, (height - 128) // 2) :, max(0, (width - 128) // 2) :][
-        :128, :128
-    ]
-    top, left = ((128 - side) // 2 for side in kept.shape[:2])
-    expected[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("height, width", [(80, 111), (97, 60), (64, 64)])
-def test_reference_images_are_the_central_square(height, width):
-    image = _noise(2, height, width)
-    side = min(height, width)
-    top, left = int((height - side) / 2), int((width - side) / 2)
-    square = image[top : top + side, left : left + side]
-    _assert_rounded(crops.random_square(image, 32).numpy(), _bilinear(square, 32))
-
-
-def test_halving_is_a_mean_of_four():
-    image = _noise(3, 96, 96)
-    found = crops.halve(image, 48).numpy()
-    _assert_rounded(found, image.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3)))
-
-
-def _seed(number):
-    return tf.constant([7, number], tf.int64)
-
-
-def test_random_squares():
-    height, width, size = 200, 160, 32
-    # Each pixel says where it is.
-    rows, columns = np.indices((height, width))
-    places = np.dstack([rows, columns, _noise(4, height, width, 1)]).astype(np.uint8)
-    crop = tf.function(lambda seed: crops.random_square(places, size, seed))
-    sides, tops, lefts = [], [], []
-    for number in range(400):
-        found = crop(_seed(number)).numpy()
-        top, left = found[0, 0, :2].astype(int)
-        # The last row lies (size - 1) / size of the side below the first.
-        side = round((int(found[-1, 0, 0]) - top) * size / (size - 1))
-        # The rounding of that row leaves a choice.
-        fits = [
-            each
-            for each in range(side - 1, side + 2)
-            if top + each <= height
-            and left + each <= width
-            and np.abs(
-                found - _bilinear(places[top : top + each, left : left + each], size)
-            ).max()
-            <= 0.501
-        ]
-        assert len(fits) == 1
-        sides.append(fits[0]), tops.append(top), lefts.append(left)
-    # 50 to 100 % of the area, but no more than the width: 127 is the first whole number
-    # above the root of half of it. Every one of them is as likely; six deviations.
-    legal = np.arange(127, 161)
-    assert min(sides) == 127 and max(sides) == 160
-    assert abs(np.mean(sides) - legal.mean()) < 6 * np.std(legal) / np.sqrt(400)
-    slack = height - np.array(sides)
-    assert max(tops) > 60 and min(tops) == 0 and min(lefts) == 0 and max(lefts) > 25
-    assert abs(np.mean(np.array(tops) / slack) - 0.5) < 6 * 0.29 / 20
-
-
-def test_a_random_square_is_a_function_of_its_seed():
-    image = _noise(5, 90, 80)
-    first, again, other = (crops.random_square(image, 32, _seed(n)) for n in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first.numpy() != other.numpy()).any()
-
-
-def test_an_image_without_such_a_square_is_squeezed():
-    image = _noise(6, 300, 100)
-    found = crops.random_square(image, 32, _seed(0)).numpy()
-    _assert_rounded(found, _bilinear(image, 32))
-
-
-# ---------------------------------------------------------------- rows
-
-# What the images of the sources look like.
+# Shapes of the source images; None if they differ.
 _SOURCE_SHAPES = {
     "mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
@@ -148,7 +31,7 @@ _COUNTS = {
     "celeb_a_hq/128": {"train": 3012},
     "lsun/bedroom": {"train": 200, "validation": 3},
 }
-# Row -> images of its training and of its reference split, for these sources.
+# Row -> number of training and of reference images.
 _SIZES = {"stl10": (9, 5), "celeb_a_hq": (12, 3000), "lsun_bedroom": (198, 2)}
 
 
@@ -160,9 +43,9 @@ def _source_image(tfds_name):
             return np.full(shape, number % 256, np.uint8)
         seed = [len(split), number]
         if shape:
-            return _noise(seed, *shape)
+            return resizing.noise(seed, *shape)
         height, width = np.random.default_rng(seed).integers(100, 220, 2)
-        return _noise(seed, height, width)
+        return resizing.noise(seed, height, width)
 
     return make
 
@@ -176,12 +59,14 @@ def data_dir(tmp_path_factory):
             other = "validation" if "imagenet" in tfds_name else "test"
             counts = _COUNTS.get(tfds_name, {"train": 8, other: 5})
             make = _source_image(tfds_name)
-            sources.prepare_source(rows[tfds_name], path, counts, make, monkeypatch)
+            sources.prepare_source(
+                rows[tfds_name], path, counts, make, monkeypatch=monkeypatch
+            )
     return path
 
 
 def _source(name, split, data_dir):
-    """Images and labels as TFDS itself has them, stored order."""
+    """Images and labels as TFDS has them, in stored order."""
     spec = datasets.get_spec(name)
     tfds_split = spec.train_split if split == "train" else spec.eval_split
     examples = tfds.load(
@@ -197,18 +82,18 @@ def _source(name, split, data_dir):
 def _expected(name, split, number, image):
     size = datasets.get_spec(name).image_shape[0]
     if name == "stl10":
-        return image.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
+        return image.reshape((48, 2, 48, 2, 3)).mean(axis=(1, 3))
     if name.startswith("celeb_a") and name != "celeb_a_hq":
-        return _bilinear(image[29:189, 9:169], size)
+        return resizing.bilinear(image[29:189, 9:169], size)
     if name == "lsun_bedroom":
         return crops.crop_or_pad(image, size).numpy()
     if name in ("imagenet64", "imagenet128", "imagenet256"):
         if split == "train":
-            seed = tf.constant([builders._CROP_SEED, number], tf.int64)
+            seed = tf.constant([builders.CROP_SEED, number], tf.int64)
             return crops.random_square(image, size, seed).numpy()
         side = min(image.shape[:2])
         top, left = ((length - side) // 2 for length in image.shape[:2])
-        return _bilinear(image[top : top + side, left : left + side], size)
+        return resizing.bilinear(image[top : top + side, left : left + side], size)
     return image
 
 
@@ -223,10 +108,10 @@ def test_every_row(name, data_dir, caplog):
         for number in range(min(count, 20)):
             image, label = source[number]
             expected = _expected(name, split, number, image)
-            _assert_rounded(images[number], expected)
+            resizing.assert_rounded(images[number], expected)
             assert labels[number] == (label if spec.num_classes else -1)
         assert labels.min() >= 0 if spec.num_classes else (labels == -1).all()
-        # It is small, and says so.
+        # The log warns of every split that is not the published one.
         published = spec.train_count if split == "train" else spec.eval_count
         warned = f"{name}, {split} split: {count} images" in caplog.text
         assert warned == (count != published)
@@ -272,7 +157,7 @@ def bedroom_dir(data_dir, tmp_path):
 
 def test_several_files_keep_the_order(bedroom_dir, data_dir, monkeypatch):
     images, _ = datasets.load_split("lsun_bedroom", "train", data_dir)
-    monkeypatch.setattr(builders, "_MAX_SHARD_BYTES", 50 * images[0].nbytes)
+    monkeypatch.setattr(builders, "MAX_SHARD_BYTES", 50 * images[0].nbytes)
     again, _ = datasets.load_split("lsun_bedroom", "train", bedroom_dir)
     np.testing.assert_array_equal(again, images)
     stored, _ = datasets.index_split("lsun_bedroom", "train", bedroom_dir)
@@ -280,18 +165,23 @@ def test_several_files_keep_the_order(bedroom_dir, data_dir, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["imagenet64", "lsun_bedroom"])
-def test_a_part_is_that_part_of_the_whole(name, data_dir):
+def test_files_made_independently_are_the_same(name, data_dir, tmp_path, monkeypatch):
     images, labels = datasets.load_split(name, "train", data_dir)
-    spec = datasets.get_spec(name)
-    part = builders._cropped(spec, str(data_dir), spec.train_split, True, 3, 7)
-    for number, (key, example) in enumerate(part, 3):
-        assert key == number
-        np.testing.assert_array_equal(tf.io.decode_png(example["image"]), images[key])
-        assert example.get("label", -1) == labels[key]
-    assert key == 6
+    source = datasets.get_spec(name).tfds_name.split("/")[0]
+    shutil.copytree(data_dir / source, tmp_path / source)
+    builder = builders.SsganPrepared(config=name, data_dir=tmp_path)
+    builder.in_parts = True
+    monkeypatch.setattr(
+        builders, "MAX_SHARD_BYTES", len(images) // 3 * images[0].nbytes
+    )
+    builder.download_and_prepare(download_config=builders.OFFLINE)
+    parts, part_labels = datasets.load_split(name, "train", tmp_path)
+    np.testing.assert_array_equal(parts, images)
+    np.testing.assert_array_equal(part_labels, labels)
+    assert len(datasets.index_split(name, "train", tmp_path)[0].paths) > 2
 
 
-def test_what_is_prepared_needs_its_source_no_more(bedroom_dir):
+def test_a_prepared_row_does_not_need_its_source(bedroom_dir):
     first, _ = datasets.load_split("lsun_bedroom", "test", bedroom_dir)
     shutil.rmtree(bedroom_dir / "lsun")
     again, _ = datasets.load_split("lsun_bedroom", "test", bedroom_dir)
@@ -317,26 +207,26 @@ def test_interrupted_preparation_leaves_nothing(bedroom_dir, monkeypatch):
 
 @pytest.mark.parametrize("files", [1, 4])
 def test_progress_is_shown_to_the_end(files, bedroom_dir, monkeypatch):
-    seen = []
+    finished = []
 
-    def track(items, total, what):
+    def track(items, total, task):
         yield from items
-        seen.append((total, what))
+        finished.append((total, task))
 
     monkeypatch.setattr(builders.progress, "track", track)
-    monkeypatch.setattr(builders, "_MAX_SHARD_BYTES", 200 // files * 128 * 128 * 3)
+    monkeypatch.setattr(builders, "MAX_SHARD_BYTES", 200 // files * 128 * 128 * 3)
     datasets.prepare("lsun_bedroom", bedroom_dir)
-    assert seen == [
+    assert finished == [
         (198, "preparing lsun_bedroom, train"),
         (2, "preparing lsun_bedroom, test"),
     ]
 
 
-# ---------------------------------------------------------------- what is missing
+# --- Missing or damaged files ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name, files, giver",
+    "name, files, source",
     [
         (
             "imagenet128",
@@ -346,7 +236,7 @@ def test_progress_is_shown_to_the_end(files, bedroom_dir, monkeypatch):
         ("celeb_a_hq", ["data128x128.tar"], "progressive_growing_of_gans"),
     ],
 )
-def test_files_to_fetch_by_hand_are_named(name, files, giver, tmp_path, monkeypatch):
+def test_files_to_fetch_by_hand_are_named(name, files, source, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("TFDS was asked")
 
@@ -355,22 +245,21 @@ def test_files_to_fetch_by_hand_are_named(name, files, giver, tmp_path, monkeypa
         datasets.load_split(name, "train", tmp_path)
     message = str(error.value)
     manual = tmp_path / "downloads" / "manual"
-    assert f"fetched by hand: {', '.join(files)}, from https://" in message
-    assert giver in message and f"folder='{manual}'" in message
-    assert "--tfds_data_dir" in message
-    # With all but the last, that one is missed.
+    assert f"{', '.join(files)}, from https://" in message and source in message
+    assert f"'{manual}'" in message and "--tfds_data_dir" in message
+    # Only missing files are named.
     manual.mkdir(parents=True)
     for file in files[:-1]:
         (manual / file).touch()
-    with pytest.raises(FileNotFoundError, match=f"by hand: {files[-1]}, from"):
+    with pytest.raises(FileNotFoundError, match=f": {files[-1]}, from"):
         datasets.load_split(name, "train", tmp_path)
-    # With all of them it is TFDS's turn.
+    # If none is missing, TFDS prepares them.
     (manual / files[-1]).touch()
-    with pytest.raises(FileNotFoundError, match="failed with .*TFDS was asked"):
+    with pytest.raises(FileNotFoundError, match="TFDS was asked"):
         datasets.load_split(name, "train", tmp_path)
 
 
-def test_those_files_are_what_tfds_looks_for():
+def test_tfds_asks_for_the_same_files():
     for spec in datasets.DATASETS.values():
         builder = tfds.builder(spec.tfds_name)
         by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -398,7 +287,7 @@ def test_a_beam_runner_needs_beam(bedroom_dir, monkeypatch):
 def test_beam_prepares_the_same(bedroom_dir, data_dir, monkeypatch):
     pytest.importorskip("apache_beam")
     images, _ = datasets.load_split("lsun_bedroom", "train", data_dir)
-    monkeypatch.setattr(builders, "_MAX_SHARD_BYTES", 50 * images[0].nbytes)
+    monkeypatch.setattr(builders, "MAX_SHARD_BYTES", 50 * images[0].nbytes)
     datasets.prepare("lsun_bedroom", bedroom_dir, "DirectRunner")
     again, _ = datasets.load_split("lsun_bedroom", "train", bedroom_dir)
     np.testing.assert_array_equal(again, images)
