@@ -1,4 +1,4 @@
-"""The tf.distribute strategy, and the processes that share one: made here only."""
+"""tf.distribute strategies, and the workers that share one."""
 
 import contextlib
 import faulthandler
@@ -8,7 +8,7 @@ import os
 import signal
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -17,31 +17,32 @@ from absl import logging
 from ssgan_tf.utils.machine import nvidia_gpus
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+JOIN_SECONDS = 600.0
 _ROLES = ("chief", "worker")
-_JOIN_SECONDS = 600.0
 
 
 def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
-    """Makes a strategy.
+    """Creates a strategy.
 
-    Must come before anything else that TensorFlow computes: workers and TPUs are
-    joined when its runtime starts. Under several workers it returns when all of them
-    have come.
+    Call it before any TensorFlow operation: workers and TPUs join when the runtime
+    starts. With several workers it returns after all of them have joined.
 
     Args:
-        name: "one_device": the first GPU, or the CPU; "mirrored": all GPUs of this
-            host, or all its logical CPU devices; "multi_worker": those of all hosts
-            that the environment variable `TF_CONFIG` names; "tpu": all cores of a TPU;
-            "auto": "tpu" where `tpu` is given, "multi_worker" where `TF_CONFIG` names
-            several workers, "mirrored" where there are several GPUs, else
+        name: one of
+            "one_device": the first GPU, or the CPU;
+            "mirrored": all GPUs of this host, or all its logical CPU devices;
+            "multi_worker": the devices of all hosts in the environment variable
+            `TF_CONFIG`;
+            "tpu": all cores of a TPU;
+            "auto": "tpu" if `tpu` is given, else "multi_worker" if `TF_CONFIG` has
+            several workers, else "mirrored" if there are several GPUs, else
             "one_device".
-        tpu: name or address of the TPU; "local" is that of this machine, and so is
-            None under "tpu".
+        tpu: name or address of the TPU. "local", and None with "tpu", is the TPU of
+            this machine.
 
     Raises:
-        ValueError: unknown name; `tpu` without "tpu"; `TF_CONFIG` is missing or names
-            no cluster of workers with this process in it.
-        ConnectionError: there is no such TPU.
+        ValueError: unknown name; `tpu` without "tpu"; `TF_CONFIG` is missing or wrong.
+        ConnectionError: the TPU or the other workers cannot be reached.
     """
     if name not in STRATEGIES:
         raise ValueError(
@@ -55,16 +56,16 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
         )
     if name == "tpu" or tpu is not None:
         return _tpu_strategy(tpu or "local")
-    if name == "multi_worker" or (name == "auto" and _num_workers_named() > 1):
+    if name == "multi_worker" or (name == "auto" and _num_workers() > 1):
         return _multi_worker_strategy()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    if not gpus and (there := nvidia_gpus()):
+    if not gpus and (unused := nvidia_gpus()):
         logging.warning(
-            "This machine has %s, which TensorFlow %s does not use: the CPU computes. "
-            '`pip install "ssgan-tf[gpu]"` brings its CUDA libraries; `ssgan doctor` '
-            "says more.",
-            "; ".join(there),
+            "TensorFlow %s does not use the GPU of this machine (%s) and computes on "
+            'the CPU. `pip install "ssgan-tf[gpu]"` brings the CUDA libraries; `ssgan '
+            "doctor` helps if they are installed.",
             tf.__version__,
+            "; ".join(unused),
         )
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
@@ -73,7 +74,7 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
 
 
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
-    # What is missing shows in many ways: no library, no device, no such address.
+    # A missing library, device or address each raise another exception.
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
         if tpu != "local":
@@ -82,47 +83,45 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ConnectionError(
-            "`--tpu` must name a TPU that TensorFlow can reach. Received: "
-            f"--tpu={tpu}, with TensorFlow {tf.__version__}, which fails with: "
+            f"TensorFlow {tf.__version__} cannot reach the TPU of --tpu={tpu}: "
             f"{type(error).__name__}: {textwrap.shorten(str(error), 200)} On a TPU VM "
-            "install the package tensorflow-tpu and say --strategy=tpu; elsewhere name "
-            "the TPU."
+            "install the package tensorflow-tpu and use --strategy=tpu; elsewhere pass "
+            "the name of the TPU."
         ) from error
 
 
-def _num_workers_named() -> int:
-    return sum(map(len, _cluster().values())) if os.environ.get("TF_CONFIG") else 0
+def _num_workers() -> int:
+    return sum(map(len, cluster().values())) if os.environ.get("TF_CONFIG") else 0
 
 
 def _multi_worker_strategy() -> tf.distribute.Strategy:
-    cluster = _cluster()
+    addresses = sum(cluster().values(), [])
     logging.info(
         "%s: waiting for all of %s, %.0f seconds at most",
         os.environ["TF_CONFIG"],
-        sum(cluster.values(), []),
-        _JOIN_SECONDS,
+        addresses,
+        JOIN_SECONDS,
     )
     try:
-        with _at_most(_JOIN_SECONDS):
+        with _time_limit(JOIN_SECONDS):
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
         raise ConnectionError(
-            "A worker must be able to listen on its own port and to reach the others. "
-            f"Received: TF_CONFIG={os.environ['TF_CONFIG']}, which fails with: "
-            f"{textwrap.shorten(error.message, 200)}. Is another process using the "
-            "port?"
+            "This worker cannot listen on its port or cannot reach the other workers: "
+            f"{textwrap.shorten(error.message, 200)}. Received: "
+            f"TF_CONFIG={os.environ['TF_CONFIG']}. Check that no other process uses "
+            "the port."
         ) from error
     logging.info("all workers are there")
     return strategy
 
 
 @contextlib.contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
+def _time_limit(seconds: float) -> Iterator[None]:
     """Ends the process, with the stack and exit code 1, if the block takes longer.
 
-    TensorFlow waits for other workers for ever, and so that neither Python's threads
-    nor its handlers of signals get a turn. Nothing has been written yet, so that
-    signals may do what they do by default.
+    While TensorFlow waits for other workers, Python's threads and signal handlers do
+    not run. Nothing is written yet, so signals may end the process at once.
     """
     handlers = {}
     if threading.current_thread() is threading.main_thread():
@@ -133,45 +132,56 @@ def _at_most(seconds: float) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
-        # TensorFlow puts a handler of its own for SIGTERM, which does nothing.
+        # TensorFlow has replaced the handler of SIGTERM by one that does nothing.
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _cluster() -> dict[str, list[str]]:
-    """The workers that `TF_CONFIG` names, by role, after checking all of it."""
+def cluster() -> dict[str, list[str]]:
+    """The addresses in `TF_CONFIG` by role.
+
+    Raises:
+        ValueError: `TF_CONFIG` is missing or wrong.
+    """
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        roles, index = set(cluster), task["index"]
-        addresses = cluster[task["type"]]
-        named = sum(cluster.values(), [])
-        good = (
-            roles <= set(_ROLES)
-            and all(isinstance(each, list) and each for each in cluster.values())
-            and all(
-                isinstance(address, str) and _is_port(address.rpartition(":")[2])
-                for address in named
-            )
-            and len(set(named)) == len(named)
-            and len(cluster.get("chief", [0])) == 1
-            and type(index) is int
-            and 0 <= index < len(addresses)
+        workers, task = config["cluster"], config["task"]
+        is_valid = _is_cluster(workers) and _is_index(
+            task["index"], workers[task["type"]]
         )
-    except (ValueError, LookupError, TypeError):
-        good = False
-    if not good:
+    except (ValueError, LookupError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
         raise ValueError(
-            "`TF_CONFIG` must be JSON that lists the host:port of every worker and "
-            'says which of them this process is, such as {"cluster": {"worker": '
-            '["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}; '
-            f"roles are {' and '.join(_ROLES)}, of which there is one chief at most. "
-            f"Received: TF_CONFIG={text!r}. An evaluation beside a training is a "
-            "process of its own: start it without TF_CONFIG, with "
-            "--schedule=continuous_eval."
+            "`TF_CONFIG` must be JSON with the host:port of every worker and the index "
+            'of this one, such as {"cluster": {"worker": ["host0:12345", '
+            '"host1:12345"]}, "task": {"type": "worker", "index": 0}}; roles are '
+            f"{' and '.join(_ROLES)}, with at most one chief. Received: "
+            f"TF_CONFIG={text!r}. To score a run while it trains, start another "
+            "process without TF_CONFIG and with --schedule=continuous_eval."
         )
-    return cluster
+    return workers
+
+
+def _is_cluster(workers: dict[str, list[str]]) -> bool:
+    """Whether the addresses are distinct and valid, with at most one chief."""
+    addresses = sum(workers.values(), [])
+    return (
+        set(workers) <= set(_ROLES)
+        and all(isinstance(group, list) and group for group in workers.values())
+        and all(_is_address(address) for address in addresses)
+        and len(set(addresses)) == len(addresses)
+        and len(workers.get("chief", [0])) == 1
+    )
+
+
+def _is_index(index: int, addresses: list[str]) -> bool:
+    return type(index) is int and 0 <= index < len(addresses)
+
+
+def _is_address(address: str) -> bool:
+    return isinstance(address, str) and _is_port(address.rpartition(":")[2])
 
 
 def _is_port(text: str) -> bool:
@@ -179,19 +189,19 @@ def _is_port(text: str) -> bool:
 
 
 class Workers:
-    """The processes that share a strategy; usually there is one.
+    """The processes that share a strategy; usually one.
 
-    All of them run the same program, each with its own part of every batch. What is
-    written is written by the chief; what depends on the outer world (files, signals,
-    clocks) they have to agree on, or one of them would wait for the others for ever.
-    So all must call the methods in the same order.
+    All workers run the same program, each with its part of every batch. Only the chief
+    writes files. Decisions that depend on files, signals or clocks must be shared, or
+    one worker would wait for the others for ever. Therefore all workers must call the
+    methods in the same order.
 
     Attributes:
-        is_chief: bool. Whether this process writes.
-        count: int. How many there are.
+        is_chief: bool. Whether this process writes files.
+        count: int. Number of workers.
 
     Args:
-        strategy: theirs.
+        strategy: the strategy of all workers.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -200,60 +210,65 @@ class Workers:
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             spec = strategy.cluster_resolver.cluster_spec()
             self.count = sum(map(spec.num_tasks, spec.jobs)) or 1
-        replicas_of_one = strategy.num_replicas_in_sync // self.count
-
-        @tf.function
-        def add(values):
-            each = strategy.run(tf.identity, (values,))
-            return strategy.reduce("SUM", each, axis=None) // replicas_of_one
-
-        self._add = add
+        self._add = sum_over_workers(strategy, self.count)
 
     def add(self, values) -> np.ndarray:
-        """The sum, over the workers, of integers that each has."""
+        """Sums integers over the workers; each passes its own."""
         values = np.asarray(values, np.int64)
         return values if self.count == 1 else self._add(tf.constant(values)).numpy()
 
     def from_chief(self, values: list[int]) -> list[int]:
-        """The chief's integers; of the others, only how many there are matters."""
+        """Broadcasts the chief's integers. Other workers pass a list of that length."""
         return self.add(values if self.is_chief else [0] * len(values)).tolist()
 
     def check_same(self, text: str) -> None:
-        """Refuses to go on where the workers do not all have the same text.
+        """Checks that all workers pass the same text.
 
         Raises:
-            ValueError: they do not; by every worker.
+            ValueError: they do not. All workers raise it.
         """
-        # 48 bits: sums stay below 2**63.
+        # With 48 bits the sums stay below 2**63.
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
         if self.add(digest) != self.count * digest:
             raise ValueError(
-                "All workers must be started with the same flags and configuration. "
-                f"Received: on this one of {self.count}\n{text}\nand something else on "
-                "another. Start all of them with the same command."
+                "All workers must have the same flags and configuration. Received: "
+                f"on this one of {self.count}\n{text}\nand another one on another "
+                "worker. Start all of them with the same command."
             )
 
     def wait(self) -> None:
-        """Returns when all workers have come here."""
+        """Returns after all workers have called it."""
         self.add(0)
+
+
+def sum_over_workers(strategy: tf.distribute.Strategy, num_workers: int) -> Callable:
+    """Returns a collective function that sums an int64 tensor over the workers."""
+    replicas_per_worker = strategy.num_replicas_in_sync // num_workers
+
+    @tf.function
+    def add(values):
+        # Every replica of a worker has the worker's values.
+        per_replica = strategy.run(tf.identity, (values,))
+        return strategy.reduce("SUM", per_replica, axis=None) // replicas_per_worker
+
+    return add
 
 
 def jit_compiles(
     setting: str, strategy: tf.distribute.Strategy, accumulate: int = 1
 ) -> bool:
-    """Whether XLA is asked to compile the train step under a strategy.
+    """Whether XLA compiles the train step under a strategy.
 
     Args:
-        setting: "true" or "false"; "auto": on one GPU, of a batch in one piece. On a
-            CPU oneDNN's convolutions are faster than XLA's; the exchanges between
-            replicas cannot be compiled; and XLA runs the pieces of a batch side by
-            side, which takes the memory that they are to save.
-        strategy: where the step runs. On TPUs it compiles every step by itself.
-        accumulate: int. Pieces of a replica's batch.
+        setting: "true", "false" or "auto". "auto" compiles on one GPU without
+            accumulation. On CPUs oneDNN's convolutions are faster than XLA's.
+            Collectives cannot be compiled. With accumulation XLA runs the pieces of a
+            batch at the same time, which takes the memory that they should save.
+        strategy: the strategy of the step. TPUs compile every step in any case.
+        accumulate: int. Number of pieces of a replica's batch.
 
     Raises:
-        ValueError: "true" on several replicas or for several pieces, or an unknown
-            setting.
+        ValueError: unknown setting, or "true" with several replicas or pieces.
     """
     replicas = strategy.num_replicas_in_sync
     if setting == "auto":
@@ -266,9 +281,8 @@ def jit_compiles(
         )
     if setting == "true" and (replicas > 1 or accumulate > 1):
         raise ValueError(
-            "`--jit_compile=true` takes a single replica and a batch in one piece: "
-            "exchanges between replicas are not compiled, and compiled pieces save no "
-            f"memory. Received: replicas={replicas}, accumulate={accumulate}. Take "
-            "--jit_compile=auto."
+            "`--jit_compile=true` needs one replica without accumulation: collectives "
+            "cannot be compiled, and compiled pieces save no memory. Received: "
+            f"replicas={replicas}, accumulate={accumulate}. Use --jit_compile=auto."
         )
     return setting == "true"

@@ -119,7 +119,7 @@ class TestOnAllReplicas:
     def test_rows_must_belong_together(self, two_replicas, nums):
         for strategy in strategies(two_replicas):
             call = on_all_replicas(tf.function(lambda *inputs: inputs), strategy)
-            with pytest.raises(ValueError, match="equally many rows") as caught:
+            with pytest.raises(ValueError, match="number of rows") as caught:
                 call(*map(rows, nums))
             assert str([(num, 3) for num in nums]) in str(caught.value)
 
