@@ -127,7 +127,7 @@ def test_prepare_describes_the_data_set(results, folder):
     assert train[1] == "-" and train[2] == "1"
     assert re.fullmatch(r"[789] to (9|10)", train[4])
     assert "left out: bee/broken.jpg (UnidentifiedImageError" in out
-    assert "left out, no images by their endings: 1 .gif\n" in out
+    assert "left out, not images by their suffix: 1 .gif\n" in out
     assert re.search(r"[\d.]+ MiB on the disk", out)
     code, again, _, new = results["again"]
     assert code == 0 and new == ["sheets", "sheets/photos.png"]

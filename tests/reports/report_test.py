@@ -259,6 +259,17 @@ def test_without_the_data_set_nothing_is_prepared(trained, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "digits32-train.tfrecord*"])
+def test_a_damaged_data_set_leaves_the_report_whole(name, trained, data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path / "data")
+    (file,) = (tmp_path / "data" / "digits32" / "1.0.0").glob(name)
+    file.write_text("damaged")
+    parsed = Page(report.render([trained.path], tmp_path / "data"))
+    (note,) = parsed.missing
+    assert "real images of digits32" in note
+    assert len(parsed.attributes("img")) == 3
+
+
 def test_real_images_of_a_folder(bare, tmp_path):
     bare.samples.mkdir()
     Image.new("L", (8, 8)).save(bare.samples / "0.png")
