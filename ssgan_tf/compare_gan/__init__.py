@@ -1,9 +1,8 @@
-"""compare_gan's weights as networks of ours.
+"""compare_gan's weights in networks of ours, and its gin files in our names.
 
-compare_gan, in TensorFlow 1, names its variables by scopes that are the paths of our
-layers, but for
+The variables of compare_gan have the paths of our layers as names, except for
 
-    there                                           here
+    compare_gan                                     here
     generator/B1/bn1/sbn/gamma/kernel               generator/B1/bn1/gamma/kernel
     generator/B1/bn1/condition/gamma/kernel         generator/B1/bn1/gamma/kernel
     generator/B1/bn1/accu/accu_mean                 generator/B1/bn1/moving_mean
@@ -13,9 +12,14 @@ layers, but for
     discriminator_predictor/predictor_linear/bias   discriminator/predictor_linear/bias
     discriminator_projection/kernel                 discriminator/embedding_fc/kernel
 
-A name with `/ExponentialMovingAverage` behind it is the average of that weight and
-takes its place. Names and shapes say what the networks are; what they cannot say, the
-caller must.
+A name that ends in `/ExponentialMovingAverage` is the average of that weight and
+replaces it. The networks are inferred from names and shapes; flags decide the rest.
+
+    checkpoint.py   reads variables under our names
+    inference.py    infers the networks from names and shapes
+    conversion.py   builds them and compares their outputs
+    migration.py    rewrites gin files
+    differences.py  parameters without a counterpart here
 
 Reference:
     - https://github.com/google/compare_gan, architectures/ and gans/

@@ -12,8 +12,8 @@ import tensorflow as tf
 from ssgan_tf.modules.metadata import METADATA, MOVING_MOMENTS
 
 AVERAGE = "/ExponentialMovingAverage"
-# What compare_gan leaves in a module whose batch norms it has filled, and the scope
-# of the generator there.
+# The checkpoint that compare_gan adds to a module when it has accumulated the moments
+# of its batch norms, and the scope of the generator there.
 FILLED, _FILLED_SCOPE = "model-with-accu.ckpt", "gen_module/"
 _RENAMED = {
     r"^discriminator_(rotation|predictor)/": "discriminator/",
@@ -22,19 +22,19 @@ _RENAMED = {
     r"/accu/accu_(mean|variance)$": r"/moving_\1",
     r"/kernel/u_var$": "/spectral_norm/u",
 }
-# Of the training, not of the networks.
+# Variables of training, not of the networks.
 _BOOKKEEPING = re.compile(r"(.*/)?(global_step\w*|beta[12]_power(_\d+)?)")
 _ACCUMULATORS = re.compile(r".*/accu/(accu_counter|update_accus)")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Where the value of a variable is.
+    """The place of a variable's value.
 
     Attributes:
         checkpoint: prefix of its files.
-        name: compare_gan's.
-        counter: name of what it is to be divided by, if anything.
+        name: compare_gan's name.
+        counter: name of the variable that divides it, if any.
     """
 
     checkpoint: str
@@ -46,11 +46,11 @@ class Checkpoint:
     """The variables of one or two checkpoints, under our names.
 
     Attributes:
-        folder: `pathlib.Path`. Where they lie.
+        folder: `pathlib.Path`. Their folder, or the prefix of the checkpoint.
         sources: our name -> `_Source`.
         shapes: our name -> shape.
-        others: names of variables that are nothing we know.
-        step: int or None.
+        others: names of unknown variables.
+        step: int, or None if unknown.
     """
 
     def __init__(self, path: str):
@@ -73,7 +73,7 @@ class Checkpoint:
             return self._readers[prefix].get_tensor(name)
 
     def _add(self, prefix: str, names: set[str]) -> None:
-        """Sorts the names of one checkpoint; those of a later one come first."""
+        """Adds the names of one checkpoint; they replace those of earlier ones."""
         for name in sorted(names):
             weight, slash, _ = name.rpartition("/")
             if _ACCUMULATORS.fullmatch(name):
@@ -82,7 +82,7 @@ class Checkpoint:
                 if name == "global_step":
                     self.step = int(self._read(prefix, name))
                 continue
-            # Slots and averages lie under their weight; so does a singular vector.
+            # Skip slots and averages, whose names extend that of their weight.
             if slash and weight in names and not name.endswith("/u_var"):
                 continue
             ours = path_of(name.removeprefix(_FILLED_SCOPE))
@@ -101,7 +101,7 @@ class Checkpoint:
             self.sources[ours] = _Source(prefix, name, counter)
 
     def value(self, ours: str) -> np.ndarray:
-        """A variable, float32."""
+        """The value of a variable, float32."""
         source = self.sources[ours]
         value = self._read(source.checkpoint, source.name)
         if source.counter is not None:
@@ -110,14 +110,14 @@ class Checkpoint:
 
     @property
     def num_batches(self) -> float | None:
-        """Batches whose moments are accumulated, least of all norms; None: moving."""
+        """Least number of accumulated batches of any norm; None: moving moments."""
         counters = {(s.checkpoint, s.counter) for s in self.sources.values()}
         counts = [self._read(prefix, name) for prefix, name in counters if name]
         return float(min(counts)) if counts else None
 
     @property
     def facts(self) -> dict:
-        """`weights`, `batch_norm` and, where it is known, `step`."""
+        """`weights`, `batch_norm` and, if known, `step`."""
         names = [source.name for source in self.sources.values()]
         facts = {
             "weights": "ema" if any(n.endswith(AVERAGE) for n in names) else "raw",
@@ -131,25 +131,24 @@ class Checkpoint:
 
 
 def path_of(name: str) -> str:
-    """Our path of compare_gan's variable."""
+    """Our path of a variable of compare_gan."""
     for theirs, ours in _RENAMED.items():
         name = re.sub(theirs, ours, name)
     return name
 
 
 def _prefixes(path: pathlib.Path) -> list[str]:
-    """The checkpoints that lie at a path, the ones that count more behind."""
+    """The prefixes of the checkpoints at a path; later ones take precedence."""
     if not path.is_dir():
         if path.with_name(path.name + ".index").is_file():
             return [str(path)]
         raise FileNotFoundError(
-            "A checkpoint must be the prefix of its files, without .index, and a "
-            f"module a folder. Received: module={path}, which is neither. Look for "
-            "files *.index, or a folder with saved_model.pb."
+            f"There is no checkpoint or module at module={path}. Name the prefix of a "
+            "checkpoint's files, without .index, or a folder with saved_model.pb."
         )
     if (path / METADATA).is_file():
         raise ValueError(
-            "What is converted must be compare_gan's. Received: "
+            "A module to convert must be compare_gan's. Received: "
             f"module={path}, a module of ours, which loads as it is. Name another."
         )
     if (path / "saved_model.pb").is_file():
@@ -158,10 +157,10 @@ def _prefixes(path: pathlib.Path) -> list[str]:
     latest = tf.train.latest_checkpoint(str(path))
     if latest is None:
         raise FileNotFoundError(
-            "A folder must hold a module or checkpoints. Received: "
-            f"module={path}, with no saved_model.pb and no file `checkpoint` that "
-            "names files which are there (in a copied folder it may name those of the "
-            "original). Give the prefix of a checkpoint, such as model.ckpt-1000."
+            f"The folder module={path} holds neither a saved_model.pb nor a file "
+            "`checkpoint` that names existing files (in a copied folder it may name "
+            "those of the original). Name the prefix of a checkpoint, such as "
+            "model.ckpt-1000."
         )
     return [latest]
 
@@ -172,9 +171,8 @@ def _open(prefix: str):
         names = reader.get_variable_to_shape_map()
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
         raise ValueError(
-            "A checkpoint must be one of TensorFlow 1, with names of variables. "
-            f"Received: {prefix}, of TensorFlow 2, which compare_gan never wrote. Name "
-            "another."
+            f"The checkpoint {prefix} is of TensorFlow 2; compare_gan's are of "
+            "TensorFlow 1. Name another."
         )
     return reader
 
@@ -183,16 +181,16 @@ def _open(prefix: str):
 def _reading(prefix: str) -> Iterator[None]:
     try:
         yield
-    # What damaged files raise is up to TensorFlow.
+    # TensorFlow raises any of these for damaged files.
     except (ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f"A checkpoint must be whole. Received: {prefix}, which fails with "
-            f"{type(error).__name__}: {error}. Copy it again, all of its files."
+            f"The checkpoint {prefix} is damaged: {type(error).__name__}: {error}. "
+            "Copy all of its files again."
         ) from error
 
 
 def listed(names: Collection[str], most: int = 8) -> str:
-    """Names for an error, the first ones of many."""
+    """Names for an error message, cut after the first `most`."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more

@@ -1,4 +1,4 @@
-"""Files in, networks out; the two compared where the files can be run."""
+"""Converts compare_gan's files to networks and compares their outputs."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ from ssgan_tf.modules import hub, published, writing
 from ssgan_tf.modules.module import LoadedModule
 from ssgan_tf.networks import architectures
 
-# Largest difference between images of a module and of what became of it.
+# Largest difference between the images of a module and of the converted network.
 _TOLERANCE = 1e-3
 _NUM_COMPARED = 4
 
@@ -30,11 +30,11 @@ class Converted(NamedTuple):
     Attributes:
         generator: built `networks.Generator`.
         discriminator: built `networks.Discriminator`.
-        latents: `Latents`. How z is drawn.
-        facts: JSON-ready, as `writing.export` takes them: `source`; `step` where it
-            is known; `weights`, "raw" or "ema"; `batch_norm`; `difference`, of images
-            from those of the module itself, None of a checkpoint; and `config`,
-            bindings that give such networks.
+        latents: `Latents`. The distribution of z.
+        facts: JSON-ready, for `writing.export`: `source`; `step`, if known; `weights`,
+            "raw" or "ema"; `batch_norm`; `difference` between the images of these
+            networks and of the module, None for a checkpoint; and `config`, bindings
+            for such networks.
     """
 
     generator: keras.Model
@@ -57,52 +57,36 @@ def convert(
 ) -> Converted:
     """Builds the networks of a checkpoint or a module of compare_gan.
 
-    Of a module a few images and D's predictions are compared with those of its graphs.
+    Compares a few images and predictions with those of the module's own graphs.
 
     Args:
         path: a module in the format of TensorFlow 1 (folder, .tar.gz archive or
-            address); a folder of checkpoints, of which the last is taken; or the
-            prefix of a checkpoint, such as "run/model.ckpt-1000".
-        architecture: one of `ARCHITECTURES`. None: what names and shapes show, as with
-            the four further below.
-        bn_epsilon: float. What G's batch norms add to the variance, which no
-            checkpoint says. compare_gan's configs set 1e-5; its code, 1e-3.
+            address); a folder of checkpoints, whose last one is used; or the prefix of
+            a checkpoint, such as "run/model.ckpt-1000".
+        architecture: one of `ARCHITECTURES`. None: inferred from names and shapes, as
+            are the four further below.
+        bn_epsilon: float. The epsilon of G's batch norms, which no checkpoint records.
+            compare_gan's configs set 1e-5; its code, 1e-3.
         g_attention: the block of G that self-attention follows, such as "B4"; "none".
         d_attention: the same of D.
-        hierarchical_z: bool. Whether every block gets a piece of z of its own.
+        hierarchical_z: bool. Whether every block gets its own piece of z.
         image_size: int. Height and width of the images.
-        z_distribution: "uniform" on [-1, 1) or "normal", which no file says either.
+        z_distribution: "uniform" on [-1, 1) or "normal", which no file records either.
             None: uniform, compare_gan's default, with a warning.
-        standing_examples: int. Samples over which G's batch norms average their
-            moments now; 0: those of the files. Where compare_gan accumulates moments,
-            it does so when it scores a module: before, there are none.
+        standing_examples: int. Samples over which to average the moments of G's batch
+            norms now; 0: the moments of the files. compare_gan accumulates moments
+            only when it scores a module.
 
     Raises:
         ConnectionError: TF-Hub could not resolve the address.
         FileNotFoundError: there is no such checkpoint, folder or archive.
-        ValueError: names and shapes do not show what the networks are; a variable is
+        ValueError: names and shapes do not determine the networks; a variable is
             missing, unused or of another shape; files are damaged or not
-            compare_gan's; a batch norm has no moments; the networks do not give the
-            module's numbers.
+            compare_gan's; a batch norm has no moments; the networks do not reproduce
+            the module's outputs.
     """
     checkpoint = Checkpoint(hub.resolve(path))
-    is_empty = (checkpoint.num_batches or 1.0) < 1.0
-    if is_empty and not standing_examples:
-        raise ValueError(
-            "Batch norms must have their moments. Received: "
-            f"module={path}, where none have been accumulated. Let --standing_examples="
-            "204800 do it now, as many as compare_gan takes; or let compare_gan score "
-            f"the module: it then leaves `{FILLED}` in its folder, which is read."
-        )
-    module = None
-    if checkpoint.is_module and not checkpoint.is_filled and not is_empty:
-        # Its graph knows z, and makes the images that ours must make.
-        module = published.load(
-            checkpoint.folder,
-            tf.distribute.get_strategy(),
-            # No z is drawn from it.
-            z_distribution=published.DEFAULT_DISTRIBUTION,
-        )
+    module = _original(path, checkpoint, standing_examples)
     with _naming(path):
         architecture, g_spec, d_spec = infer(
             checkpoint.shapes,
@@ -116,33 +100,19 @@ def convert(
         )
         generator = networks.build_generator(architecture, g_spec)
         discriminator = networks.build_discriminator(architecture, d_spec)
-        variables = [*generator.variables, *discriminator.variables]
-        _check_variables(variables, checkpoint)
-        _check_averages(generator, checkpoint)
-        if d_spec.num_classes not in (0, g_spec.num_classes):
-            raise ValueError(
-                "G must read the labels that D does. Received: a projection of "
-                f"{d_spec.num_classes} classes in D, and norms in G that read none. "
-                "There are no such networks here: take another module."
-            )
-        if module is not None and module.image_shape != g_spec.image_shape:
-            raise ValueError(
-                f"The images must be the module's, of {module.image_shape}. Received: "
-                f"--image_size={image_size}. Leave it out."
-            )
-    for variable in variables:
+        _check_variables(generator, discriminator, checkpoint)
+        _check_specs(g_spec, d_spec, module)
+    for variable in [*generator.variables, *discriminator.variables]:
         variable.assign(checkpoint.value(variable.path))
     latents = published.choose_latents(path, g_spec.latent_dim, z_distribution)
     difference = None
     if module is not None:
-        difference, of_predictions = _differences(
-            module, generator, discriminator, latents
-        )
-        _check_difference(
-            path, "images", difference, f"--bn_epsilon={bn_epsilon}, --g_attention"
-        )
-        _check_difference(path, "predictions", of_predictions, "--d_attention")
-    config = _bindings(architecture, g_spec, d_spec, bn_epsilon, latents)
+        noise = latents.sample(_NUM_COMPARED, [0, 0])
+        with _naming(path):
+            difference = _compare(
+                module, generator, discriminator, noise, bn_epsilon=bn_epsilon
+            )
+    config = _bindings(architecture, g_spec, d_spec, latents)
     facts = {"source": _public(path)} | checkpoint.facts
     facts |= {"difference": difference, "config": config}
     if standing_examples:
@@ -152,20 +122,46 @@ def convert(
     return Converted(generator, discriminator, latents, facts)
 
 
+def _original(
+    path: str | os.PathLike, checkpoint: Checkpoint, standing_examples: int
+) -> LoadedModule | None:
+    """The module whose outputs can be compared, or None."""
+    is_empty = (checkpoint.num_batches or 1.0) < 1.0
+    if is_empty and not standing_examples:
+        raise ValueError(
+            "Batch norms must have their moments. Received: "
+            f"module={path}, where none have been accumulated. Let --standing_examples="
+            "204800 do it now, as many as compare_gan takes; or let compare_gan score "
+            f"the module: it then leaves `{FILLED}` in its folder, which is read."
+        )
+    if not checkpoint.is_module or checkpoint.is_filled or is_empty:
+        return None
+    return published.load(
+        checkpoint.folder,
+        tf.distribute.get_strategy(),
+        # The comparison passes its own z.
+        z_distribution=published.DEFAULT_DISTRIBUTION,
+    )
+
+
 def _public(path: str | os.PathLike) -> str:
-    """An address as it is; of a path what others may know."""
+    """An address, or the last component of a path."""
     name = os.fspath(path)
     return name if "://" in name else pathlib.PurePath(os.path.abspath(name)).name
 
 
-def summary(found: Converted) -> str:
-    """What was converted, in one line."""
-    generator, facts = found.generator, found.facts
+def summary(converted: Converted) -> str:
+    """A description of the networks, in one line."""
+    generator, latents, facts = (
+        converted.generator,
+        converted.latents,
+        converted.facts,
+    )
     size, _, colors = generator.image_shape
     count = sum(math.prod(v.shape) for v in generator.trainable_variables)
     parts = [
         f"{size}x{size}x{colors} images",
-        f"z {found.latents.dim} {found.latents.distribution}",
+        f"z {latents.dim} {latents.distribution}",
         f"{generator.num_classes or 'no'} classes",
         f"{count:,} weights of G, {facts['weights']}",
         facts["batch_norm"],
@@ -177,39 +173,43 @@ def summary(found: Converted) -> str:
 
 @contextlib.contextmanager
 def _naming(path) -> Iterator[None]:
-    """Says of what cannot be built of which files it was to be built."""
+    """Adds the path to errors."""
     try:
         yield
     except ValueError as error:
         raise ValueError(f"module={path} cannot be converted. {error}") from error
 
 
-def _check_variables(variables: list[keras.Variable], checkpoint: Checkpoint) -> None:
-    wanted = {variable.path: tuple(variable.shape) for variable in variables}
+def _check_variables(
+    generator: keras.Model, discriminator: keras.Model, checkpoint: Checkpoint
+) -> None:
+    """Checks that the checkpoint has exactly the variables of the networks."""
+    variables = [*generator.variables, *discriminator.variables]
+    expected = {variable.path: tuple(variable.shape) for variable in variables}
     shapes = checkpoint.shapes
-    others = [
+    mismatched = [
         f"{path} {shapes[path]} instead of {shape}"
-        for path, shape in wanted.items()
+        for path, shape in expected.items()
         if path in shapes and shapes[path] != shape
     ]
     problems = {
-        "missing": wanted.keys() - shapes.keys(),
-        "unused": [*(shapes.keys() - wanted.keys()), *checkpoint.others],
-        "of another shape": others,
+        "missing": expected.keys() - shapes.keys(),
+        "unused": [*(shapes.keys() - expected.keys()), *checkpoint.others],
+        "of another shape": mismatched,
     }
-    found = [f"{what}: {listed(names)}" for what, names in problems.items() if names]
-    if found:
+    messages = [f"{kind}: {listed(names)}" for kind, names in problems.items() if names]
+    if messages:
         raise ValueError(
             "Variables must be those of the networks, one for one. Received: "
-            f"{'; '.join(found)}. --architecture, --g_attention, --d_attention, "
-            "--hierarchical_z and --image_size say what names and shapes do not; of "
-            "some settings of compare_gan there are no networks here: "
-            "export/README.md lists them."
+            f"{'; '.join(messages)}. --architecture, --g_attention, --d_attention, "
+            "--hierarchical_z and --image_size decide where names and shapes do not. "
+            "export/README.md lists settings of compare_gan without networks here."
         )
+    _check_averages(generator, checkpoint)
 
 
 def _check_averages(generator: keras.Model, checkpoint: Checkpoint) -> None:
-    """Averaged weights beside others make no network that ever was."""
+    """Refuses a mixture of averaged and raw weights, which no network ever had."""
     raw = {
         variable.path
         for variable in generator.trainable_variables
@@ -222,78 +222,110 @@ def _check_averages(generator: keras.Model, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_difference(path, what: str, difference: float, suspects: str) -> None:
-    # Written so that NaN fails too.
-    if not difference <= _TOLERANCE:
+def _check_specs(
+    g_spec: networks.GeneratorSpec,
+    d_spec: networks.DiscriminatorSpec,
+    module: LoadedModule | None,
+) -> None:
+    """Checks that the networks fit each other and the module."""
+    if d_spec.num_classes not in (0, g_spec.num_classes):
         raise ValueError(
-            f"Converted networks must give the {what} of the module. Received: "
-            f"module={path}, whose {what} differ by {difference:.1e}. What names and "
-            f"shapes do not say may be wrong: {suspects}."
+            "G must read the labels that D does. Received: a projection of "
+            f"{d_spec.num_classes} classes in D, and norms in G that read none. "
+            "There are no such networks here: take another module."
+        )
+    if module is not None and module.image_shape != g_spec.image_shape:
+        raise ValueError(
+            f"The images must be the module's, of {module.image_shape}. Received: "
+            f"--image_size={g_spec.image_shape[0]}. Leave it out."
         )
 
 
-def _differences(
-    module: LoadedModule, generator, discriminator, latents: Latents
-) -> tuple[float, float]:
-    """Largest ones of a module's images, and of D's predictions, from the networks'."""
-    noise = latents.sample(_NUM_COMPARED, [0, 0])
+def _compare(
+    module: LoadedModule,
+    generator: keras.Model,
+    discriminator: keras.Model,
+    noise: tf.Tensor,
+    *,
+    bn_epsilon: float,
+) -> float:
+    """Compares the outputs of a module and of the networks.
+
+    Returns:
+        The largest difference of their images.
+
+    Raises:
+        ValueError: the images or D's predictions differ.
+    """
     labels = None
     if module.num_classes:
         labels = np.arange(_NUM_COMPARED, dtype=np.int32) % module.num_classes
-    # Once: every call of a module moves the vectors of its spectral normalization.
+    # Every call of a module advances its spectral normalization, so it is called once.
     images = module.generate(noise, labels)
     predictions = module.discriminate(images, labels)["prediction"]
     logits = discriminator(images, labels, training=False)["logits"]
-    return tuple(
-        float(np.max(np.abs(theirs - ours)))
-        for theirs, ours in (
-            (images, generator(noise, labels, training=False)),
-            (predictions, tf.sigmoid(logits)),
-        )
+    difference = _check_close(
+        images,
+        generator(noise, labels, training=False),
+        outputs="images",
+        flags=f"--bn_epsilon={bn_epsilon}, --g_attention",
     )
+    _check_close(
+        predictions, tf.sigmoid(logits), outputs="predictions", flags="--d_attention"
+    )
+    return difference
 
 
-def _bindings(architecture, g_spec, d_spec, bn_epsilon, latents) -> str:
-    """What a config must say for `ssgan train` to build such networks."""
+def _check_close(theirs, ours, *, outputs: str, flags: str) -> float:
+    difference = float(np.max(np.abs(theirs - ours)))
+    # Written so that NaN fails too.
+    if not difference <= _TOLERANCE:
+        raise ValueError(
+            f"The {outputs} must be those of the module. Received: {outputs} differ by "
+            f"{difference:.1e}. A property that names and shapes do not determine may "
+            f"be wrong: {flags}."
+        )
+    return difference
+
+
+def _bindings(architecture: str, g_spec, d_spec, latents: Latents) -> str:
+    """Bindings with which `ssgan train` builds such networks, as gin text."""
     options = networks.ARCHITECTURES[architecture].options
     norm = {
         layers.BatchNorm: "batch_norm",
         layers.SelfModulatedBatchNorm: "self_modulated_batch_norm",
         layers.ConditionalBatchNorm: "conditional_batch_norm",
     }[g_spec.norm.func]
-    bound = {
+    bindings = {
         "options.architecture": f'"{architecture}"',
         "options.z_dim": latents.dim,
         "z.distribution_fn": f"@{latents.distribution}",
-        "standardize_batch.epsilon": bn_epsilon,
+        "standardize_batch.epsilon": g_spec.norm.keywords["epsilon"],
         "G.batch_norm_fn": f"@{norm}",
     }
     if hidden := g_spec.norm.keywords.get("hidden_units"):
-        bound["self_modulated_batch_norm.num_hidden"] = hidden
+        bindings["self_modulated_batch_norm.num_hidden"] = hidden
     if g_spec.norm.func is layers.ConditionalBatchNorm:
-        bound["conditional_batch_norm.center_gain"] = False
+        bindings["conditional_batch_norm.center_gain"] = False
     if g_spec.num_classes:
-        bound["ModularGAN.conditional"] = True
+        bindings["ModularGAN.conditional"] = True
     if g_spec.hierarchical_z is not None:
-        bound["G.hierarchical_z"] = g_spec.hierarchical_z
+        bindings["G.hierarchical_z"] = g_spec.hierarchical_z
     for player, spec in (("G", g_spec), ("D", d_spec)):
-        bound[f"{player}.width"] = spec.width
-        bound[f"{player}.spectral_norm"] = spec.spectral_norm is not None
+        bindings[f"{player}.width"] = spec.width
+        bindings[f"{player}.spectral_norm"] = spec.spectral_norm is not None
         if spec.spectral_norm is not None:
-            bound["spectral_norm.singular_value"] = f'"{spec.spectral_norm}"'
-        # "none" too: it is not what these have if nothing is said.
+            bindings["spectral_norm.singular_value"] = f'"{spec.spectral_norm}"'
+        # "none" too, which is not the default of these architectures.
         if "attention" in options and spec.attention is not None:
-            bound[f"{player}.attention"] = f'"{spec.attention}"'
+            bindings[f"{player}.attention"] = f'"{spec.attention}"'
     if d_spec.layer_norm:
-        bound["D.layer_norm"] = True
-    lines = [f"{name} = {value}" for name, value in bound.items()]
-    size = g_spec.class_embedding
-    if "class_embedding" in options and size not in (
-        None,
-        architectures.CLASS_EMBEDDING,
-    ):
+        bindings["D.layer_norm"] = True
+    lines = [f"{name} = {value}" for name, value in bindings.items()]
+    size, default = g_spec.class_embedding, architectures.CLASS_EMBEDDING
+    if "class_embedding" in options and size not in (None, default):
         lines.append(
             f"# The label's embedding has {size} numbers, for which there is no "
-            f"parameter: a config makes one of {architectures.CLASS_EMBEDDING}."
+            f"parameter: a config makes one of {default}."
         )
     return "\n".join(["# The networks; the rest is not in a checkpoint.", *lines, ""])

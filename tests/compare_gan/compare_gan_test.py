@@ -39,7 +39,7 @@ def save(prefix, variables, step=None) -> str:
 
 
 def bookkeeping(variables) -> dict:
-    """What compare_gan's optimizers leave beside the weights."""
+    """Variables that compare_gan's optimizers store beside the weights."""
     extras = {
         "global_step_disc": np.int32(3),
         "beta1_power": np.float32(0.5),
@@ -72,7 +72,7 @@ def their_variables(generator, discriminator, norm="bn") -> dict[str, np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """What is asked of both networks; with the words of `networks.GeneratorSpec`."""
+    """Properties of both networks, named as in `networks.GeneratorSpec`."""
 
     architecture: str = "sndcgan"
     size: int = 8
@@ -178,12 +178,12 @@ BIGGAN = Net(
 BIGGAN_FLAGS = {"g_attention": "B2", "d_attention": "B3", "hierarchical_z": True}
 
 
-def check_same(found, net, images=True):
-    """Every variable, and what becomes of them."""
+def check_same(converted, net, images=True):
+    """Compares every variable, and the outputs."""
     generator, discriminator, _ = net.random
     for ours, theirs in (
-        (found.generator, generator),
-        (found.discriminator, discriminator),
+        (converted.generator, generator),
+        (converted.discriminator, discriminator),
     ):
         assert [v.path for v in ours.variables] == [v.path for v in theirs.variables]
         for v, other in zip(ours.variables, theirs.variables, strict=True):
@@ -192,9 +192,9 @@ def check_same(found, net, images=True):
     z = rng.uniform(-1, 1, (2, net.latent_dim)).astype("float32")
     labels = np.array([2, 0], "int32") if net.classes else None
     fakes = generator(z, labels)
-    np.testing.assert_array_equal(found.generator(z, labels), fakes)
+    np.testing.assert_array_equal(converted.generator(z, labels), fakes)
     outputs = discriminator(fakes, labels if net.projects else None)
-    again = found.discriminator(fakes, labels if net.projects else None)
+    again = converted.discriminator(fakes, labels if net.projects else None)
     assert again.keys() == outputs.keys()
     for key, value in outputs.items():
         np.testing.assert_array_equal(again[key], value, err_msg=key)
@@ -257,8 +257,8 @@ def test_compare_gans_numbers(name, tmp_path):
         for variable, shape in settings["variables"].items()
     }
     path = save(tmp_path / "model.ckpt-7", weights | bookkeeping(weights), step=7)
-    found = compare_gan.convert(path, **PARITY_FLAGS.get(name, {}))
-    assert found.facts.keys() == {
+    converted = compare_gan.convert(path, **PARITY_FLAGS.get(name, {}))
+    assert converted.facts.keys() == {
         "source",
         "step",
         "weights",
@@ -266,13 +266,13 @@ def test_compare_gans_numbers(name, tmp_path):
         "difference",
         "config",
     }
-    assert (found.facts["source"], found.facts["step"]) == ("model.ckpt-7", 7)
-    assert (found.facts["weights"], found.facts["difference"]) == ("raw", None)
-    assert found.facts["batch_norm"] == MOVING_MOMENTS
-    assert found.latents.dim == settings["z_dim"]
+    assert (converted.facts["source"], converted.facts["step"]) == ("model.ckpt-7", 7)
+    assert (converted.facts["weights"], converted.facts["difference"]) == ("raw", None)
+    assert converted.facts["batch_norm"] == MOVING_MOMENTS
+    assert converted.latents.dim == settings["z_dim"]
     labels = numbers["labels"] if settings["num_classes"] else None
-    images = found.generator(numbers["z"], labels).numpy()
-    outputs = dict(found.discriminator(numbers["x"], labels))
+    images = converted.generator(numbers["z"], labels).numpy()
+    outputs = dict(converted.discriminator(numbers["x"], labels))
     outputs["prediction"] = tf.sigmoid(outputs["logits"])
     outputs["features"] = outputs["features"][:, :: settings.get("features_stride", 1)]
     stride = settings.get("generated_stride", 1)
@@ -313,7 +313,7 @@ def draw(rng, architecture, size) -> Net:
     is_biggan, is_deep = "biggan" in architecture, architecture.endswith("deep")
     vector = one(*VECTORS)
     norm = one("bn", "sbn", "cond")
-    # Of the others plain and self-modulated norms leave no place for labels in G.
+    # In other architectures only conditional norms take labels.
     classes = one(3, 10) if norm == "cond" or (is_deep and one(True, False)) else 0
     hierarchical_z = None
     if architecture in HIERARCHICAL:
@@ -348,7 +348,7 @@ def draw(rng, architecture, size) -> Net:
 
 
 def doubts_of(net, generator, discriminator) -> dict:
-    """Flags without which shapes do not say what a network is."""
+    """Flags for the properties that shapes do not determine."""
     flags = {}
     if net.architecture == "resnet_biggan":
         blocks = (generator.blocks, discriminator.trunk)
@@ -373,8 +373,8 @@ def check_infer(net):
     if flags:
         with pytest.raises(ValueError) as caught:
             compare_gan.infer(shapes)
-        said = set(re.findall(r"--(?!no)(\w+)", str(caught.value)))
-        assert said == flags.keys(), str(caught.value)
+        named = set(re.findall(r"--(?!no)(\w+)", str(caught.value)))
+        assert named == flags.keys(), str(caught.value)
     architecture, g, d = compare_gan.infer(shapes, bn_epsilon=net.epsilon, **flags)
     assert architecture == net.architecture
     for spec, width in zip((g, d), net.widths, strict=True):
@@ -405,13 +405,13 @@ def check_infer(net):
         assert g.hierarchical_z == net.hierarchical_z
 
 
-def nets(sizes, each, seed):
+def nets(sizes, num_per_size, seed):
     rng = np.random.default_rng(seed)
     return [
         pytest.param(draw(rng, name, size), id=f"{name}-{size}-{i}")
         for name in sizes
         for size in sizes[name]
-        for i in range(each)
+        for i in range(num_per_size)
     ]
 
 
@@ -443,12 +443,12 @@ def test_a_folder_of_checkpoints_and_what_savers_leave(tmp_path):
         saver.save(session, str(tmp_path / "model.ckpt"), global_step=3)
         session.run(V1.train.get_global_step().assign(5))
         saver.save(session, str(tmp_path / "model.ckpt"), global_step=5)
-    found = compare_gan.convert(tmp_path)
-    assert (found.facts["source"], found.facts["step"]) == (tmp_path.name, 5)
-    check_same(found, TINY)
-    # A copied folder, of which the file `checkpoint` still names the original.
+    converted = compare_gan.convert(tmp_path)
+    assert (converted.facts["source"], converted.facts["step"]) == (tmp_path.name, 5)
+    check_same(converted, TINY)
+    # A copied folder, whose file `checkpoint` still names the original.
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/nowhere/m-5"\n')
-    fails("names files which are there.*prefix", tmp_path, FileNotFoundError)
+    fails(f"module={tmp_path} holds neither.*prefix", tmp_path, FileNotFoundError)
 
 
 # --------------------------------------------------------------------------- doubts
@@ -467,13 +467,13 @@ def test_all_doubts_at_once_and_every_flag_resolves_its_own(tmp_path):
     }
     for left in range(len(doubts)):
         known = dict(list(BIGGAN_FLAGS.items())[:left])
-        message = fails("resnet_biggan of which they do not say", path, **known)
+        message = fails("resnet_biggan, which do not determine", path, **known)
         assert f"module={path}" in message
         for flag, words in doubts.items():
             assert bool(re.search(words, message)) == (flag not in known), flag
-    found = compare_gan.convert(path, **BIGGAN_FLAGS)
-    check_same(found, BIGGAN)
-    assert found.latents.dim == 12
+    converted = compare_gan.convert(path, **BIGGAN_FLAGS)
+    check_same(converted, BIGGAN)
+    assert converted.latents.dim == 12
     # The other answers are other networks of the same variables.
     others = {"hierarchical_z": False, "g_attention": "B3", "d_attention": "B1"}
     _, g, d = compare_gan.infer(shapes_of(BIGGAN), **others)
@@ -490,10 +490,10 @@ def test_the_size_of_z_resolves_how_it_is_dealt_out():
     for latent_dim, expected in ((3, False), (12, True)):
         _, g, _ = compare_gan.infer(shapes, latent_dim=latent_dim, **known)
         assert (g.latent_dim, g.hierarchical_z) == (latent_dim, expected)
-    # Of no help: neither of both.
+    # Neither size fits.
     with pytest.raises(ValueError, match="hierarchical_z"):
         compare_gan.infer(shapes, latent_dim=4, **known)
-    # What a module says counts more than what is usual.
+    # The signature of a module overrides compare_gan's default.
     plain = shapes_of(Net("resnet_cifar", 32, latent_dim=5))
     for latent_dim, expected in ((None, False), (5, False), (20, True)):
         _, g, _ = compare_gan.infer(plain, latent_dim=latent_dim)
@@ -661,17 +661,19 @@ def test_files_that_are_no_checkpoint_of_compare_gan(tmp_path):
     *nets, variables = TINY.random
     path = save(tmp_path / "model", variables)
     fails(r"without \.index", f"{path}.index", FileNotFoundError)
-    fails(r"neither\. Look for", tmp_path / "nothing", FileNotFoundError)
+    fails(f"module={tmp_path}/nothing", tmp_path / "nothing", FileNotFoundError)
     (tmp_path / "empty").mkdir()
-    fails("no saved_model.pb and no file", tmp_path / "empty", FileNotFoundError)
-    fails("must be a file", tmp_path / "a.tar.gz", FileNotFoundError)
+    fails(
+        f"module={tmp_path}/empty holds neither", tmp_path / "empty", FileNotFoundError
+    )
+    fails("a.tar.gz", tmp_path / "a.tar.gz", FileNotFoundError)
     tf.train.Checkpoint(net=nets[0]).save(str(tmp_path / "object"))
-    fails("of TensorFlow 2, which compare_gan never wrote", tmp_path / "object-1")
+    fails("object-1 is of TensorFlow 2", tmp_path / "object-1")
     (data,) = tmp_path.glob("model.data*")
     data.write_bytes(data.read_bytes()[:-9])
-    fails(r"must be whole.*model, which fails.*Copy it again", path)
+    fails(r"model is damaged", path)
     (tmp_path / "model.index").write_bytes(b"nothing of the kind")
-    fails(r"must be whole.*Copy it again", path)
+    fails("is damaged", path)
 
 
 # --------------------------------------------------------- z, averages and moments
@@ -681,11 +683,11 @@ def test_how_z_is_drawn_is_said_or_assumed_with_a_warning(tmp_path, caplog):
     path = save(tmp_path / "model", TINY.random[-1])
     for asked, expected in ((None, "uniform"), ("uniform", "uniform"), ("normal",) * 2):
         caplog.clear()
-        found = compare_gan.convert(path, z_distribution=asked)
-        assert found.latents == Latents(6, expected)
-        assert f"z.distribution_fn = @{expected}" in found.facts["config"]
-        assert f"z 6 {expected}" in compare_gan.summary(found)
-        assert ("does not say how z" in caplog.text) == (asked is None)
+        converted = compare_gan.convert(path, z_distribution=asked)
+        assert converted.latents == Latents(6, expected)
+        assert f"z.distribution_fn = @{expected}" in converted.facts["config"]
+        assert f"z 6 {expected}" in compare_gan.summary(converted)
+        assert ("does not record the distribution" in caplog.text) == (asked is None)
 
 
 def test_averages_of_g(tmp_path):
@@ -694,34 +696,34 @@ def test_averages_of_g(tmp_path):
     averages = {name + AVERAGE: variables[name] for name in raw}
     stored = variables | raw | averages
     stored |= {f"{name}/g_opt": value for name, value in raw.items()}
-    found = compare_gan.convert(save(tmp_path / "model", stored))
-    assert found.facts["weights"] == "ema"
-    # What is not trained has no average: moments, and the vectors of D.
-    check_same(found, TINY)
+    converted = compare_gan.convert(save(tmp_path / "model", stored))
+    assert converted.facts["weights"] == "ema"
+    # Only trainable weights of G have averages.
+    check_same(converted, TINY)
 
 
 def accumulated(variables, count, scope="") -> dict:
     """Sums instead of moving moments, as standardize_batch leaves them."""
-    found = {}
+    accumulated = {}
     for name, value in variables.items():
         norm, _, last = name.rpartition("/")
         if not last.startswith("moving_"):
-            found[scope + name] = value
+            accumulated[scope + name] = value
             continue
         accu = f"{scope}{norm}/accu"
-        found[f"{accu}/accu_{last.removeprefix('moving_')}"] = count * value
-        found[f"{accu}/accu_counter"] = np.float32(count)
-        found[f"{accu}/update_accus"] = np.int32(0)
-    return found
+        accumulated[f"{accu}/accu_{last.removeprefix('moving_')}"] = count * value
+        accumulated[f"{accu}/accu_counter"] = np.float32(count)
+        accumulated[f"{accu}/update_accus"] = np.int32(0)
+    return accumulated
 
 
 def test_accumulated_moments(tmp_path):
     *_, variables = TINY.random
     # A power of two: the quotient is exact.
     path = save(tmp_path / "model", accumulated(variables, 64.0))
-    found = compare_gan.convert(path)
-    assert found.facts["batch_norm"] == "accumulated moments of 64 batches"
-    check_same(found, TINY)
+    converted = compare_gan.convert(path)
+    assert converted.facts["batch_norm"] == "accumulated moments of 64 batches"
+    check_same(converted, TINY)
     path = save(tmp_path / "none", accumulated(variables, 1e-12))
     fails(r"none have been.*--standing_examples=204800.*model-with-accu\.ckpt", path)
 
@@ -731,13 +733,15 @@ def test_moments_that_are_accumulated_now(count, tmp_path):
     """Those that a generator with the same weights gets in an export."""
     *_, variables = TINY.random
     path = save(tmp_path / "model", accumulated(variables, count))
-    found = compare_gan.convert(path, z_distribution="normal", standing_examples=100)
-    assert found.facts["batch_norm"] == "standing moments of 128 samples"
+    converted = compare_gan.convert(
+        path, z_distribution="normal", standing_examples=100
+    )
+    assert converted.facts["batch_norm"] == "standing moments of 128 samples"
     plain = compare_gan.convert(save(tmp_path / "plain", variables))
-    writing.use_standing_moments(plain.generator, found.latents, 100, seed=0)
+    writing.use_standing_moments(plain.generator, converted.latents, 100, seed=0)
     expected = oracles.values(plain.generator.variables)
     for value, other in zip(
-        oracles.values(found.generator.variables), expected, strict=True
+        oracles.values(converted.generator.variables), expected, strict=True
     ):
         np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-6)
 
@@ -756,10 +760,10 @@ def test_moments_that_compare_gan_left_in_a_module(tmp_path):
     save(folder / "variables" / "variables", accumulated(stored, 1e-12))
     g = {k: v for k, v in stored.items() if k.startswith("generator/")}
     save(folder / "model-with-accu.ckpt", accumulated(g, 8.0, scope="gen_module/"))
-    found = compare_gan.convert(folder)
-    assert found.facts["batch_norm"] == "accumulated moments of 8 batches"
-    assert (found.facts["weights"], found.facts["difference"]) == ("ema", None)
-    check_same(found, TINY)
+    converted = compare_gan.convert(folder)
+    assert converted.facts["batch_norm"] == "accumulated moments of 8 batches"
+    assert (converted.facts["weights"], converted.facts["difference"]) == ("ema", None)
+    check_same(converted, TINY)
 
 
 # ---------------------------------------------------------------- heads and labels
@@ -781,11 +785,15 @@ def test_s3gans_heads(tmp_path):
 def test_a_discriminator_that_reads_no_labels(tmp_path):
     net = dataclasses.replace(CONDITIONAL, projects=False)
     *_, variables = net.random
-    found = compare_gan.convert(save(tmp_path / "model", variables))
-    check_same(found, net)
+    converted = compare_gan.convert(save(tmp_path / "model", variables))
+    check_same(converted, net)
     path = tmp_path / "module"
     writing.export(
-        found.generator, found.discriminator, found.latents, path, found.facts
+        converted.generator,
+        converted.discriminator,
+        converted.latents,
+        path,
+        converted.facts,
     )
     assert reading.load(path).num_classes == 3
 
@@ -895,32 +903,32 @@ def module(tmp_path_factory):
 
 def test_a_module_gives_the_images_of_its_graph(module, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = compare_gan.convert(module, bn_epsilon=1e-3)
-    assert 0 <= found.facts["difference"] < 1e-5
-    assert "images within" in compare_gan.summary(found)
+    converted = compare_gan.convert(module, bn_epsilon=1e-3)
+    assert 0 <= converted.facts["difference"] < 1e-5
+    assert "images within" in compare_gan.summary(converted)
     # The graph itself, without the package.
     graph = tf.saved_model.load(module, tags=["gen", "bs8"]).signatures["default"]
     z = np.random.default_rng(1).uniform(-1, 1, (8, 6)).astype("float32")
     expected = graph(z=tf.constant(z))["generated"]
     assert np.std(expected, axis=0).max() > 1e-3
-    np.testing.assert_allclose(found.generator(z), expected, atol=1e-5)
+    np.testing.assert_allclose(converted.generator(z), expected, atol=1e-5)
     graph = tf.saved_model.load(module, tags=["disc", "bs8"]).signatures["default"]
-    predictions = tf.sigmoid(found.discriminator(expected)["logits"])
+    predictions = tf.sigmoid(converted.discriminator(expected)["logits"])
     np.testing.assert_allclose(
         predictions, graph(images=expected)["prediction"], atol=1e-5
     )
-    check_same(found, dataclasses.replace(TINY, epsilon=1e-3))
+    check_same(converted, dataclasses.replace(TINY, epsilon=1e-3))
     # As it was downloaded.
     hub.pack(module, tmp_path / "module.tar.gz")
     packed = compare_gan.convert(tmp_path / "module.tar.gz", bn_epsilon=1e-3)
-    assert packed.facts["difference"] == found.facts["difference"]
+    assert packed.facts["difference"] == converted.facts["difference"]
     assert packed.facts["source"] == "module.tar.gz"
 
 
 def test_another_epsilon_is_found_out(module):
     # Where it shows: a small variance, which it is added to.
     message = fails(
-        "must give the images of the module.*--bn_epsilon=0.5", module, bn_epsilon=0.5
+        "images must be those of the module.*--bn_epsilon=0.5", module, bn_epsilon=0.5
     )
     assert re.search(r"images differ by \d\.\de-0[12]", message)
 
@@ -938,13 +946,13 @@ def test_another_discriminator_is_found_out(module, monkeypatch):
 
     monkeypatch.setattr(networks, "build_discriminator", shifted)
     fails(
-        "must give the predictions of the module.*d_attention", module, bn_epsilon=1e-3
+        "predictions must be those of the module.*d_attention", module, bn_epsilon=1e-3
     )
 
 
 def test_a_module_of_ours_is_none_of_theirs(tmp_path):
     generator, discriminator, _ = TINY.random
-    writing.export(generator, discriminator, Latents(6), tmp_path / "ours", {})
+    writing.export(generator, discriminator, Latents(6), tmp_path / "ours", metadata={})
     fails("a module of ours, which loads as it is", tmp_path / "ours")
 
 
@@ -996,30 +1004,30 @@ BASE = (
 def test_the_config_makes_such_networks(net, flags, tmp_path):
     *nets, variables = net.random
     path = save(tmp_path / "model", variables)
-    found = compare_gan.convert(path, bn_epsilon=3e-4, **flags)
+    converted = compare_gan.convert(path, bn_epsilon=3e-4, **flags)
     file = tmp_path / "networks.gin"
-    file.write_text(found.facts["config"])
+    file.write_text(converted.facts["config"])
     config.parse([str(file)], BASE)
     plan = config.plan()
     gan = plan.build_gan()
-    assert gan.latents == found.latents
+    assert gan.latents == converted.latents
     for ours, theirs in zip((gan.generator, gan.discriminator), nets, strict=True):
         assert {v.path: v.shape for v in ours.variables} == {
             v.path: v.shape for v in theirs.variables
         }
-    # The same function, too: weights alone do not say where attention is.
+    # Compare outputs too: weights do not tell where attention is.
     for ours, theirs in (
-        (gan.generator, found.generator),
-        (gan.discriminator, found.discriminator),
+        (gan.generator, converted.generator),
+        (gan.discriminator, converted.discriminator),
     ):
         ours.set_weights(theirs.get_weights())
     labels = np.array([1, 7], "int32") if net.classes else None
     z = np.random.default_rng(0).uniform(-1, 1, (2, net.latent_dim))
-    images = found.generator(z, labels)
+    images = converted.generator(z, labels)
     np.testing.assert_array_equal(gan.generator(z, labels), images)
     np.testing.assert_array_equal(
         gan.discriminator(images, labels)["logits"],
-        found.discriminator(images, labels)["logits"],
+        converted.discriminator(images, labels)["logits"],
     )
 
 

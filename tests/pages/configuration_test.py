@@ -22,14 +22,14 @@ PARAMETERS = [
     for name, parameters in parser.CONFIGURABLES.items()
     for parameter in parameters
 ]
-# What the code, not a config, gives the factories.
+# Arguments that the code passes.
 GIVEN = {"architecture": "resnet_cifar", "spec_fields": {}, "name": "cifar10", "dim": 2}
 
 
 def legal_of(name, parameter) -> str:
-    said = generate.arguments(gin.get_configurable(name))
-    # One without description fails in a test, not before all of them.
-    return said[parameter].legal if parameter in said else ""
+    described = generate.arguments(gin.get_configurable(name))
+    # Collection must not fail where a description is missing; a test does.
+    return described[parameter].legal if parameter in described else ""
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -41,11 +41,11 @@ def test_the_page_is_what_the_code_says(name):
 @pytest.mark.parametrize("name", parser.CONFIGURABLES)
 def test_docstrings_describe_the_parameters_and_no_others(name):
     factory = gin.get_configurable(name)
-    said = generate.arguments(factory)
+    described = generate.arguments(factory)
     cure = f"Describe it under `Args:` of {factory.__qualname__}."
-    assert not set(parser.CONFIGURABLES[name]) - set(said), cure
-    assert not set(said) - set(inspect.signature(factory).parameters)
-    assert all(argument.legal for argument in said.values())
+    assert not set(parser.CONFIGURABLES[name]) - set(described), cure
+    assert not set(described) - set(inspect.signature(factory).parameters)
+    assert all(argument.legal for argument in described.values())
 
 
 def test_a_parameter_without_description_is_refused(monkeypatch):
@@ -62,7 +62,7 @@ def test_a_configurable_without_section_is_refused(monkeypatch):
 
 def test_a_docstring_is_parsed():
     def documented():
-        """What it is,
+        """A summary
         in a line.
 
         More.
@@ -76,7 +76,7 @@ def test_a_docstring_is_parsed():
             three: nothing.
         """
 
-    assert generate.summary(documented) == "What it is, in a line."
+    assert generate.summary(documented) == "A summary in a line."
     assert generate.arguments(documented) == {
         "one": (
             "int >= 1, or None",
@@ -91,29 +91,29 @@ def test_a_docstring_is_parsed():
 
 @pytest.fixture
 def plan(monkeypatch):
-    """An experiment; its networks, which no check needs, are not built."""
+    """A plan whose networks are not built, because no check needs them."""
     for player in ("generator", "discriminator"):
         monkeypatch.setattr(networks, f"build_{player}", lambda *_: None)
     yield tiny.plan()
     gin.clear_config()
 
 
-def complaint(name, parameter, value, plan) -> str | None:
-    """What is said against a value of a parameter; None if nothing is."""
+def refusal(name, parameter, value, plan) -> str | None:
+    """The error about a value of a parameter, or None."""
     factory = gin.get_configurable(name)
     others = {
         key: {**GIVEN, "plan": plan}.get(key)
-        for key, each in inspect.signature(factory).parameters.items()
-        if each.default is each.empty
+        for key, argument in inspect.signature(factory).parameters.items()
+        if argument.default is argument.empty
     }
     gin.bind_parameter(f"{name}.{parameter}", value)
     try:
         factory(**others)
     except config.ConfigError as error:
-        said = str(error)
-        return said if said.startswith(f"`{name}.{parameter}` must") else None
+        message = str(error)
+        return message if message.startswith(f"`{name}.{parameter}` must") else None
     except Exception:
-        # Not of a GAN that has no networks.
+        # A GAN without networks fails after the checks.
         return None
     return None
 
@@ -122,8 +122,8 @@ def outside_and_inside(legal) -> tuple[list, list]:
     """Values that must be refused, and those that must not be, by the legal ones."""
     kind = legal.removesuffix(", or None").removesuffix(" or None")
     outside, inside = ([], [None]) if "None" in legal else ([None], [])
-    if found := re.fullmatch(r"int >= (\d+)", kind):
-        least = int(found[1])
+    if minimum := re.fullmatch(r"int >= (\d+)", kind):
+        least = int(minimum[1])
         return [*outside, least - 1, least + 0.5, 2**63], [*inside, least]
     if kind == "float >= 0":
         return [*outside, -1e-9, 2.0**127, "1"], [*inside, 0, 0.0, 1e9]
@@ -137,18 +137,19 @@ def outside_and_inside(legal) -> tuple[list, list]:
         return [*outside, 0, "True"], [*inside, True, False]
     if choices := re.findall(r'"(\w+)"', kind):
         if kind.startswith("list of"):
-            return ["color", ["no_such"]], [(), *([each] for each in choices)]
+            return ["color", ["no_such"]], [(), *([choice] for choice in choices)]
         return [*outside, "no_such"], [*inside, *choices]
     raise AssertionError(f"The test must know what legal values these are: {legal}")
 
 
-# What only a whole experiment, or a folder, can check.
+# Checked only with a whole experiment, or a folder.
 UNCHECKED = ("str", "reference", "list of references", "as `options.architecture`")
 OF_FOLDERS = {("dataset", "resolution"), ("dataset", "colors")}
 CHECKED = [
-    each
-    for each in PARAMETERS
-    if each not in OF_FOLDERS and not legal_of(*each).startswith(UNCHECKED)
+    (name, parameter)
+    for name, parameter in PARAMETERS
+    if (name, parameter) not in OF_FOLDERS
+    and not legal_of(name, parameter).startswith(UNCHECKED)
 ]
 
 
@@ -159,24 +160,24 @@ def test_the_legal_values_are_those_that_the_checks_take(name, parameter, plan):
     if name == "forgetting":
         config.parse(["forgetting_cifar10.gin"], ["forgetting.rotated_batch_size = 4"])
     for value in outside:
-        assert complaint(name, parameter, value, plan), value
+        assert refusal(name, parameter, value, plan), value
     for value in inside:
-        assert not complaint(name, parameter, value, plan), value
+        assert not refusal(name, parameter, value, plan), value
     if choices := re.findall(r'"(\w+)"', legal):
-        said = complaint(
+        message = refusal(
             name, parameter, ["no_such"] if "list" in legal else "no_such", plan
         )
-        named = re.search(r"one of (.*)\. Received", said)[1]
+        named = re.search(r"one of (.*)\. Received", message)[1]
         assert set(re.findall(r"'(\w+)'", named)) == set(choices)
 
 
-def test_references_are_said_to_be_references():
-    said = {
+def test_references_are_described_as_references():
+    described = {
         f"{name}.{parameter}"
         for name, parameter in PARAMETERS
         if legal_of(name, parameter).startswith("reference")
     }
-    assert said == set(checks.REFERENCES)
+    assert described == set(checks.REFERENCES)
 
 
 # --- The page itself --------------------------------------------------------------
@@ -198,7 +199,7 @@ def test_all_parameters_and_architectures_are_on_the_page():
 
 
 def test_anchors_of_the_page_exist():
-    headings = {each.lower() for each in re.findall(r"^#+ (\w+)", page(), re.M)}
+    headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)", page(), re.M)}
     assert set(re.findall(r"\]\(#(\w+)\)", page())) <= headings
 
 
@@ -208,7 +209,7 @@ def test_the_config_of_the_page_does_what_the_page_says(tmp_path, monkeypatch):
     file.write_text(text)
     (row,) = re.findall(r'--gin_config="(.*?)"', page())
     (binding,) = re.findall(r'--gin_bindings="(.*?)"', page())
-    # The later lines hold: of the macro too.
+    # Later lines win, also for the macro.
     config.parse([str(file), row], [binding, "channels = 4"])
     plan = config.plan()
     assert plan.options.batch_size == 32 and plan.options.lamba == 10
@@ -216,4 +217,5 @@ def test_the_config_of_the_page_does_what_the_page_says(tmp_path, monkeypatch):
     assert (gan.g_optimizer.beta_1, gan.g_optimizer.beta_2) == (0.0, 0.9)
     assert (gan.d_optimizer.beta_1, gan.d_optimizer.beta_2) == (0.5, 0.99)
     assert gan.penalty is not None
-    assert max(each.shape[-1] for each in gan.discriminator.variables if each.shape) < 9
+    shapes = [variable.shape for variable in gan.discriminator.variables]
+    assert max(shape[-1] for shape in shapes if shape) < 9
