@@ -76,9 +76,9 @@ def sweep(
     files: Sequence[str],
     bindings: Sequence[str],
     grid: Sequence[str],
-    seeds: Sequence[int],
     *,
-    scoring: Sequence[str],
+    seeds: Sequence[int],
+    score: Sequence[str],
 ) -> Study:
     """Makes jobs of all combinations of the values of a grid, each with every seed.
 
@@ -90,7 +90,7 @@ def sweep(
         bindings: bindings of all runs, as `--gin_bindings`.
         grid: one text for each parameter, as `parse_grid` takes it.
         seeds: seeds of the runs.
-        scoring: flags of `ssgan train` for scoring.
+        score: flags of `ssgan train` for scoring.
 
     Raises:
         ValueError: a text is no grid, a parameter has two, or a combination is no
@@ -111,7 +111,7 @@ def sweep(
             jobs.append(
                 Job(
                     name=f"{stem}-{file_name(combination)}-seed{seed}",
-                    commands=(command("train", *flags, *_SCORING, *scoring),),
+                    commands=(command("train", *flags, *_SCORING, *score),),
                     dataset=plan.dataset,
                     row=", ".join(combination),
                     seed=seed,
@@ -121,7 +121,7 @@ def sweep(
             )
     flags = [*config_flags(files, bindings)]
     flags += [f"--grid={text}" for text in grid]
-    flags += [f"--seeds={len(seeds)}", *scoring]
+    flags += [f"--seeds={len(seeds)}", *score]
     return Study(
         name="sweep",
         scale="",

@@ -104,18 +104,17 @@ def train_and_evaluate(
         start_up.done("networks")
         if not settings.allow_config_change:
             run.check_config(config.operative_config(), config.bindings())
-        if settings.schedule == "train":
-            train(gan, plan, run, start_up=start_up, data_dir=settings.data_dir)
-            return workers.is_chief
-        scorer = _scorer(plan, settings, strategy)
-        scorer.check_labels(gan.num_classes)
+        scorer = None
+        if settings.schedule != "train":
+            scorer = _scorer(plan, settings, strategy)
+            scorer.check_labels(gan.num_classes)
         if settings.schedule == "continuous_eval":
             evaluate_continuously(plan, run, scorer, table, settings=settings)
             return workers.is_chief
         train(gan, plan, run, start_up=start_up, data_dir=settings.data_dir)
-        _refuse(
-            evaluate(plan, run, scorer, table, every_steps=settings.eval_every_steps)
-        )
+        if scorer is not None:
+            steps = settings.eval_every_steps
+            _refuse(evaluate(plan, run, scorer, table, every_steps=steps))
         return workers.is_chief
 
 

@@ -161,7 +161,7 @@ def parsed(job, *more: str):
     files = [flag.partition("=")[2] for flag in flags if flag.startswith("--gin_c")]
     lines = [flag.partition("=")[2] for flag in flags if flag.startswith("--gin_b")]
     assert len(files) + len(lines) == len(flags)
-    assert list(job.commands[0][2 : 2 + len(flags)]) == flags
+    assert list(job.commands[0][3 : 3 + len(flags)]) == flags
     config.parse(files, [*lines, *more])
     return config.forgetting() if files[0].startswith("forg") else config.plan()
 
