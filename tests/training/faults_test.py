@@ -156,14 +156,14 @@ def test_an_image_that_is_lost_while_training(tmp_path, monkeypatch):
     tiny.prepare(tmp_path / "data")
     monkeypatch.setattr(loop.datasets.loading, "MAX_DECODED_BYTES", 0)
     (shard,) = (tmp_path / "data").rglob("*train.tfrecord*")
-    open_data = loop._open_data
+    open_split = loop.datasets.open_split
 
     def open_and_lose(*args):
-        data = open_data(*args)
+        data = open_split(*args)
         os.truncate(shard, shard.stat().st_size // 2)
         return data
 
-    monkeypatch.setattr(loop, "_open_data", open_and_lose)
+    monkeypatch.setattr(loop.datasets, "open_split", open_and_lose)
     plan, run = tiny.plan(), RunDir(tmp_path / "run")
     gan = loop.build(plan, strategies.get_strategy("one_device"))
     words = f"Every image of the train split of digits32 .*{shard}.* from step 0"
