@@ -100,8 +100,8 @@ def test_moving_moments_are_means_over_the_pieces():
     starts = [np.array(v) for v in norms]
     images = np.random.default_rng(0).random((2 * BATCH, 8, 8, 3), np.float32)
     gan.train_step(tf.constant(images))
-    # Two passes of G count: those for the two updates of D. The second's fakes are
-    # also G's.
+    # Two passes through G change the moments: one for each update of D. G's own update
+    # reuses the fakes of the second.
     expected = starts
     for d_step in (0, 1):
         left = []

@@ -20,7 +20,7 @@ def pixels(image):
 
 
 def colored(image, u):
-    """In the paper's range, [-1, 1]; then back."""
+    """Converts to the paper's range, [-1, 1], and back."""
     signed = 2 * image - 1 + (u[0] - 0.5)
     for i, j in pixels(image):
         grey = sum(signed[i, j]) / image.shape[2]
@@ -30,7 +30,7 @@ def colored(image, u):
 
 
 def step_of(u, size):
-    """Cuts [0, 1) into as many equal parts as there are steps."""
+    """Divides [0, 1) into one equal part per step."""
     steps = list(range(-(size // 8), size // 8 + 1))
     return steps[
         int(np.searchsorted(np.arange(1, len(steps)) / len(steps), u, "right"))
@@ -47,12 +47,12 @@ def translated(image, u):
 
 
 def cut(image, u):
-    """The official square: of half the size, about a centre anywhere on the image."""
+    """The official square, of half the size, around a centre on the image."""
     spans = []
     for axis in (0, 1):
         size = image.shape[axis]
         side = size // 2
-        # A square of even side has its centre between pixels: one place more.
+        # The centre of an even side is between pixels, at one more position.
         centres = range(size + 1 if side % 2 == 0 else size)
         centre = centres[math.floor(u[axis] * len(centres))]
         first = centre - side // 2
@@ -89,7 +89,7 @@ policies = pytest.mark.parametrize(
 
 
 @policies
-# Halves and eighths that are whole, and not; sides of the square even and odd.
+# Sizes divisible by 2 and 8 or not; even and odd sides of the square.
 @pytest.mark.parametrize(
     "shape", [(5, 16, 16, 3), (4, 13, 13, 3), (3, 10, 10, 1), (2, 9, 9, 2)]
 )
@@ -134,7 +134,7 @@ def test_colors_at_the_ends_of_their_ranges():
 
 @pytest.mark.parametrize("size", [8, 13, 32, 48])
 def test_steps_are_uniform_on_their_range(size):
-    # A single bright pixel in the middle tells where its image went.
+    # One bright pixel in the middle shows the shift of its image.
     most = size // 8
     num = 2 * most + 1
     grid = (np.arange(7 * num) + 0.5) / (7 * num)
@@ -161,10 +161,10 @@ def test_the_squares_centre_is_uniform(size):
     shown = augmentation.cutout(tf.ones((num, size, size, 1)), tf.constant(noise))
     rows = (shown.numpy()[..., 0] == 0.5).any(axis=2)
     counts = rows.sum(axis=1)
-    # Never less than half a square, always at the border, whole in between.
+    # At the border the square is cut, at most to half; elsewhere it is whole.
     assert counts.max() == side and counts[0] == side - side // 2
     assert counts[-1] == side // 2 + side % 2
-    # Every pixel equally often but for the borders: a square may stick out there.
+    # Every pixel has the same frequency, except near borders, which cut the square.
     middle = rows.sum(axis=0)[side // 2 : size - side // 2]
     np.testing.assert_array_equal(middle, side)
 
@@ -184,7 +184,7 @@ def test_gradient(policy):
         tape.watch(point)
         shown = Augmentation(policy)(point, tf.constant(noise))
         loss = tf.reduce_sum(weights * shown)
-    # Everything is affine in the image: a long step is exact.
+    # All operations are affine in the image, so a long step is exact.
     differences = finite_differences(
         lambda x: np.sum(weights * expected(policy, x, noise)), images, step=0.5
     )

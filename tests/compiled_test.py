@@ -41,15 +41,15 @@ def test_the_compiled_step_is_the_same_step(objective, d_steps):
         )
 
 
-def test_xla_is_what_compiles():
-    # A graph that XLA refuses: the compiled step must not run it some other way.
+def test_xla_compiles_the_whole_step():
+    # XLA refuses this graph, so the compiled step must fail.
     options = dict(adam=False, d_steps=1, steps_per_execution=1)
     task = FEW_LABELS.options["tasks"][0]
 
     class Host(type(task)):
         def g_loss(self, fake, step):
             loss, logs = super().g_loss(fake, step)
-            hosted = tf.numpy_function(lambda x: x, [loss], tf.float32)
+            hosted = tf.numpy_function(lambda value: value, [loss], tf.float32)
             return tf.reshape(hosted, ()), logs
 
     objective = MODULATED._replace(options={"tasks": [Host(24)]})

@@ -45,7 +45,7 @@ class TestReplicasEqualOneDevice:
     @pytest.mark.parametrize(
         "objective",
         [
-            # `test_several_steps` has the first two.
+            # Marked slow: `test_several_steps` covers the first two.
             pytest.param(PLAIN, marks=pytest.mark.slow, id="plain"),
             pytest.param(FEW_LABELS, marks=pytest.mark.slow, id="few labels"),
             pytest.param(MINIMAX, marks=pytest.mark.slow, id="minimax"),
@@ -99,7 +99,7 @@ class TestReplicasEqualOneDevice:
 
 
 @pytest.mark.parametrize("d_step", [0, 1])
-def test_the_noise_is_dealt_out_in_turn(two_replicas, d_step):
+def test_the_noise_is_dealt_to_the_replicas_in_turn(two_replicas, d_step):
     def draw(gan, strategy, num):
         gan.g_optimizer.iterations.assign(5)
         draws = strategy.run(lambda: step_latents(gan, num, d_step, Share.of_replica()))
@@ -128,7 +128,7 @@ def test_fit(two_replicas):
     assert_same_logs(logs, expected_logs)
 
 
-def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replicas):
+def test_logs_do_not_depend_on_the_number_of_replicas(two_replicas):
     images = np.random.default_rng(1).integers(0, 256, (23, 8, 8, 3), np.uint8)
 
     def stream(context):
@@ -154,7 +154,7 @@ def test_the_pipeline_and_the_step_do_not_know_the_number_of_replicas(two_replic
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
-    """What two processes with half a batch each have seen of one step."""
+    """The changes and logs of one step in two processes with half a batch each."""
     folder = tmp_path_factory.mktemp("workers")
     script = TESTS / "worker.py"
     environments = cluster_environments(2)
@@ -175,8 +175,8 @@ def workers(tmp_path_factory):
 class TestTwoWorkers:
     def test_they_agree(self, workers):
         for worker in workers:
-            sums, of_chief, (count, replicas), refused = worker["agreed"].tolist()
-            assert (sums, of_chief) == ([3, 20], [7, 8])
+            sums, from_chief, (count, replicas), refused = worker["agreed"].tolist()
+            assert (sums, from_chief) == ([3, 20], [7, 8])
             assert count == replicas == 2 and refused == [-1, -1]
 
     def test_losses_and_gradients_equal_one_device(self, workers):

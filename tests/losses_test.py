@@ -36,11 +36,11 @@ every_loss = pytest.mark.parametrize("loss", FORMULAS, ids=lambda c: c.__name__)
 
 def random_logits():
     rng = np.random.default_rng(0)
-    # Unlike sizes and means: a swap of the two sides shows.
+    # Different means: swapped arguments give another loss.
     return 2 * rng.normal(size=(32, 1)) + 0.5, 2 * rng.normal(size=(32, 1)) - 0.8
 
 
-def check(loss, real, fake, dtype, rtol):
+def check(loss, real, fake, *, dtype, rtol):
     d_formula, g_formula = FORMULAS[loss]
     d_loss = loss().d_loss(tf.constant(real, dtype), tf.constant(fake, dtype))
     g_loss = loss().g_loss(tf.constant(fake, dtype))
@@ -51,7 +51,7 @@ def check(loss, real, fake, dtype, rtol):
 
 @every_loss
 def test_formula(loss):
-    check(loss, *random_logits(), tf.float64, 1e-12)
+    check(loss, *random_logits(), dtype=tf.float64, rtol=1e-12)
 
 
 @every_loss
@@ -59,11 +59,11 @@ def test_formula(loss):
 def test_nothing_overflows(loss, sign):
     real = sign * np.array([[1e4], [300.0], [88.8]])
     fake = -sign * np.array([[2e4], [500.0], [88.8]])
-    check(loss, real, fake, tf.float32, 1e-6)
+    check(loss, real, fake, dtype=tf.float32, rtol=1e-6)
 
 
 @every_loss
-def test_value_when_d_tells_nothing_apart(loss):
+def test_value_if_all_logits_are_zero(loss):
     zeros = tf.zeros((4, 1), tf.float64)
     d_loss, g_loss = loss().d_loss(zeros, zeros), loss().g_loss(zeros)
     np.testing.assert_allclose([d_loss, g_loss], AT_ZERO[loss], atol=1e-15)
@@ -78,10 +78,10 @@ def test_gradients(loss):
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(sides)
         d_loss, g_loss = loss().d_loss(*sides), loss().g_loss(sides[1])
-    of_real, of_fake = tape.gradient(d_loss, sides)
+    by_real, by_fake = tape.gradient(d_loss, sides)
     for gradient, formula, point in (
-        (of_real, lambda x: d_formula(x, fake), real),
-        (of_fake, lambda x: d_formula(real, x), fake),
+        (by_real, lambda logits: d_formula(logits, fake), real),
+        (by_fake, lambda logits: d_formula(real, logits), fake),
         (tape.gradient(g_loss, sides[1]), g_formula, fake),
     ):
         expected = finite_differences(formula, point)
@@ -99,6 +99,6 @@ def test_an_extreme_logit_has_a_finite_gradient(loss):
         assert np.isfinite(gradient).all()
 
 
-def test_the_pair_is_a_contract():
+def test_a_loss_must_define_both_formulas():
     with pytest.raises(TypeError):
         losses.AdversarialLoss()

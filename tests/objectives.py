@@ -1,4 +1,4 @@
-"""Small GANs with everything in them, and how they are trained and compared."""
+"""Small GANs with every feature, and functions that train and compare them."""
 
 from typing import NamedTuple
 
@@ -23,18 +23,18 @@ from ssgan_tf.rotation import MinimaxRotationTask, RotationTask
 from ssgan_tf.tasks import ClassTask
 
 BATCH, SHARE, LATENT_DIM, CLASSES = 16, 8, 5, 3
-# Options of `build`: after it, weights have changed by their gradients.
+# Options of `build` for one step of gradient descent at rate 1.
 ONE_STEP = dict(adam=False, d_steps=1, steps_per_execution=1)
 
 
 class Objective(NamedTuple):
-    """What is trained: networks and losses.
+    """Networks and losses of a GAN.
 
     Attributes:
-        norm: of G.
-        discriminator: dict of what is asked of D.
-        options: dict of what is asked of `GAN.compile`.
-        generator: dict of what else is asked of G.
+        norm: the norm of G.
+        discriminator: dict. Arguments of D.
+        options: dict. Arguments of `GAN.compile`.
+        generator: dict. Further arguments of G.
     """
 
     norm: type
@@ -46,7 +46,7 @@ class Objective(NamedTuple):
 # 6 images in every orientation, 3 on each of two replicas.
 PLAIN = Objective(BatchNorm, {}, {"tasks": [RotationTask(24)]})
 MODULATED = PLAIN._replace(norm=SelfModulatedBatchNorm)
-# Each setting that the number of replicas could meddle with is in one of these.
+# Together these have every setting that might depend on the number of replicas.
 FEW_LABELS = Objective(
     ConditionalBatchNorm,
     {"num_classes": CLASSES, "class_predictor": True, "soft_predictions": True},
@@ -69,7 +69,7 @@ MINIMAX = Objective(
 
 
 class LabelledLayerNorm(LayerNorm):
-    """Layer norm and a bias that is linear in the label: no example sees another."""
+    """Layer norm and a bias that is linear in the label, without batch moments."""
 
     def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):
         super().build(inputs_shape)
@@ -92,7 +92,7 @@ FOUR = Objective(
     },
 )
 
-# No moment is taken over a batch; both networks have spectral norms and read labels.
+# Without moments over the batch; both networks have spectral norms and read labels.
 WITHOUT_MOMENTS = Objective(
     LabelledLayerNorm,
     {"spectral_norm": "left", "num_classes": CLASSES},
@@ -107,7 +107,7 @@ WITHOUT_MOMENTS = Objective(
 
 
 def build(objective, *, adam, d_steps, steps_per_execution):
-    # One block each: compiling for two replicas takes most of the time here.
+    # One block each: compilation for two replicas takes most of the time.
     nets = dict(
         norm=objective.norm,
         num_classes=objective.discriminator.get("num_classes", 0),
@@ -124,9 +124,9 @@ def build(objective, *, adam, d_steps, steps_per_execution):
     )
 
     def optimizer():
-        # With a rate of 1 the change of a weight is its gradient. Adam's epsilon is
-        # far above rounding, which some biases (those before a batch norm) have for
-        # a gradient, and far below all other gradients.
+        # At a rate of 1 the change of a weight is its gradient. Adam's epsilon is far
+        # above rounding noise, the gradient of biases before a batch norm, and far
+        # below all other gradients.
         if not adam:
             return keras.optimizers.SGD(1.0)
         return Adam(1e-3, beta_1=0.0, beta_2=0.9, epsilon=1e-5)
@@ -150,17 +150,17 @@ def batches(num_steps, d_steps):
     images = rng.uniform(size=(num_steps, d_steps, BATCH, 8, 8, 3))
     labels = rng.integers(0, CLASSES, images.shape[:3])
     row = np.arange(BATCH)
-    odd, turn = row % 2 == 1, row // 2
-    # Row i is dealt to replica i % R, and replicas see unlike images: moments of a
+    odd, pair = row % 2 == 1, row // 2
+    # Row i belongs to replica i % R. The replicas see different images, so moments of a
     # share alone would be wrong.
     images[:, :, odd] **= 3
-    # And unlike numbers of labels: so would be means over the labelled of a share.
-    labels[:, :, np.where(odd, turn >= 2, turn % 3 == 0)] = -1
+    # They see different numbers of labels, so means over those would be wrong too.
+    labels[:, :, np.where(odd, pair >= 2, pair % 3 == 0)] = -1
     return images.astype("float32"), labels.astype("int32")
 
 
 def elements(num_steps, d_steps, context):
-    """What one input pipeline feeds, one element per local replica and step."""
+    """The elements of one input pipeline, one per local replica and step."""
     replicas = context.num_replicas_in_sync
     local = replicas // context.num_input_pipelines
     mine = slice(local * context.input_pipeline_id, None)
@@ -179,7 +179,7 @@ def train(gan, num_steps, calls):
 
     def stream(context):
         data = elements(num_steps, gan.d_steps, context)
-        # Several workers take a stream that may end for one of unknown batch sizes.
+        # For several workers a stream that ends would have unknown batch sizes.
         return tf.data.Dataset.from_tensor_slices(data).repeat()
 
     strategy = gan.distribute_strategy
@@ -211,7 +211,7 @@ def variables(gan):
 
 
 def changes(gan, before):
-    """What a step has changed: with SGD at a rate of 1, gradients."""
+    """The changes of all variables: with SGD at a rate of 1, their gradients."""
     networks = gan.generator.variables, gan.discriminator.variables
     return {
         variable.path: np.array(variable) - start

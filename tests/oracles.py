@@ -1,4 +1,4 @@
-"""What the tests compare with: the same mathematics, written another way."""
+"""Reference implementations: the same mathematics, written in another way."""
 
 import json
 import zlib
@@ -19,7 +19,7 @@ PARITY = TESTS / "parity"
 
 
 def reference_weight(name: str, shape) -> np.ndarray:
-    """The weight that compare_gan was run with: drawn from the variable's name."""
+    """The weight in compare_gan's run, drawn from the variable's name."""
     rng = np.random.RandomState(zlib.crc32(name.encode()))
     noise = rng.standard_normal(shape).astype(np.float32)
     last = name.split("/")[-1]
@@ -37,12 +37,12 @@ def reference_weight(name: str, shape) -> np.ndarray:
 
 
 def reference_inputs(
-    name: str, size: int, latent_dim: int, num_classes: int, batch_size: int
+    name: str, *, size: int, latent_dim: int, num_classes: int, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """What compare_gan's networks were given: drawn from the name of the run."""
+    """The inputs of compare_gan's networks, drawn from the name of the run."""
     rng = np.random.RandomState(zlib.crc32(name.encode()))
     latents = rng.uniform(-1, 1, (batch_size, latent_dim))
-    # Blocks of one colour, no two images alike, and noise on them, in 8 bits.
+    # Blocks of one colour and noise, different for every image, in 8 bits.
     images = rng.uniform(0, 1, (batch_size, 4, 4, 3))
     images = images * rng.uniform(0.2, 1, (batch_size, 1, 1, 3))
     images = images.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
@@ -63,28 +63,28 @@ def load_reference(name: str) -> tuple[dict, dict[str, np.ndarray]]:
     paths = [PARITY / f"{name}.{suffix}" for suffix in ("json", "npz")]
     for path in paths:
         if not path.exists():
-            pytest.skip(f"compare_gan's reference numbers are absent: {path}")
+            pytest.fail(f"compare_gan's reference numbers are absent: {path}")
     settings = json.loads(paths[0].read_text())
     with np.load(paths[1]) as arrays:
         numbers = dict(arrays)
     if "batch_size" in settings:
         numbers |= reference_inputs(
             name,
-            settings["image_shape"][0],
-            settings["z_dim"],
-            settings["num_classes"],
-            settings["batch_size"],
+            size=settings["image_shape"][0],
+            latent_dim=settings["z_dim"],
+            num_classes=settings["num_classes"],
+            batch_size=settings["batch_size"],
         )
     return settings, numbers
 
 
 def reference_name(path: str, known=()) -> str:
-    """compare_gan's name of the variable that has `path` here.
+    """compare_gan's name of one of our variables.
 
     Args:
-        path: of our variable.
-        known: names of compare_gan's run. A modulated norm's layers lie in a scope
-            there, "sbn" or "condition"; the name with the scope is taken if known.
+        path: path of our variable.
+        known: names in compare_gan's run, where the layers of a modulated norm have a
+            scope, "sbn" or "condition". A name with the scope is used if known.
     """
     name = path.replace("discriminator/score_", "discriminator_rotation/score_")
     name = name.replace(
@@ -100,7 +100,7 @@ def reference_name(path: str, known=()) -> str:
 
 
 def set_reference_weights(model: keras.Model, known=()) -> None:
-    """Gives every variable the value that it had in compare_gan's run."""
+    """Assigns the weights of compare_gan's run."""
     for variable in model.variables:
         name = reference_name(variable.path, known)
         variable.assign(reference_weight(name, tuple(variable.shape)))
@@ -139,7 +139,7 @@ def conv3x3(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def insert_zeros(images: tf.Tensor) -> tf.Tensor:
-    """Doubles height and width: values at even places, zeros between."""
+    """Doubles height and width: values at even positions, zeros between."""
     batch, height, width, channels = images.shape
     zeros = tf.zeros_like(images)
     rows = tf.stack([images, zeros], axis=3)
@@ -149,7 +149,7 @@ def insert_zeros(images: tf.Tensor) -> tf.Tensor:
 
 
 def average_pool(images: tf.Tensor) -> tf.Tensor:
-    """Means of 2x2 windows; one at an odd border holds what there is."""
+    """Means of 2x2 windows; a window at an odd border has fewer values."""
     _, height, width, _ = images.shape
     rows = [tf.reduce_mean(images[:, i : i + 2], axis=1) for i in range(0, height, 2)]
     halved = tf.stack(rows, axis=1)
@@ -182,19 +182,19 @@ def finite_differences(function, point: np.ndarray, step: float = 1e-6) -> np.nd
 
 
 def random_bits(shape, seed) -> np.ndarray:
-    """uint32: Philox's numbers as TensorFlow counts them."""
+    """uint32 numbers of TensorFlow's Philox generator."""
     return tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     ).numpy()
 
 
 def uniform(shape, seed) -> np.ndarray:
-    """float32 in [0, 1): their 24 upper bits, as a fraction."""
+    """float32 in [0, 1): the 24 upper bits of `random_bits`, as a fraction."""
     return ((random_bits(shape, seed) >> 8) / 2.0**24).astype(np.float32)
 
 
 class NumpyAdam:
-    """Adam as Kingma and Ba have it just before section 2.1 (epsilon outside)."""
+    """Adam as in Kingma and Ba just before section 2.1 (epsilon outside)."""
 
     def __init__(self, rate, beta_1=0.0, beta_2=0.9, epsilon=1e-8):
         self.rate, self.betas, self.epsilon = rate, (beta_1, beta_2), epsilon
@@ -218,7 +218,7 @@ class NumpyAdam:
 def tiny_generator(
     norm=layers.BatchNorm, seed=0, start=(2, 6), widths=(6, 4), **spec
 ) -> ResNetGenerator:
-    """8x8 images; every weight random, so that none is special."""
+    """A generator of 8x8 images; all weights, also biases, are random."""
     generator = ResNetGenerator(
         networks.GeneratorSpec(
             **{"latent_dim": 5, "image_shape": (8, 8, 3), "norm": norm} | spec
@@ -233,7 +233,7 @@ def tiny_generator(
 def tiny_discriminator(
     seed=1, rotation_classes=4, stages=((6, "down"), (8, "none")), **spec
 ) -> networks.Discriminator:
-    """Spectrally normalized, for 8x8 images."""
+    """A spectrally normalized discriminator of 8x8 images."""
     spec = networks.DiscriminatorSpec(
         **{
             "image_shape": (8, 8, 3),
@@ -256,7 +256,7 @@ def tiny_discriminator(
 
 
 def randomize(model: keras.Model, seed: int) -> None:
-    """Draws every variable, also the biases and moments, by its position."""
+    """Draws all variables, also biases and moments, in order."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         shape = tuple(variable.shape)
@@ -265,7 +265,7 @@ def randomize(model: keras.Model, seed: int) -> None:
         if name == "moving_variance":
             noise = 0.5 + np.abs(noise)
         elif len(shape) == 1:
-            # Gains, by layer or by bias of the modulation, stay near 1.
+            # Gains, and biases of layers that compute gains, stay near 1.
             noise = 0.2 * noise + ("gamma" in variable.path)
         elif name != "u":
             noise = noise / np.sqrt(np.prod(shape[:-1]))

@@ -40,7 +40,7 @@ class SoftplusDiscriminator(keras.Model):
         if labels is not None:
             rows = tf.gather(tf.convert_to_tensor(self.rows), labels)
             logits += tf.reduce_sum(flat * rows, axis=1, keepdims=True)
-        # The other head is steep: a penalty that listened to it would show.
+        # The other head is steep: a penalty on it would be large.
         return {"rotation_logits": 100.0 * flat[:, :4], "logits": logits}
 
     def set(self, weights):
@@ -52,7 +52,7 @@ class SoftplusDiscriminator(keras.Model):
 
 
 def squared_norms(weights, points, labels):
-    """|gradient of the logit|^2 of each image, by the chain rule."""
+    """|gradient of the logit|^2 of every image, by the chain rule."""
     norms = []
     for i, point in enumerate(points):
         slopes = special.expit(weights["kernel"].T @ point.ravel() + weights["bias"])
@@ -98,7 +98,7 @@ conditional_or_not = pytest.mark.parametrize("labels", [None, [2, 0, 1, 1, 0, 2]
 
 
 def batch(cls):
-    """Real images, fakes of another mean and contrast, the noise; all float64."""
+    """Real images, fakes of another mean and contrast, and noise, in float64."""
     rng = np.random.default_rng(1)
     real, fake = rng.uniform(size=SHAPE), 0.3 * rng.uniform(size=SHAPE)
     noise_shape = NOISE_SHAPES[cls]
@@ -158,7 +158,7 @@ def test_value(cls, labels):
 @every_penalty
 @conditional_or_not
 def test_gradient_by_ds_weights(cls, labels, compilation):
-    # As in the train step: points outside of a cond, value within, the tape around.
+    # As in the train step: points outside the cond, value inside, in one tape.
     discriminator, penalty, images = SoftplusDiscriminator(), cls(), batch(cls)
     real, fake, noise = tensors(*images)
     given = None if labels is None else tf.constant(labels)
@@ -201,7 +201,7 @@ def test_gradient_by_ds_weights(cls, labels, compilation):
 
 @every_gradient_penalty
 def test_a_flat_discriminator(cls):
-    # The square root alone has no gradient here.
+    # The square root without epsilon has no gradient here.
     discriminator = SoftplusDiscriminator()
     discriminator.set({"kernel": np.zeros((SIZE, UNITS))})
     with tf.GradientTape() as tape:
@@ -214,7 +214,7 @@ def test_a_flat_discriminator(cls):
 
 
 class NormalizedDiscriminator(keras.Model):
-    """A linear one: logit = sum over the columns of kernel / sigma."""
+    """A linear discriminator: logit = sum over the columns of kernel / sigma."""
 
     def __init__(self):
         super().__init__()
@@ -255,7 +255,7 @@ def test_l2_leaves_out_what_is_not_trained():
 @every_penalty
 def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(cls, two_replicas):
     penalty, images = cls(), batch(cls)
-    # The halves differ in contrast: a deviation of one's own would be wrong.
+    # The halves differ in contrast, so the deviation of one share would be wrong.
     images[0][3:] = 0.5 + 0.1 * images[0][3:]
     labels = np.array([2, 0, 1, 1, 0, 2])
     with two_replicas.scope():

@@ -1,4 +1,4 @@
-"""Mixed precision: what stays float32, and that training stays where it was."""
+"""Mixed precision: the parts that stay float32, and training close to float32's."""
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-# --------------------------------------------------------------- what stays float32
+# ---------------------------------------------------------------------- float32 parts
 
 
 @every_half
@@ -44,7 +44,7 @@ def test_spectral_norms_are_taken_in_float32(precision):
     (exact, expected), (mixed, outputs) = convs
     assert outputs.dtype == HALVES[precision]
     assert mixed.kernel.dtype == mixed.spectral_norm.u.dtype == "float32"
-    # The same bits: no half-precision number has come near.
+    # Bit for bit: no half-precision number was used.
     np.testing.assert_array_equal(mixed.spectral_norm.u, exact.spectral_norm.u)
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.05)
 
@@ -73,7 +73,6 @@ def test_moments_are_taken_in_float32(precision, rank, kind):
             ours = norm(inputs, latents, training=training)
             ours = tf.cast(ours, tf.float64).numpy().reshape(-1, 7)
             np.testing.assert_allclose(ours, normal, atol=0.02)
-    # On two replicas, that is without the fused kernel, in two_replicas' test.
 
 
 @every_half
@@ -121,7 +120,7 @@ def test_images_and_heads_are_float32(precision, architecture):
     gan = tiny.plan(f"options.precision = '{precision}'", *bindings).build_gan()
     assert keras.config.dtype_policy().name == "float32"
     networks = gan.generator, gan.discriminator
-    assert {v.dtype for each in networks for v in each.variables} == {"float32"}
+    assert {v.dtype for network in networks for v in network.variables} == {"float32"}
     labels = [tf.range(4)] if gan.num_classes else []
     images = gan.generator(gan.latents.sample(4, [0, 0]), *labels, training=True)
     assert gan.generator.compute_dtype == HALVES[precision].name
@@ -206,9 +205,10 @@ def test_rejects_another_precision():
 
 
 def take_steps(strategy, overflows):
-    """The weights (all alike), steps counted and scale after every step.
+    """The weight, the number of counted steps and the scale after every step.
 
-    `overflows[i]` is the replica whose last gradient is infinite in step i, or None.
+    All weights are equal. `overflows[i]` is the replica whose last gradient is infinite
+    in step i, or None.
     """
     with strategy.scope():
         weights = [keras.Variable([1.0]) for _ in range(2)]
@@ -227,7 +227,7 @@ def take_steps(strategy, overflows):
 
         strategy.run(on_replica)
 
-    seen = []
+    history = []
     for bad in overflows:
         step(tf.constant(-1 if bad is None else bad))
         values = {
@@ -237,23 +237,23 @@ def take_steps(strategy, overflows):
         }
         assert len(values) == 1
         scale = float(optimizer.dynamic_scale.numpy())
-        seen.append((*values, int(optimizer.iterations.numpy()), scale))
-    return seen
+        history.append((*values, int(optimizer.iterations.numpy()), scale))
+    return history
 
 
 def test_a_step_that_overflows_is_skipped_and_counted():
-    seen = take_steps(tf.distribute.get_strategy(), [None, 0, None])
-    assert seen == [(0.75, 1, 2.0**15), (0.75, 2, 2.0**14), (0.5, 3, 2.0**14)]
+    history = take_steps(tf.distribute.get_strategy(), [None, 0, None])
+    assert history == [(0.75, 1, 2.0**15), (0.75, 2, 2.0**14), (0.5, 3, 2.0**14)]
 
 
 @pytest.mark.parametrize("replica", [0, 1])
-def test_all_replicas_skip_what_overflows_on_one(two_replicas, replica):
-    seen = take_steps(two_replicas, [None, replica, None])
-    assert seen == [(0.75, 1, 2.0**15), (0.75, 2, 2.0**14), (0.5, 3, 2.0**14)]
+def test_all_replicas_skip_a_step_that_overflows_on_one(two_replicas, replica):
+    history = take_steps(two_replicas, [None, replica, None])
+    assert history == [(0.75, 1, 2.0**15), (0.75, 2, 2.0**14), (0.5, 3, 2.0**14)]
 
 
 def test_gradients_do_not_depend_on_the_scale():
-    """float16 rounds gradients below 6e-8 to zero; scaled, they are seen."""
+    """float16 needs the scale: it rounds gradients below 6e-8 to zero."""
     gan = tiny.plan("options.precision = 'mixed_float16'").build_gan()
     assert isinstance(gan.g_optimizer, LossScaled)
     assert isinstance(gan.d_optimizer, LossScaled)

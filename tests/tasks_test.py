@@ -24,7 +24,7 @@ def random_logits():
 
 
 def formula(logits, labels):
-    """E_{labelled}[-log P(label | x)], 0 without any."""
+    """E_{labelled}[-log P(label | x)], 0 without labels."""
     rows = [row for row, label in enumerate(labels) if label >= 0]
     if not rows:
         return 0.0
@@ -33,12 +33,12 @@ def formula(logits, labels):
 
 
 def run(logits, labels):
-    """The loss, its gradient by the logits, and what is reported."""
+    """The loss, its gradient by the logits, and the logs."""
     logits = tf.convert_to_tensor(logits)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        seen = DiscriminatorOutputs({"class_logits": logits}, None, labels)
-        loss, logs = ClassTask(CLASSES, WEIGHT).d_loss(seen, None, STEP)
+        outputs = DiscriminatorOutputs({"class_logits": logits}, None, labels)
+        loss, logs = ClassTask(CLASSES, WEIGHT).d_loss(outputs, None, STEP)
     return loss, tape.gradient(loss, logits), logs
 
 
@@ -52,7 +52,7 @@ def test_loss_and_gradient(share):
     np.testing.assert_allclose(logs["loss/class_real"], expected, rtol=1e-6)
     expected = finite_differences(lambda x: WEIGHT * formula(x, labels), logits)
     np.testing.assert_allclose(gradient, expected, atol=1e-7)
-    # Not only close to zero where there is nothing to learn from.
+    # Exactly zero without a label.
     np.testing.assert_array_equal(gradient.numpy()[labels < 0], 0.0)
     known = labels >= 0
     hits = logits.argmax(axis=1)[known] == labels[known]
@@ -69,11 +69,11 @@ def test_accuracy_can_be_right_and_wrong():
 
 
 def test_an_unconditional_gan_has_no_labels():
-    with pytest.raises(ValueError, match="labels=None. Make the GAN conditional"):
+    with pytest.raises(ValueError, match="labels=None"):
         run(tf.constant(random_logits(), tf.float32), None)
 
 
-def test_g_has_no_such_term():
+def test_acts_on_d_only():
     assert not ClassTask(CLASSES).acts_on_g
     assert [ClassTask(CLASSES, w).acts_on_d for w in (0, 0.5)] == [False, True]
 
@@ -97,7 +97,7 @@ def test_replicas_with_unequal_counts_equal_one_device(two_replicas, share):
         return two_replicas.run(run, args=(logits, labels))
 
     loss, gradient, logs = step(pieces(logits), pieces(labels))
-    # A step divides by the number of replicas; optimizers sum.
+    # The train step divides by the number of replicas, and the optimizers sum.
     mean = two_replicas.reduce("MEAN", loss, axis=None)
     np.testing.assert_allclose(mean, expected_loss, rtol=1e-6)
     local = two_replicas.experimental_local_results(gradient)

@@ -1,4 +1,4 @@
-"""One of several workers: takes a step with its share of a batch, saves what changed.
+"""One of several workers: takes a step with its share of a batch, saves the changes.
 
 python worker.py OUT.npz
 """

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks or builds otherwise than the papers."""
+"""Layers that Keras lacks or implements differently from the papers."""
 
 from ssgan_tf.layers.attention import SelfAttention
 from ssgan_tf.layers.batch_norm import (

@@ -1,4 +1,4 @@
-"""Self-attention over the places of a feature map."""
+"""Self-attention over the positions of a feature map."""
 
 import keras
 import tensorflow as tf
@@ -7,10 +7,10 @@ from ssgan_tf.layers.linear import Conv2D
 
 
 class SelfAttention(keras.layers.Layer):
-    """Adds to every place a mixture of features from all places.
+    """Adds to every position a weighted mean of features from all positions.
 
-        A = softmax(theta(x) pool(phi(x))^T)        (places, places / 4), rows sum to 1
-        y = x + sigma * attn_g(A pool(g(x)))
+        A = softmax(theta(inputs) pool(phi(inputs))^T)      (positions, positions / 4)
+        outputs = inputs + sigma * attn_g(A pool(g(inputs)))
 
     theta, phi, g and attn_g are 1x1 convolutions without bias; pool is the maximum
     of 2x2 windows. sigma starts at 0, so the layer starts as the identity.
@@ -18,7 +18,7 @@ class SelfAttention(keras.layers.Layer):
     Args:
         spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
             while all four kernels are divided by their largest singular value.
-        kernel_initializer: of all four kernels.
+        kernel_initializer: initializer of all four kernels.
 
     Call arguments:
         inputs: float tensor, `(batch, height, width, channels)`; all but the batch
@@ -27,7 +27,7 @@ class SelfAttention(keras.layers.Layer):
 
     Raises:
         ValueError: fewer than 8 channels (theta and phi have an eighth of them), or
-            a map smaller than one 2x2 window.
+            a map smaller than 2x2.
 
     Reference:
         - Zhang et al., 2019, https://arxiv.org/abs/1805.08318
@@ -71,11 +71,11 @@ class SelfAttention(keras.layers.Layer):
         self.attn_g.build((*input_shape[:-1], channels // 2))
 
     def call(self, inputs, training=False):
-        theta = _places(self.theta(inputs, training=training))
-        phi = _places(_pool(self.phi(inputs, training=training)))
-        g = _places(_pool(self.g(inputs, training=training)))
+        theta = _flatten(self.theta(inputs, training=training))
+        phi = _flatten(_pool(self.phi(inputs, training=training)))
+        g = _flatten(_pool(self.g(inputs, training=training)))
         scores = tf.matmul(theta, phi, transpose_b=True)
-        # Sums over all places: not in half precision.
+        # Half precision is too inexact for a sum over all positions.
         weights = tf.nn.softmax(tf.cast(scores, self.variable_dtype))
         weights = tf.cast(weights, scores.dtype)
         _, height, width, _ = inputs.shape
@@ -83,8 +83,8 @@ class SelfAttention(keras.layers.Layer):
         return inputs + self.sigma * self.attn_g(mixed, training=training)
 
 
-def _places(images):
-    """Rows and columns as one axis: `(batch, height * width, channels)`."""
+def _flatten(images):
+    """Joins rows and columns: `(batch, height * width, channels)`."""
     _, height, width, channels = images.shape
     return tf.reshape(images, (-1, height * width, channels))
 

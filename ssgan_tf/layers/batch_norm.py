@@ -14,17 +14,17 @@ def cross_replica_moments(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and biased variance over `axes` and over all replicas.
 
-    The replicas share their means first, then their variances about the common mean:
-    a mean square less the squared mean would lose the variance of a channel whose
-    mean is large. All replicas must hold equally many values.
+    The replicas exchange their means first, then their variances about the common mean:
+    E[a^2] - E[a]^2 would be inaccurate for channels with a large mean. All replicas
+    must have the same number of values.
 
     Args:
         inputs: float tensor.
         axes: list of int. The axes to reduce.
 
     Returns:
-        `(mean, variance)`, each of the shape of the axes that remain, differentiable
-        through the exchange.
+        `(mean, variance)`, both of the shape of the other axes, differentiable through
+        the exchange.
     """
     mean, variance = tf.nn.moments(inputs, axes)
     if _num_replicas() == 1:
@@ -76,11 +76,11 @@ class _BatchNorm(keras.layers.Layer):
         )
 
     def _normalize(self, inputs, gain, bias, training):
-        """Standardizes and modulates.
+        """Standardizes, then applies gain and bias.
 
-        Gain and bias are `(channels,)`, for all alike, or `(batch, channels)`, row i
-        for example i. Under mixed precision moments keep the precision of the
-        weights; the outputs have that of the inputs.
+        These are `(channels,)`, or `(batch, channels)` with row i for example i. With
+        mixed precision the moments have the dtype of the weights, the outputs that of
+        the inputs.
         """
         shared = gain.shape.rank == 1
         if not shared and inputs.shape.rank == 4:
@@ -88,12 +88,12 @@ class _BatchNorm(keras.layers.Layer):
         if training and _num_replicas() == 1:
             if shared:
                 return self._fused(inputs, gain, bias)
-            # The kernel knows no gain per example: that comes after.
+            # The fused kernel has no gain per example.
             channels = inputs.shape[-1]
             standard = self._fused(inputs, tf.ones(channels), tf.zeros(channels))
             return standard * gain + bias
         wide, gain, bias = (
-            tf.cast(each, self.variable_dtype) for each in (inputs, gain, bias)
+            tf.cast(tensor, self.variable_dtype) for tensor in (inputs, gain, bias)
         )
         if training:
             axes = list(range(inputs.shape.rank - 1))
@@ -108,10 +108,10 @@ class _BatchNorm(keras.layers.Layer):
         return tf.cast(outputs, inputs.dtype)
 
     def _fused(self, inputs, gain, bias):
-        """Training on one replica: one kernel takes moments and standardizes."""
+        """Training on one replica: moments and standardization in one kernel."""
         images = inputs
         if inputs.shape.rank == 2:
-            # The kernel knows images only: one of a single pixel per example.
+            # The kernel needs images: here of a single pixel.
             images = inputs[:, None, None, :]
         # The public wrapper raises epsilon to 1.001e-5.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -124,19 +124,18 @@ class _BatchNorm(keras.layers.Layer):
             is_training=True,
         )
         count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
-        # The kernel reports N / (N - 1) times the variance that it divided by.
+        # The kernel returns the unbiased variance and divides by the biased one.
         self._store(mean, variance * (count - 1.0) / count)
         return outputs if inputs.shape.rank == 4 else outputs[:, 0, 0, :]
 
     def _store(self, mean, variance):
-        # The moments are those of the global batch already: every replica stores
-        # the same update.
+        # These are moments of the global batch: every replica stores the same update.
         for moving, moment in (
             (self.moving_mean, mean),
             (self.moving_variance, variance),
         ):
             update = tf.stop_gradient(moment)
-            # Not `0 * moving`: `standing_statistics` puts NaN there.
+            # Not `0 * moving`, which is NaN in `standing_statistics`.
             if self.momentum:
                 update = self.momentum * moving + (1.0 - self.momentum) * update
             moving.assign(update)
@@ -145,9 +144,9 @@ class _BatchNorm(keras.layers.Layer):
 class BatchNorm(_BatchNorm):
     """Batch normalization whose moments span all replicas.
 
-        y = (x - mean) / sqrt(var + epsilon) * gamma + beta
+        outputs = (inputs - mean) / sqrt(var + epsilon) * gamma + beta
 
-    The moving variance averages the biased variance, as compare_gan's does.
+    The moving variance is an average of the biased variance, as in compare_gan.
 
     Args:
         momentum: float in [0, 1). Decay of the moving moments, per call.
@@ -156,8 +155,7 @@ class BatchNorm(_BatchNorm):
     Call arguments:
         inputs: float tensor, `(batch, height, width, channels)` or
             `(batch, channels)`.
-        latents: ignored, as are `label_vectors`; every normalization of G is called
-            alike.
+        latents, label_vectors: ignored; all norms of G have the same call.
         training: bool. Moments of the batch if True, moving moments if False.
 
     Reference:
@@ -183,10 +181,10 @@ class SelfModulatedBatchNorm(_BatchNorm):
     """Batch normalization whose gain and bias are functions of the latent.
 
         h = relu(U z + c)
-        y = (x - mean) / sqrt(var + epsilon) * (W_g h + b_g) + (W_b h + b_b)
+        outputs = standardized inputs * (W_g h + b_g) + (W_b h + b_b)
 
     b_g starts at 1 and the weights near 0, so training starts close to plain batch
-    normalization.
+    normalization. z is the latent.
 
     Args:
         hidden_units: int. Width of `h`; the paper and compare_gan use 32.
@@ -200,7 +198,7 @@ class SelfModulatedBatchNorm(_BatchNorm):
         inputs: float tensor, `(batch, height, width, channels)` or
             `(batch, channels)`.
         latents: float tensor, `(batch, latent_dim)`. Row i modulates example i.
-        label_vectors: ignored; every normalization of G is called alike.
+        label_vectors: ignored; all norms of G have the same call.
         training: bool. Moments of the batch if True, moving moments if False.
 
     Raises:
@@ -250,20 +248,21 @@ def _check_latents(latents):
     if latents is None:
         raise ValueError(
             "A self-modulated norm needs the latents. Received: latents=None. Pass z, "
-            "or take a norm that does not read it, as `BatchNorm`."
+            "or use `BatchNorm`."
         )
 
 
 class ConditionalBatchNorm(_BatchNorm):
     """Batch normalization whose gain and bias are linear in the label.
 
-        y = (x - mean) / sqrt(var + epsilon) * (1 + W_g c) + W_b c
+        outputs = standardized inputs * (1 + W_g c) + W_b c
 
-    With the default zero kernels training starts as plain batch normalization.
+    c is the label vector. With the default zero kernels training starts as plain batch
+    normalization.
 
     Args:
-        center_gain: bool. False leaves out the 1, as compare_gan does: only for its
-            weights. A gain that starts near 0 blocks the signal; runs were lost so.
+        center_gain: bool. False omits the 1, as in compare_gan: use it only with
+            compare_gan's weights. A gain near 0 blocks the signal, and training fails.
         spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
             while W_g and W_b are divided by their largest singular values.
         kernel_initializer: of W_g and W_b.
@@ -273,14 +272,14 @@ class ConditionalBatchNorm(_BatchNorm):
     Call arguments:
         inputs: float tensor, `(batch, height, width, channels)` or
             `(batch, channels)`.
-        latents: ignored; every normalization of G is called alike.
-        label_vectors: float tensor, `(batch, n)`: one-hot labels, or what the network
-            makes of them. Row i modulates example i.
+        latents: ignored; all norms of G have the same call.
+        label_vectors: float tensor, `(batch, n)`: one-hot labels or their embeddings.
+            Row i modulates example i.
         training: bool. Moments of the batch if True, moving moments if False.
 
     Raises:
         ValueError: no label vectors, or not of rank 2; spectral normalization of
-            kernels that start at zero, whose largest singular value is zero.
+            kernels that start at zero.
 
     Reference:
         - De Vries et al., 2017, https://arxiv.org/abs/1707.00683
@@ -299,10 +298,10 @@ class ConditionalBatchNorm(_BatchNorm):
             keras.initializers.get(kernel_initializer), keras.initializers.Zeros
         ):
             raise ValueError(
-                "A spectrally normalized kernel must not start at zero: 0 / 0. "
+                "A spectrally normalized kernel must not start at zero. "
                 f"Received: spectral_norm={spectral_norm!r}, "
                 f"kernel_initializer={kernel_initializer!r}. Pass another "
-                "kernel_initializer, as 'orthogonal', or spectral_norm=None."
+                "kernel_initializer, such as 'orthogonal', or spectral_norm=None."
             )
         self.center_gain = center_gain
         self._dense = dict(
@@ -317,8 +316,8 @@ class ConditionalBatchNorm(_BatchNorm):
         if len(label_vectors_shape) != 2:
             raise ValueError(
                 "The label vectors must have shape (batch, n). Received: "
-                f"label_vectors_shape={tuple(label_vectors_shape)}. Integer labels "
-                "become vectors with `tf.one_hot`."
+                f"label_vectors_shape={tuple(label_vectors_shape)}. Convert integer "
+                "labels with `tf.one_hot`."
             )
         self._build_moments(inputs_shape)
         self.gamma = Dense(inputs_shape[-1], name="gamma", **self._dense)
@@ -339,8 +338,8 @@ def _check_label_vectors(label_vectors):
     if label_vectors is None:
         raise ValueError(
             "A conditional norm needs labels. Received: label_vectors=None. Make the "
-            "network conditional (in gin: ModularGAN.conditional = True), or take a "
-            "norm that does not read them, as `BatchNorm`."
+            "network conditional (in gin: ModularGAN.conditional = True), or use "
+            "`BatchNorm`."
         )
 
 
@@ -352,21 +351,19 @@ def standing_statistics(
         moving_mean      <- 1 / num_batches * sum_i mean of batch i
         moving_variance  <- 1 / num_batches * sum_i (biased) variance of batch i
 
-    for every batch norm in `model`, summed in float64. Spectral-norm vectors, which
-    advance during the calls, get back the values that they had. After an error the
-    moving moments get theirs back too.
+    for every batch norm in `model`, summed in float64. Afterwards spectral-norm vectors
+    are restored, and after an error the moving moments too.
 
     Args:
         model: a built layer or model.
         call: runs the model with `training=True` on batch i, i = 0, 1, ... It must be
-            an eager function, or a `tf.function` that has not run yet: for the time of
-            the calls every norm has momentum 0, which a trace reads once. For the
-            same reason do not use that `tf.function` afterwards.
+            eager, or a new `tf.function`, not used elsewhere: a trace fixes the norms'
+            momentum, which is 0 during the calls.
         num_batches: int, 1 or more.
 
     Raises:
-        ValueError: `num_batches` is below 1; or a call leaves no finite moments of
-            its own in some norm, because `call` was traced before or does not train.
+        ValueError: `num_batches` is below 1; or a call does not write finite moments
+            to every norm.
 
     Reference:
         - Brock et al., 2019, https://arxiv.org/abs/1809.11096
@@ -383,11 +380,11 @@ def standing_statistics(
     sums = [np.zeros(m.shape, np.float64) for m in moving]
     try:
         for norm in norms:
-            # A training call then leaves the moments of its batch, and no others.
+            # A call then stores the moments of its batch alone.
             norm.momentum = 0.0
         for i in range(num_batches):
             for moment in moving:
-                # What a call does not overwrite must not pass for its moments.
+                # Shows moments that a call does not write.
                 moment.assign(np.full(moment.shape, np.nan, np.float32))
             call(i)
             for total, moment in zip(sums, moving, strict=True):

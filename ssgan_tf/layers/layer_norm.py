@@ -7,22 +7,21 @@ import tensorflow as tf
 class LayerNorm(keras.layers.Layer):
     """Normalization of every example by its own moments.
 
-        y = (x - mean) / sqrt(var + epsilon) * gamma + beta
+        outputs = (inputs - mean) / sqrt(var + epsilon) * gamma + beta
 
-    Mean and (biased) variance of one example run over all its axes, channels
-    included; gamma and beta are per channel. There is no state, and no example sees
-    another: fit for a critic under a gradient penalty.
+    Mean and biased variance are over all axes of an example, channels included; gamma
+    and beta are per channel. The examples do not depend on one another, so it suits a
+    discriminator with a gradient penalty.
 
     Args:
-        epsilon: float. Added to the variance; 1e-12 is compare_gan's.
+        epsilon: float. Added to the variance; 1e-12 in compare_gan.
 
     Call arguments:
         inputs: float tensor, `(batch, ..., channels)`, rank 2 or more.
-        latents: ignored, as are `label_vectors` and `training`; every normalization
-            is called alike.
+        latents, label_vectors, training: ignored; all norms have the same call.
 
     Raises:
-        ValueError: epsilon is not positive, or there is no axis beside the batch.
+        ValueError: epsilon is not positive, or the inputs have rank 1.
 
     Reference:
         - Ba et al., 2016, https://arxiv.org/abs/1607.06450
@@ -49,7 +48,7 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, inputs, latents=None, label_vectors=None, training=False):
         axes = list(range(1, inputs.shape.rank))
-        # Moments keep the precision of the weights under mixed precision too.
+        # With mixed precision the moments have the dtype of the weights.
         wide = tf.cast(inputs, self.variable_dtype)
         mean, variance = tf.nn.moments(wide, axes, keepdims=True)
         outputs = tf.nn.batch_normalization(

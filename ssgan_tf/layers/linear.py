@@ -8,7 +8,7 @@ from ssgan_tf.layers.spectral_norm import SpectralNorm
 
 
 class _Linear(keras.layers.Layer):
-    """What dense and convolution layers share: kernel, bias, spectral norm."""
+    """Base of dense and convolution layers: kernel, bias, spectral norm."""
 
     def __init__(
         self,
@@ -24,8 +24,8 @@ class _Linear(keras.layers.Layer):
         _check_positive("units", units)
         self.units = units
         self.use_bias = use_bias
-        # An initializer has its seed from birth: shared, it would give every kernel
-        # the same numbers. A clone draws a seed of its own.
+        # An initializer draws its seed when it is made: a shared one would give every
+        # kernel the same numbers. A clone draws another seed.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.spectral_norm = (
@@ -38,7 +38,7 @@ class _Linear(keras.layers.Layer):
         self.kernel = self.add_weight(
             shape=kernel_shape,
             initializer=self.kernel_initializer,
-            # Under mixed precision the norm is taken of the kernel as it is stored.
+            # With mixed precision the spectral norm is that of the float32 kernel.
             autocast=False,
             name="kernel",
         )
@@ -63,7 +63,7 @@ class _Linear(keras.layers.Layer):
 
 
 class Dense(_Linear):
-    """`outputs = inputs @ kernel + bias`, the kernel spectrally normalized if asked.
+    """`outputs = inputs @ kernel + bias`, optionally with a spectral norm.
 
     Args:
         units: int. Output features.
@@ -93,7 +93,8 @@ class Conv2D(_Linear):
         kernel_size: int. Height and width of the kernel.
         strides: int. The output has `ceil(size / strides)` rows and columns.
         resample: "none"; "up" (insert zeros, then convolve); "down" (convolve, then
-            average 2x2 windows). The latter two want kernel size 1 or 3 and strides 1.
+            average 2x2 windows). "up" and "down" require kernel size 1 or 3 and
+            strides 1.
         spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
             while the stored kernel is divided by its largest singular value.
         use_bias: bool.
@@ -106,8 +107,8 @@ class Conv2D(_Linear):
         training: bool. Whether the spectral-norm vector advances.
 
     Raises:
-        ValueError: `resample` is none of the three, or does not go with the kernel
-            size and the strides; a size is below 1.
+        ValueError: `resample` is unknown, or does not support the kernel size or the
+            strides; a size is below 1.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Conv2D(_Linear):
             raise ValueError(
                 "A resampling convolution must have kernel size 1 or 3 and strides 1. "
                 f"Received: resample={resample!r}, kernel_size={kernel_size}, "
-                f"strides={strides}. Other sizes take resample='none'."
+                f"strides={strides}. For other sizes pass resample='none'."
             )
         self.kernel_size = kernel_size
         self.strides = strides
@@ -152,20 +153,17 @@ class Conv2D(_Linear):
 class Conv2DTranspose(_Linear):
     """Transposed convolution: each input pixel adds a scaled kernel to the output.
 
-    It is the gradient of a "SAME" convolution with these strides with respect to its
-    input, of `output_size` rows.
+    It is the gradient of a "SAME" convolution with these strides by its input.
 
-    The kernel is `(size, size, units, channels)`, so the last axis, which spectral
-    normalization keeps as columns, holds the INPUT channels; so it does in
-    compare_gan.
+    The kernel is `(size, size, units, channels)`: the last axis, the columns for
+    spectral normalization, holds the INPUT channels, as in compare_gan.
 
     Args:
         units: int. Output channels.
         kernel_size: int. Height and width of the kernel.
         strides: int. Output rows per input row; columns alike.
-        output_size: int or None. Height and width of a square output, of which
-            `strides` make an input row, the last ones perhaps fewer; None: `strides`
-            times as large as the input.
+        output_size: int or None. Height and width of a square output; the input has
+            `ceil(output_size / strides)` rows. None: `strides` times the input size.
         spectral_norm: None, or the singular vector to keep ("left", "right", "auto")
             while the stored kernel is divided by its largest singular value.
         use_bias: bool.

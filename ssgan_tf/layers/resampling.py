@@ -1,10 +1,10 @@
 """Convolutions that change the resolution, in their cheapest exact form.
 
-The networks of compare_gan upsample by inserting zeros before a convolution and
-downsample by averaging after one. Written so, three quarters of the multiplications
-meet an inserted zero, or compute four values to keep their mean. These forms give
-the same numbers up to rounding. All take a 3x3 or a 1x1 kernel, `(k, k, in, out)`,
-images `(batch, height, width, in)`, NHWC, zero padding, and add no bias.
+compare_gan's networks upsample by inserting zeros before a convolution and downsample
+by averaging after one. Computed in this way, three quarters of the multiplications are
+by inserted zeros, or serve four values of which only the mean is used. The forms here
+give the same numbers up to rounding. All use a 3x3 or 1x1 kernel, `(k, k, in, out)`,
+images `(batch, height, width, in)` and zero padding, and add no bias.
 """
 
 import tensorflow as tf
@@ -16,20 +16,20 @@ def conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def insert_zeros(images: tf.Tensor) -> tf.Tensor:
-    """Doubles height and width: values at even places, zeros between.
+    """Doubles height and width: values at even positions, zeros between.
 
     Returns:
         `(batch, 2 * height, 2 * width, channels)`.
     """
     _, height, width, channels = images.shape
-    # An axis of length 1 after rows and columns each, padded to 2, then merged.
+    # Adds an axis of length 1 after rows and columns, pads it to 2 and merges it.
     apart = tf.reshape(images, (-1, height, 1, width, 1, channels))
     apart = tf.pad(apart, [[0, 0], [0, 0], [0, 1], [0, 0], [0, 1], [0, 0]])
     return tf.reshape(apart, (-1, 2 * height, 2 * width, channels))
 
 
 def average_pool(images: tf.Tensor) -> tf.Tensor:
-    """Means of 2x2 windows; one at an odd border divides by what it holds.
+    """Means of 2x2 windows; a window at an odd border has fewer values.
 
     Returns:
         `(batch, ceil(height / 2), ceil(width / 2), channels)`.
@@ -40,9 +40,9 @@ def average_pool(images: tf.Tensor) -> tf.Tensor:
 def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Zero insertion, then a convolution.
 
-    A 1x1 kernel gives zeros where the zeros are: it runs before the insertion. A 3x3
-    kernel is equal to one transposed convolution with stride 2 and the kernel turned
-    by 180 degrees. Both take a quarter of the multiplications.
+    A 1x1 convolution maps zeros to zeros and runs before the insertion. For a 3x3
+    kernel both steps are one transposed convolution with stride 2 and the kernel
+    rotated by 180 degrees. Both need a quarter of the multiplications.
 
     Returns:
         `(batch, 2 * height, 2 * width, out)`.
@@ -57,10 +57,9 @@ def upsample_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _transposed_conv(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """The transpose of a stride-2 convolution padded by one row above, one column left.
 
-    On the CPU oneDNN takes neither a transposed convolution with such padding nor the
-    gradient of its kernel, and what is left takes twice as long, in bfloat16 25 times.
-    So the first is done without the padding, and the row and the column too many are
-    dropped; the second gets a padded copy.
+    On CPUs oneDNN supports neither this padding nor the gradient by its kernel, and the
+    fallback takes twice as long, in bfloat16 25 times. So the convolution runs without
+    padding and drops a row and a column, and the gradient gets a padded copy.
 
     Args:
         images: `(batch, height, width, in)`.
@@ -96,9 +95,8 @@ def conv_downsample(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Both are linear, so the 2x2 mean may come first. Before a 1x1 kernel it is the
     pooling itself. Before a 3x3 kernel it runs at stride 1 and the convolution at
-    stride 2: a quarter of the positions. Windows at the border of an odd size hold
-    fewer than four values, where the mean and a 3x3 kernel do not commute: those
-    sizes take the plain form.
+    stride 2, at a quarter of the positions. Odd sizes take the plain form: their
+    border windows have fewer values, and there mean and kernel do not commute.
 
     Returns:
         `(batch, ceil(height / 2), ceil(width / 2), out)`.

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-# Guards the normalization of a zero vector; compare_gan's value.
+# Avoids 0 / 0 for zero vectors; compare_gan's value.
 EPSILON = 1e-12
 
 VECTORS = ("auto", "left", "right")
@@ -16,7 +16,7 @@ def _keeps_left(vector: str, rows: int, columns: int) -> bool:
 
 
 def vector_shape(vector: str, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Shape of the singular vector of a kernel that is kept; see `SpectralNorm`."""
+    """Shape of the stored singular vector of a kernel; see `SpectralNorm`."""
     rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
     return (rows, 1) if _keeps_left(vector, rows, columns) else (1, columns)
 
@@ -26,38 +26,37 @@ class SpectralNorm(keras.layers.Layer):
 
         W = reshape(kernel, (rows, columns))       columns: the kernel's last axis
 
-    One power iteration per call, from the singular vector u that the layer keeps:
+    One power iteration per call, from the stored singular vector u:
 
         left:   v = W^T u / |W^T u|,   u' = W v / |W v|,     sigma = u'^T W v
         right:  v = u W^T / |u W^T|,   u' = v W / |v W|,     sigma = v W u'^T
 
         output = kernel / sigma
 
-    Both converge to the same sigma; they differ in what a checkpoint holds.
+    Both converge to the same sigma and differ in the vector that a checkpoint stores.
 
-    The stored kernel stays raw, and the gradient passes through sigma but not
-    through u and v: d|W/sigma| = G / sigma - <G, W> / sigma^2 a b^T, with a and b
-    the left and the right vector. (Keras's own `SpectralNormalization` overwrites
-    the kernel and has no gradient through sigma: a projection, not this.)
+    The stored kernel stays unnormalized, and the gradient passes through sigma but not
+    through u and v: with G the gradient by the output, a and b the left and the right
+    vector, it is G / sigma - <G, W> / sigma^2 a b^T. (Keras's `SpectralNormalization`
+    overwrites the kernel and has no gradient through sigma.)
 
-    `training=True` stores u'. `training=False` runs the same iteration from the
-    stored vector and stores nothing, so inference is a pure function.
+    `training=True` stores u'. `training=False` runs the same iteration and stores
+    nothing, so inference is a pure function.
 
-    The vector, and all that leads to sigma, is float32 whatever the kernel's dtype and
-    the policy of mixed precision. Under several replicas every
-    replica computes the same update from the same kernel.
+    The vector and sigma are float32 for every dtype of the kernel, with mixed precision
+    too. All replicas compute the same update from the same kernel.
 
     Args:
-        vector: the singular vector to keep, as weight `u`. "left", of shape
+        vector: the singular vector to store, as weight `u`. "left", of shape
             `(rows, 1)`; "right", `(1, columns)`; "auto", the one with fewer entries,
-            left when they are equal.
+            left if they are equal.
 
     Call arguments:
         kernel: float tensor of rank 2 or more.
         training: bool. Whether the vector advances.
 
     Raises:
-        ValueError: `vector` is none of the three, or the kernel's rank is below 2.
+        ValueError: `vector` is unknown, or the kernel's rank is below 2.
 
     Reference:
         - Miyato et al., 2018, algorithm 1, https://arxiv.org/abs/1802.05957
@@ -68,8 +67,8 @@ class SpectralNorm(keras.layers.Layer):
         if vector not in VECTORS:
             raise ValueError(
                 f"The singular vector to keep must be one of {list(VECTORS)}. "
-                f"Received: vector={vector!r}. A layer without spectral normalization "
-                "takes spectral_norm=None."
+                f"Received: vector={vector!r}. For no spectral normalization pass "
+                "spectral_norm=None."
             )
         self.vector = vector
 
@@ -77,8 +76,8 @@ class SpectralNorm(keras.layers.Layer):
         if len(kernel_shape) < 2:
             raise ValueError(
                 "A spectrally normalized kernel must have rank 2 or more. Received: "
-                f"kernel_shape={tuple(kernel_shape)}. Vectors, such as biases, are "
-                "left as they are."
+                f"kernel_shape={tuple(kernel_shape)}. Do not normalize vectors, such "
+                "as biases."
             )
         rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
         self.keeps_left = _keeps_left(self.vector, rows, columns)
@@ -91,7 +90,7 @@ class SpectralNorm(keras.layers.Layer):
 
     def call(self, kernel, training=False):
         matrix = tf.reshape(tf.cast(kernel, tf.float32), (-1, kernel.shape[-1]))
-        # The right vector of W is the left one of its transpose.
+        # The right vector of W is the left vector of its transpose.
         start = self.u if self.keeps_left else tf.transpose(self.u)
         if not self.keeps_left:
             matrix = tf.transpose(matrix)

@@ -1,4 +1,4 @@
-"""Generators and discriminators, built from one table of stages per family."""
+"""Generators and discriminators, by the name of their architecture."""
 
 from ssgan_tf.networks.architectures import (
     ARCHITECTURES,

@@ -1,7 +1,7 @@
-"""The table of architectures: both networks by name, for every size that fits.
+"""The table of architectures: both networks by name, for all legal image sizes.
 
 The numbers are google/compare_gan's. Channels are multiples of a width, so a config
-can shrink a network without changing its form.
+can make a network smaller without changing its form.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ from ssgan_tf.networks.resnet import (
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """How to make the networks of one name.
+    """One row of the table.
 
     Attributes:
         generator: `GeneratorSpec` -> a built `keras.Model`, see `Generator`.
-        discriminator: `DiscriminatorSpec` -> a built one, see `Discriminator`.
+        discriminator: `DiscriminatorSpec` -> a built `keras.Model`, see
+            `Discriminator`.
         sizes: the legal image sizes, in words.
-        fits: whether a size is one of them.
-        options: the attributes of a spec that not every architecture can fulfil, and
-            this one can.
+        fits: whether a size is legal.
+        options: the optional attributes of a spec that this architecture supports.
     """
 
     generator: Callable[[GeneratorSpec], keras.Model]
@@ -62,7 +62,7 @@ def _named(stages: Sequence[Stage], first: int = 1) -> list[tuple[str, Stage]]:
 
 
 def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | None:
-    """The block that self-attention follows; None for no attention."""
+    """The block before self-attention; None for no attention."""
     if spec.attention is None:
         return default if default in names else None
     if spec.attention == "none":
@@ -77,15 +77,15 @@ def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | N
 
 
 def _deal(spec: GeneratorSpec, default: bool) -> Callable:
-    """How z is dealt out."""
+    """The function that distributes z to the layers."""
     hierarchical = default if spec.hierarchical_z is None else spec.hierarchical_z
     return split_latents if hierarchical else whole_latents
 
 
 def _class_embedding(spec: GeneratorSpec) -> int:
-    """Size of the shared embedding of labels, BigGAN's if nothing else is asked."""
-    asked = spec.class_embedding
-    return CLASS_EMBEDDING if asked is None else asked
+    """Size of the shared label embedding, by default BigGAN's."""
+    size = spec.class_embedding
+    return CLASS_EMBEDDING if size is None else size
 
 
 def _trunk(
@@ -95,7 +95,7 @@ def _trunk(
     block: Callable[..., keras.layers.Layer] = ResNetBlock,
     attention: str | None = None,
 ) -> list[keras.layers.Layer]:
-    """Residual blocks of a discriminator, and self-attention behind one of them."""
+    """Residual blocks of a discriminator, and self-attention after one of them."""
     norm = {}
     if spec.layer_norm:
         norm["norm_prefix"] = "ln"
@@ -117,8 +117,8 @@ def _trunk(
     return layers
 
 
-def _resnet_generator(spec, start, multiples, resamples, width, **options):
-    """A generator of `ResNetBlock`s; the first multiple is the linear layer's."""
+def _resnet_generator(spec, start, multiples, resamples, *, width, **options):
+    """A generator of `ResNetBlock`s; the first multiple is for the linear layer."""
     return ResNetGenerator(
         spec,
         start=(start, multiples[0] * width),
@@ -127,7 +127,7 @@ def _resnet_generator(spec, start, multiples, resamples, width, **options):
     )
 
 
-def _resnet_discriminator(spec, multiples, resamples, width, first: int):
+def _resnet_discriminator(spec, multiples, resamples, *, width: int, first: int):
     stages = _stages(multiples, resamples, width)
     return Discriminator(
         spec,
@@ -149,14 +149,16 @@ def _cifar_generator(spec: GeneratorSpec) -> ResNetGenerator:
         4,
         4 * [1],
         3 * ["up"],
-        spec.width or 256,
+        width=spec.width or 256,
         deal=_deal(spec, default=False),
     )
 
 
 def _cifar_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     resamples = ("down", "down", "none", "none")
-    return _resnet_discriminator(spec, 4 * [1], resamples, spec.width or 128, 1)
+    return _resnet_discriminator(
+        spec, 4 * [1], resamples, width=spec.width or 128, first=1
+    )
 
 
 def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
@@ -166,7 +168,7 @@ def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
         6,
         (8, 4, 2, 1),
         3 * ["up"],
-        spec.width or 64,
+        width=spec.width or 64,
         final_norm_name="batch_norm",
         ends_normalized=False,
     )
@@ -174,49 +176,51 @@ def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
 
 def _stl_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     resamples = 4 * ["down"] + ["none"]
-    return _resnet_discriminator(spec, (1, 2, 4, 8, 16), resamples, spec.width or 64, 0)
+    return _resnet_discriminator(
+        spec, (1, 2, 4, 8, 16), resamples, width=spec.width or 64, first=0
+    )
 
 
 def _resnet5_generator(spec: GeneratorSpec) -> ResNetGenerator:
-    """Five blocks; as many of them double the size as it takes from 4 pixels on."""
+    """Five blocks, of which the first ones double the size, from 4 pixels on."""
     num_up = (spec.size // 4).bit_length() - 1
     return _resnet_generator(
         spec,
         4,
         (8, 8, 4, 4, 2, 1),
         num_up * ["up"] + (5 - num_up) * ["none"],
-        spec.width or 64,
+        width=spec.width or 64,
         ends_normalized=False,
     )
 
 
 def _resnet5_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     return _resnet_discriminator(
-        spec, (1, 2, 4, 4, 8, 8), 6 * ["down"], spec.width or 64, 0
+        spec, (1, 2, 4, 4, 8, 8), 6 * ["down"], width=spec.width or 64, first=0
     )
 
 
 def _halvings(size: int) -> int:
-    """How often an image is halved until 4 to 7 pixels are left."""
+    """Number of halvings of an image down to 4 to 7 pixels."""
     return size.bit_length() - 3
 
 
 def _resnet_generator_of_any_size(spec: GeneratorSpec) -> ResNetGenerator:
-    """From 4 to 7 pixels on, channels halve as the size doubles, 8 units at most."""
+    """From 4 to 7 pixels on; channels, at most 8 units, halve as the size doubles."""
     num_up = _halvings(spec.size)
     multiples = [min(8, 2 ** (num_up - i)) for i in range(num_up + 1)]
     return _resnet_generator(
-        spec, spec.size >> num_up, multiples, num_up * ["up"], spec.width or 64
+        spec, spec.size >> num_up, multiples, num_up * ["up"], width=spec.width or 64
     )
 
 
 def _resnet_discriminator_of_any_size(spec: DiscriminatorSpec) -> Discriminator:
-    """Down to 4 to 7 pixels; channels double as the size halves; one block more."""
+    """Down to 4 to 7 pixels, then one block; channels double as the size halves."""
     num_down = _halvings(spec.size)
     multiples = [min(8, 2**i) for i in range(num_down)]
     resamples = num_down * ["down"] + ["none"]
     return _resnet_discriminator(
-        spec, [*multiples, multiples[-1]], resamples, spec.width or 64, 1
+        spec, [*multiples, multiples[-1]], resamples, width=spec.width or 64, first=1
     )
 
 
@@ -224,7 +228,7 @@ _SUPERBLOCKS, _BLOCKS_EACH = 6, 5
 
 
 def _resnet30_blocks(multiples: Sequence[int], resample: str, width: int):
-    """Six groups of five blocks, and between groups one that changes the size."""
+    """Six groups of five blocks, and a block between groups that changes the size."""
     blocks = []
     for group, multiple in enumerate(multiples):
         same = Stage(multiple * width, "none")
@@ -237,7 +241,7 @@ def _resnet30_blocks(multiples: Sequence[int], resample: str, width: int):
 
 
 def _resnet30_generator(spec: GeneratorSpec) -> ResNetGenerator:
-    """After Gulrajani et al., 2017, with one doubling more. No norm at the end.
+    """After Gulrajani et al., 2017, with one more doubling. No norm at the end.
 
     https://arxiv.org/abs/1704.00028
     """
@@ -300,7 +304,7 @@ def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
         4,
         multiples,
         len(names) * ["up"],
-        width,
+        width=width,
         block=functools.partial(ResNetBlock, shortcut=1),
         attention=_attention_block(spec, "B4", names),
         deal=_deal(spec, default=True),
@@ -319,13 +323,15 @@ def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     multiples = D_BIGGAN[spec.size]
     resamples = (len(multiples) - 1) * ["down"] + ["none"]
     blocks = _named(_stages(multiples, resamples, spec.width or 96))
-    # At 64x64 places where the image is larger. compare_gan's own default is B1 at
-    # every size, which takes 4 GiB per image at 512 pixels.
+    # At the 64x64 map of larger images. compare_gan's default is B1 at all sizes,
+    # which needs 4 GiB per image at 512 pixels.
     default = f"B{max(1, (spec.size // _ATTENTION_SIZE).bit_length() - 1)}"
     attention = _attention_block(spec, default, [name for name, _ in blocks])
     return Discriminator(
         spec,
-        trunk=_trunk(spec, blocks, spec.image_shape[-1], _biggan_block, attention),
+        trunk=_trunk(
+            spec, blocks, spec.image_shape[-1], _biggan_block, attention=attention
+        ),
         num_features=blocks[-1][1].channels,
         to_features=sum_pool,
         logit_name="final_fc",
@@ -350,7 +356,7 @@ D_DEEP = {
 
 
 def _deep_blocks(multiples, resamples, width: int, start: int):
-    """Blocks that change the size by turns, and the one with attention, if any."""
+    """Blocks of alternating resampling, and the name of the one before attention."""
     resamples = [resamples[i % 2] for i in range(len(multiples) - 1)]
     blocks = _named(_stages(multiples[1:], resamples, width))
     size, attention = start, None
@@ -389,7 +395,13 @@ def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
         spec,
         trunk=[
             Conv2D(multiples[0] * width, name="initial_conv", **spec.kernels),
-            *_trunk(spec, blocks, multiples[0] * width, BottleneckBlock, attention),
+            *_trunk(
+                spec,
+                blocks,
+                multiples[0] * width,
+                BottleneckBlock,
+                attention=attention,
+            ),
         ],
         num_features=blocks[-1][1].channels,
         to_features=sum_pool,
@@ -536,10 +548,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def get_architecture(name: str, size: int) -> Architecture:
-    """The row of `ARCHITECTURES` called `name`, if it makes images of that size.
+    """The row `name` of `ARCHITECTURES`, for images of this size.
 
     Raises:
-        ValueError: unknown name, or a size that does not fit; lists what is legal.
+        ValueError: unknown name or illegal size; the message lists the legal ones.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(str(name), ARCHITECTURES, n=1)
@@ -558,7 +570,7 @@ def get_architecture(name: str, size: int) -> Architecture:
     return architecture
 
 
-# What an architecture lacks that has not such an option.
+# The missing part of an architecture without an option.
 _LACKS = {
     "attention": "no self-attention",
     "hierarchical_z": "no blocks that take pieces of z",
@@ -568,15 +580,15 @@ _LACKS = {
 
 
 def _find(name: str, spec) -> Architecture:
-    """The architecture, after refusing what it would silently leave out."""
+    """The architecture; refuses options that it would silently ignore."""
     architecture = get_architecture(name, spec.size)
     for option, lack in _LACKS.items():
-        asked = getattr(spec, option, None)
+        value = getattr(spec, option, None)
         able = [key for key, row in ARCHITECTURES.items() if option in row.options]
-        if asked not in (None, False, 0, "none") and name not in able:
+        if value not in (None, False, 0, "none") and name not in able:
             raise ValueError(
                 f"{name!r} has {lack}; {', '.join(able)} have. Received: "
-                f"{option}={asked!r}. Take another architecture, or leave it out."
+                f"{option}={value!r}. Use another architecture, or leave it out."
             )
     return architecture
 
@@ -592,7 +604,7 @@ def build_generator(architecture: str, spec: GeneratorSpec) -> keras.Model:
         A built `keras.Model`, latents (and labels) -> images in [0, 1].
 
     Raises:
-        ValueError: unknown name, or something asked that it cannot have.
+        ValueError: unknown name, or an option that it does not support.
     """
     return _find(architecture, spec).generator(spec)
 
@@ -608,6 +620,6 @@ def build_discriminator(architecture: str, spec: DiscriminatorSpec) -> keras.Mod
         A built `keras.Model`, images (and labels) -> dict of logits and features.
 
     Raises:
-        ValueError: unknown name, or something asked that it cannot have.
+        ValueError: unknown name, or an option that it does not support.
     """
     return _find(architecture, spec).discriminator(spec)

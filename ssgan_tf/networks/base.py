@@ -1,4 +1,4 @@
-"""What is asked of a network, whatever its architecture."""
+"""The specifications of generator and discriminator, for every architecture."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,22 +13,21 @@ NormFactory = Callable[..., keras.layers.Layer]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Spec:
-    """What both networks are asked.
+    """The attributes that both networks have.
 
     Attributes:
         image_shape: `(size, size, channels)`, one or three channels.
-        num_classes: int. 0 for a network that knows no labels.
-        width: int or None. Channels per unit of the architecture's table; None is the
+        num_classes: int. 0 for an unconditional network.
+        width: int or None. Channels per unit of the architecture's table; None for the
             paper's.
-        attention: str or None. Block that self-attention follows, such as "B4";
-            "none" for no attention; None is the architecture's own choice.
-        spectral_norm: None, or the singular vector that is kept: "left", "right",
-            "auto".
-        kernel_initializer: of every kernel, as `keras.initializers.get` takes it.
+        attention: str or None. The block before self-attention, such as "B4"; "none"
+            for no attention; None for the architecture's default.
+        spectral_norm: None, or the singular vector to keep: "left", "right", "auto".
+        kernel_initializer: initializer of every kernel, see `keras.initializers.get`.
 
     Raises:
-        ValueError: the images are not square or have other colours; a number is out of
-            range.
+        ValueError: the images are not square or have another number of channels; a
+            number is out of range.
     """
 
     image_shape: tuple[int, int, int]
@@ -42,7 +41,7 @@ class _Spec:
         height, width, channels = self.image_shape
         if height != width:
             raise ValueError(
-                "Images must be square: quarter turns change the shape of others. "
+                "Images must be square, so that rotations keep their shape. "
                 f"Received: image_shape={tuple(self.image_shape)}. Crop or resize them."
             )
         if channels not in (1, 3):
@@ -53,7 +52,7 @@ class _Spec:
         if self.width is not None and self.width < 1:
             raise ValueError(
                 "The width of a network must be a positive number of channels. "
-                f"Received: width={self.width}. For the architecture's own, leave "
+                f"Received: width={self.width}. For the architecture's default, leave "
                 "it out."
             )
 
@@ -64,7 +63,7 @@ class _Spec:
 
     @property
     def kernels(self) -> dict:
-        """The arguments that make a layer's kernel."""
+        """Arguments of layers: how their kernels are made."""
         return {
             "spectral_norm": self.spectral_norm,
             "kernel_initializer": self.kernel_initializer,
@@ -72,23 +71,23 @@ class _Spec:
 
     @property
     def raw_kernels(self) -> dict:
-        """The same for layers that spectral normalization does not reach."""
+        """The same for layers without spectral normalization."""
         return self.kernels | {"spectral_norm": None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratorSpec(_Spec):
-    """What is asked of a generator; the rest of the attributes is in `_Spec`.
+    """Specification of a generator; see `_Spec` for the common attributes.
 
     Attributes:
         latent_dim: int. Size of z.
         norm: makes a normalization layer from a `name`.
-        plain_norm: the same, for a norm that neither z nor labels modulate; BigGAN
-            ends with one.
-        hierarchical_z: bool or None. Whether every block gets a piece of z of its own;
-            None is the architecture's own choice.
-        class_embedding: int or None. Size of the embedding of the label that the norms
-            share; 0 for the one-hot label; None is the architecture's own choice.
+        plain_norm: the same, for norms that depend neither on z nor on labels, as
+            BigGAN's last one.
+        hierarchical_z: bool or None. Whether every block gets its own piece of z; None
+            for the architecture's default.
+        class_embedding: int or None. Size of the label embedding that the norms share;
+            0 for the one-hot label; None for the architecture's default.
     """
 
     latent_dim: int
@@ -100,21 +99,21 @@ class GeneratorSpec(_Spec):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscriminatorSpec(_Spec):
-    """What is asked of a discriminator; the rest of the attributes is in `_Spec`.
+    """Specification of a discriminator; see `_Spec` for the common attributes.
 
     With classes, D has a projection head.
 
     Attributes:
-        rotation_classes: int. Outputs of the rotation head: 0 for none, 4 for SS-GAN,
-            5 with a class for fakes (SS-GAN-MS), 8 for real and fake turns
-            (SSGAN-LA), which replace the true/fake head.
-        class_predictor: bool. Whether D predicts the class of an image without label.
-        soft_predictions: bool. Whether a predicted label is the softmax of the
-            predictor, or its likeliest class.
+        rotation_classes: int. Outputs of the rotation head: 0 for no head; 4 for
+            SS-GAN; 5 with a class for fakes (SS-GAN-MS); 8 for rotations of reals and
+            fakes (SSGAN-LA), which replace the true/fake head.
+        class_predictor: bool. Whether D predicts the class of images without label.
+        soft_predictions: bool. True: the predicted label is the softmax of the
+            predictor. False: it is the most likely class.
         layer_norm: bool. Layer normalization in the residual blocks.
 
     Raises:
-        ValueError: also for heads that cannot go together.
+        ValueError: see `_Spec`; or two of the heads exclude each other.
     """
 
     rotation_classes: int = 0
@@ -127,27 +126,27 @@ class DiscriminatorSpec(_Spec):
         if self.rotation_classes not in (0, *rotation.HEAD_SIZES):
             raise ValueError(
                 "The rotation head must have 4, 5 or 8 outputs, or 0 for no head. "
-                f"Received: rotation_classes={self.rotation_classes}. SS-GAN takes 4."
+                f"Received: rotation_classes={self.rotation_classes}. SS-GAN uses 4."
             )
         if self.class_predictor and not self.num_classes:
             raise ValueError(
-                "A class predictor needs classes to choose from. Received: "
+                "A class predictor needs classes. Received: "
                 "num_classes=0. Make the GAN conditional."
             )
         if self.rotation_classes == 8 and self.num_classes:
             raise ValueError(
-                "The eight-way rotation head is the true/fake head too, and labels "
-                "have no part in it. Received: rotation_classes=8, "
+                "The eight-way rotation head replaces the true/fake head and reads no "
+                "labels. Received: rotation_classes=8, "
                 f"num_classes={self.num_classes}. Make the GAN unconditional."
             )
 
 
 class Composite:
-    """A layer whose sub-layers make their variables when they are first called.
+    """A layer without variables of its own, built by its first call.
 
-    Keras would trace the call of a layer without `build` for the sake of building it,
-    once more for each level of nesting: minutes for the deepest networks.
+    To build a layer without a `build` method Keras traces its call, at every level of
+    nesting again: minutes for the deepest networks.
     """
 
     def build(self, *args, **kwargs):
-        """Makes nothing: this layer has no variables of its own."""
+        """Does nothing: the first call builds the sub-layers."""

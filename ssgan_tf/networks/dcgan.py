@@ -1,6 +1,6 @@
 """Plain convolutional networks: DCGAN and SN-GAN's version of it.
 
-Layers carry compare_gan's names (`g_dc2`, `d_conv1`), so a variable's path here is its
+Layers have compare_gan's names (`g_dc2`, `d_conv1`), so a variable's path here is its
 name there.
 """
 
@@ -24,20 +24,21 @@ class Convolution(NamedTuple):
 
 
 class ConvGenerator(Generator):
-    """Linear layer, then transposed convolutions; a norm and a ReLU before each.
+    """Linear layer, then transposed convolutions, all with a norm and a ReLU before.
 
-    tanh makes the images, mapped to [0, 1]. Spectral normalization reaches none of
-    these layers in compare_gan, nor here; asked for, it is refused.
+    The images are a tanh, mapped to [0, 1]. As in compare_gan no layer has spectral
+    normalization.
 
     Args:
         spec: `GeneratorSpec`.
-        channels: int. Of the map that the linear layer makes.
+        channels: int. Channels of the linear layer's output map.
         convolutions: the transposed convolutions, in order.
-        norm_before_reshape: bool. Whether the first norm sees the linear layer's
-            output as a vector, with moments of its own at every place, or as a map.
+        norm_before_reshape: bool. True: the first norm sees the linear layer's output
+            as a vector, with moments per position and channel. False: it sees a map,
+            with moments per channel.
 
     Raises:
-        ValueError: spectral normalization is asked for.
+        ValueError: `spec` has spectral normalization.
     """
 
     def __init__(
@@ -51,9 +52,8 @@ class ConvGenerator(Generator):
         super().__init__(spec)
         if spec.spectral_norm is not None:
             raise ValueError(
-                "Spectral normalization must be off in a DCGAN generator: it reaches "
-                f"none of its layers. Received: spectral_norm={spec.spectral_norm!r}. "
-                "Set G.spectral_norm = False."
+                "A DCGAN generator has no spectral normalization. Received: "
+                f"spectral_norm={spec.spectral_norm!r}. Set G.spectral_norm = False."
             )
         sizes = _sizes(spec.size, convolutions)
         size = sizes[0]
@@ -99,9 +99,10 @@ def _sizes(size: int, convolutions: Sequence[Convolution]) -> list[int]:
 
 
 class LeakyConv2D(Conv2D):
-    """Convolution and leaky ReLU, `max(x, leak * x)`; a layer of these discriminators.
+    """Convolution and leaky ReLU, a block of these discriminators.
 
     Args:
+        layer: `Convolution`. Name, channels, kernel size and stride.
         leak: float. Slope for negative values.
     """
 

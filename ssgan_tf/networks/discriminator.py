@@ -1,4 +1,4 @@
-"""One discriminator for every architecture: a trunk of layers and the heads on it."""
+"""The discriminator of every architecture: a trunk of layers and its heads."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,35 +21,36 @@ def sum_pool(hidden: tf.Tensor) -> tf.Tensor:
 
 
 def flatten(hidden: tf.Tensor) -> tf.Tensor:
-    """`(batch, height, width, c)` -> `(batch, height * width * c)`, as it is."""
+    """`(batch, height, width, c)` -> `(batch, height * width * c)`, without ReLU."""
     _, height, width, channels = hidden.shape
     return tf.reshape(hidden, (-1, height * width * channels))
 
 
 class Discriminator(Composite, keras.Model):
-    """Image to a true/fake logit and, on the same trunk, whatever else is asked.
+    """Image to a true/fake logit and, from the same trunk, the other heads of `spec`.
 
-        features       = to_features(trunk(images))
-        logits         = w . features + b + <embedding of the label, features>
-        rotation_logits = linear(features)         which turn was the image given?
-        class_logits   = linear(features)          which class is it?
+        features        = to_features(trunk(images))
+        logits          = linear(features) + <embedding of the label, features>
+        rotation_logits = linear(features)          the paper's second head
+        class_logits    = linear(features)
 
-    The inner product is there with classes: the projection discriminator. An image
-    whose label is -1 is projected on the label that the class predictor gives it,
-    through which no gradient passes; without predictor it is not projected.
+    A D with classes has the inner product: it is a projection discriminator. For the
+    label -1 the class predictor's label takes its place, without gradient; without
+    predictor the inner product is 0.
 
-    With an eight-way rotation head (SSGAN-LA) there is no head of its own for true and
-    fake: `logits` is logsumexp over the four real classes less logsumexp over the four
-    fake ones, the log-odds that the image is real.
+    With an eight-way rotation head (SSGAN-LA) D has no separate true/fake head:
+    `logits` is logsumexp over the four real classes minus logsumexp over the four fake
+    classes, the log-odds that the image is real.
 
     Args:
         spec: `DiscriminatorSpec`. The heads, and how kernels are made.
         trunk: layers, called in order as `layer(hidden, training=training)`. Those
             with a true attribute `is_block` are the blocks of `block_features`.
-        num_features: int. Size of the vector that `to_features` makes.
-        to_features: makes `(batch, features)` of the last layer's output.
+        num_features: int. Size of the vector from `to_features`.
+        to_features: turns the last layer's output into `(batch, features)`.
         logit_name: name of the true/fake head.
-        embedding_initializer: of the class embedding; None is that of all kernels.
+        embedding_initializer: initializer of the class embedding; None for that of
+            `spec`.
 
     Call arguments:
         images: float tensor, `(batch, size, size, channels)`, in [0, 1].
@@ -57,8 +58,8 @@ class Discriminator(Composite, keras.Model):
         training: bool. Whether the spectral-norm vectors advance.
 
     Returns:
-        dict: `logits` (batch, 1); `features` (batch, f), the input of the heads; where
-        there are such heads `rotation_logits` (batch, 4, 5 or 8) and `class_logits`
+        dict: `logits` (batch, 1); `features` (batch, f), the input of the heads; with
+        these heads `rotation_logits` (batch, 4, 5 or 8) and `class_logits`
         (batch, classes).
 
     References:
@@ -86,7 +87,7 @@ class Discriminator(Composite, keras.Model):
         self.to_features = to_features
         self.trunk = list(trunk)
         self.logit_head = self.rotation_head = self.class_head = self.embedding = None
-        # Losses are made of the heads: under mixed precision those stay exact.
+        # The losses depend on the heads: with mixed precision they stay float32.
         kernels = spec.kernels | {"dtype": self.variable_dtype}
         if spec.rotation_classes != 2 * rotation.NUM_ROTATIONS:
             self.logit_head = Dense(1, name=logit_name, **kernels)
@@ -136,9 +137,9 @@ class Discriminator(Composite, keras.Model):
         if labels is None:
             raise ValueError(
                 "A conditional discriminator must be called with labels. Received: "
-                "labels=None. Give int labels, -1 where there is none."
+                "labels=None. Give int labels, -1 for unknown."
             )
-        # Zeros for -1.
+        # A label of -1 becomes zeros.
         vectors = tf.one_hot(labels, self.num_classes)
         if self.class_head is not None:
             logits = tf.stop_gradient(outputs["class_logits"])
@@ -154,14 +155,14 @@ class Discriminator(Composite, keras.Model):
     @property
     def block_names(self) -> list[str]:
         """Names of the blocks of the trunk, in order."""
-        return [each.name for each in self.trunk if _is_block(each)]
+        return [layer.name for layer in self.trunk if _is_block(layer)]
 
     def block_features(self, images: tf.Tensor) -> list[tf.Tensor]:
-        """The output of every block of the trunk; the last is what the heads are of.
+        """The output of every block of the trunk; the heads see the last one.
 
-        Attention belongs to the block that it follows; a convolution before the first
-        block is none. Pre-activation blocks end with a sum, without a ReLU. The
-        spectral-norm vectors stay where they are.
+        Attention belongs to the block before it; a convolution before the first block
+        belongs to no block. Pre-activation blocks end with a sum, without a ReLU. The
+        spectral-norm vectors do not advance.
 
         Args:
             images: float tensor, `(batch, size, size, channels)`, in [0, 1].

@@ -1,4 +1,4 @@
-"""What every generator of ours is: latents, and labels if asked, to images."""
+"""The base class of the generators: latents, and labels, to images."""
 
 import abc
 
@@ -9,20 +9,20 @@ from ssgan_tf.networks.base import Composite, GeneratorSpec
 
 
 class Generator(Composite, keras.Model, abc.ABC):
-    """Latent, and label where there are classes, to image.
+    """Latent, and class label of a conditional G, to image.
 
-    A subclass makes its layers, then calls `finish`, and says in `images` how they are
-    used.
+    A subclass makes its layers, then calls `finish`, and computes the images in
+    `images`.
 
     Args:
         spec: `GeneratorSpec`.
 
     Raises:
-        ValueError: there are classes, and no layer reads the labels.
+        ValueError: G has classes, but no layer reads the labels.
 
     Call arguments:
         latents: float tensor, `(batch, latent_dim)`.
-        labels: int tensor, `(batch,)`; None without classes.
+        labels: int tensor, `(batch,)`; None for an unconditional G.
         training: bool. Batch moments if True, moving moments if False.
 
     Returns:
@@ -36,39 +36,39 @@ class Generator(Composite, keras.Model, abc.ABC):
         self.num_classes = spec.num_classes
 
     def finish(self) -> None:
-        """Makes the variables of all layers."""
+        """Builds all layers."""
         labels = keras.KerasTensor((None,), "int32") if self.num_classes else None
         self(keras.KerasTensor((None, self.latent_dim)), labels)
         if self.num_classes and not self._reads_labels():
             raise ValueError(
                 "A conditional generator must read its labels. Received: "
-                f"num_classes={self.num_classes}, and no layer that does. Take a "
+                f"num_classes={self.num_classes}, and no layer reads labels. Use a "
                 "conditional norm (in gin: G.batch_norm_fn = @conditional_batch_norm), "
                 "or no classes."
             )
 
     def _reads_labels(self) -> bool:
-        """Whether the images depend on the labels, in the graph of the call."""
+        """Whether the images depend on the labels, in the graph of a call."""
         specs = (
             tf.TensorSpec((None, self.latent_dim), tf.float32),
             tf.TensorSpec((None,), tf.int32, "labels"),
         )
         call = tf.function(lambda latents, labels: self(latents, labels))
         graph = call.get_concrete_function(*specs).graph
-        read, unread = set(), [output.op for output in graph.outputs]
-        while unread:
-            op = unread.pop()
-            if op not in read:
-                read.add(op)
-                unread += [tensor.op for tensor in op.inputs]
-        return any(op.type == "Placeholder" and op.name == "labels" for op in read)
+        visited, pending = set(), [output.op for output in graph.outputs]
+        while pending:
+            op = pending.pop()
+            if op not in visited:
+                visited.add(op)
+                pending += [tensor.op for tensor in op.inputs]
+        return any(op.type == "Placeholder" and op.name == "labels" for op in visited)
 
     @abc.abstractmethod
     def images(self, latents, label_vectors, training):
-        """The images, given labels as one-hot rows, or None without classes.
+        """The images; `label_vectors` are one-hot rows, or None without classes.
 
-        Under mixed precision too they have the dtype of the weights: eight bits of
-        mantissa are fewer than an image's.
+        They have the dtype of the weights, with mixed precision too: bfloat16 has 8
+        significant bits, fewer than images need.
         """
 
     def call(self, latents, labels=None, training=False):

@@ -1,6 +1,6 @@
 """Residual networks with pre-activation blocks.
 
-Layers carry compare_gan's names (`B1/up_conv1`, `final_norm`, `disc_final_fc`), so a
+Layers have compare_gan's names (`B1/up_conv1`, `final_norm`, `disc_final_fc`), so a
 variable's path here is its name there.
 """
 
@@ -17,7 +17,7 @@ from ssgan_tf.networks.generator import Generator
 
 
 class Stage(NamedTuple):
-    """One residual block: its output channels and what it does to the resolution."""
+    """One residual block: output channels, and "up", "down" or "none"."""
 
     channels: int
     resample: str
@@ -26,19 +26,19 @@ class Stage(NamedTuple):
 class ResNetBlock(Composite, keras.layers.Layer):
     """Pre-activation residual block with a convolution on the shortcut.
 
-        y = conv2(relu(norm2(conv1(relu(norm1(x)))))) + conv_shortcut(x)
+        hidden  = conv1(relu(norm1(inputs)))
+        outputs = conv2(relu(norm2(hidden))) + conv_shortcut(inputs)
 
-    The shortcut takes the raw input. G changes the resolution in `conv1`, D in
-    `conv2`.
+    G changes the resolution in `conv1`, D in `conv2`.
 
     Args:
         stage: `Stage`. Channels and resampling.
         in_channels: int. Channels of the input.
-        norm: None, or what makes a normalization layer from a `name`.
-        norm_prefix: str. The norms are named so, and 1 and 2.
+        norm: None, or a function that makes a normalization layer from a `name`.
+        norm_prefix: str. The names of the norms are this, and 1 or 2.
         shortcut: int. Kernel size of the shortcut; 0 for a block without shortcut.
-        spectral_norm: None or the vector kept, for all kernels.
-        kernel_initializer: of all kernels.
+        spectral_norm: None, or the singular vector to keep, for all kernels.
+        kernel_initializer: initializer of all kernels.
 
     Call arguments:
         inputs: float tensor, `(batch, height, width, in_channels)`.
@@ -92,7 +92,7 @@ class ResNetBlock(Composite, keras.layers.Layer):
 
 
 class _NormConv(Composite, keras.layers.Layer):
-    """Norm, ReLU, convolution: a quarter of a bottleneck block."""
+    """Norm, ReLU, convolution: one of four in a bottleneck block."""
 
     def __init__(self, channels, kernel_size, resample, *, norm, name, **kernels):
         super().__init__(name=name)
@@ -113,7 +113,7 @@ class _NormConv(Composite, keras.layers.Layer):
 
 
 class _IdentityShortcut(Composite, keras.layers.Layer):
-    """Shortcut that keeps the channels that it can: drops some, or adds some."""
+    """Identity on the common channels: drops input channels, or adds new ones."""
 
     def __init__(self, stage: Stage, in_channels: int, *, name, **kernels):
         super().__init__(name=name)
@@ -139,16 +139,16 @@ class _IdentityShortcut(Composite, keras.layers.Layer):
 class BottleneckBlock(Composite, keras.layers.Layer):
     """BigGAN-deep's block: 1x1, 3x3, 3x3, 1x1 convolutions and an identity shortcut.
 
-    The middle has a quarter of the larger number of channels. G changes the resolution
-    before the first 3x3 convolution, D before the last 1x1 one. Channels that are too
-    many are dropped from the shortcut, missing ones are made by a 1x1 convolution.
+    The middle layers have a quarter of the larger number of channels. G changes the
+    resolution before the first 3x3 convolution, D before the last 1x1 convolution. The
+    shortcut drops surplus channels; a 1x1 convolution makes missing ones.
 
     Args:
         stage: `Stage`. Channels and resampling.
         in_channels: int. Channels of the input.
-        norm: None, or what makes a normalization layer from a `name`.
-        spectral_norm: None or the vector kept, for all kernels.
-        kernel_initializer: of all kernels.
+        norm: None, or a function that makes a normalization layer from a `name`.
+        spectral_norm: None, or the singular vector to keep, for all kernels.
+        kernel_initializer: initializer of all kernels.
 
     Call arguments: those of `ResNetBlock`.
 
@@ -192,7 +192,7 @@ class BottleneckBlock(Composite, keras.layers.Layer):
 
 
 class _Inputs(NamedTuple):
-    """What the layers of a generator get of the latents and the labels."""
+    """The inputs of the linear layer (`first`) and of the norms of every block."""
 
     first: tf.Tensor
     latents: list[tf.Tensor]
@@ -200,14 +200,14 @@ class _Inputs(NamedTuple):
 
 
 def whole_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
-    """The linear layer and every norm get all of z, norms the labels as they are."""
+    """The linear layer and all norms get the whole z, norms also the labels."""
     return _Inputs(latents, [latents] * num_blocks, [label_vectors] * num_blocks)
 
 
 def split_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
     """BigGAN's hierarchical z: equal pieces, the first for the linear layer.
 
-    A block's norms get its piece of z, and beside the labels the same piece.
+    The norms of a block get its piece of z, and the labels joined with that piece.
     """
     first, *pieces = tf.split(latents, num_blocks + 1, axis=1)
     vectors = [None] * num_blocks
@@ -217,7 +217,7 @@ def split_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
 
 
 def joined_latents(latents, label_vectors, num_blocks: int) -> _Inputs:
-    """BigGAN-deep: everything gets z and the labels, one beside the other."""
+    """BigGAN-deep: the linear layer and all norms get z joined with the labels."""
     if label_vectors is None:
         return whole_latents(latents, None, num_blocks)
     joined = tf.concat([latents, label_vectors], axis=1)
@@ -229,22 +229,22 @@ class ResNetGenerator(Generator):
 
     Args:
         spec: `GeneratorSpec`.
-        start: `(size, channels)` of the map that the linear layer makes.
+        start: `(size, channels)` of the linear layer's output map.
         blocks: `(name, stage)` per block, in order; each "up" doubles the size.
         block: makes a block, as `ResNetBlock`.
-        attention: str or None. Name of the block that self-attention follows.
-        deal: what the layers get of z and the labels: `whole_latents`,
+        attention: str or None. Name of the block before self-attention.
+        deal: distributes z and the labels to the layers: `whole_latents`,
             `split_latents` or `joined_latents`.
-        class_embedding: int. Size of the embedding of the label that all norms share;
-            0 for the one-hot label itself.
-        final_norm: makes the norm after the blocks; None is `spec.norm`.
-        final_norm_name: str or None. None for neither norm nor ReLU there.
-        ends_normalized: bool. Whether spectral normalization reaches the first and the
-            last layer.
-        to_images: makes images in [0, 1] of the last layer's output.
+        class_embedding: int. Size of the label embedding that all norms share; 0 for
+            the one-hot label.
+        final_norm: makes the norm after the blocks; None for `spec.norm`.
+        final_norm_name: str or None. None for neither norm nor ReLU after the blocks.
+        ends_normalized: bool. Whether the first and the last layer have spectral
+            normalization too.
+        to_images: turns the last layer's output into images in [0, 1].
 
     Raises:
-        ValueError: z cannot be split into as many pieces as asked.
+        ValueError: `split_latents` cannot split z into equal pieces.
     """
 
     def __init__(
@@ -265,8 +265,8 @@ class ResNetGenerator(Generator):
         super().__init__(spec)
         if deal is split_latents and spec.latent_dim % (len(blocks) + 1):
             raise ValueError(
-                "A hierarchical z is split into equal pieces, one for each of the "
-                f"{len(blocks)} blocks and one for the linear layer. Received: "
+                "A hierarchical z must split into equal pieces for "
+                f"{len(blocks)} blocks and the linear layer. Received: "
                 f"z_dim={spec.latent_dim}. Choose a multiple of {len(blocks) + 1}."
             )
         size, channels = start

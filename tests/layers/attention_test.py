@@ -1,4 +1,4 @@
-"""Self-attention against loops over places in float64."""
+"""Self-attention against loops over positions in float64."""
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def built(shape=SHAPE, **kwargs):
 
 
 def kernels(layer):
-    """The four matrices that the layer multiplies with, by name."""
+    """The four effective kernels as matrices, by name."""
     matrices = {}
     for conv in (layer.theta, layer.phi, layer.g, layer.attn_g):
         sigma = 1.0
@@ -66,7 +66,7 @@ def test_values(shape, spectral_norm):
     images = 2 * noise(*shape)
     expected = expected_outputs(layer, images)
     np.testing.assert_allclose(layer(images), expected, atol=1e-4)
-    # Attention is no small change here.
+    # Attention changes the inputs noticeably.
     assert np.abs(expected - images).max() > 0.1
 
 

@@ -33,7 +33,7 @@ CALLS = {
     ),
 }
 every_norm = pytest.mark.parametrize("kind", CALLS)
-# Of images, or of features.
+# Features or images.
 every_rank = pytest.mark.parametrize("rank", [2, 4])
 
 
@@ -41,7 +41,7 @@ def arguments(seed=0, rank=4):
     """Inputs, latents, label vectors."""
     rng = np.random.default_rng(seed)
     shape = SHAPE if rank == 4 else (SHAPE[0], SHAPE[-1])
-    # Every channel has a mean and a spread of its own.
+    # The channels differ in mean and deviation.
     inputs = rng.normal(size=shape) * [0.3, 1.0, 2.0, 4.0] + [2.0, -1.0, 0.0, 5.0]
     others = [rng.normal(size=(8, n)) for n in (LATENT_DIM, LABEL_DIM)]
     return [array.astype("float32") for array in (inputs, *others)]
@@ -60,16 +60,16 @@ def built(kind, seed=3, rank=4, **kwargs):
 
 
 def linear(dense):
-    """Kernel and bias that the next call of a Dense layer works with, in float64."""
+    """Kernel and bias in the next call of a Dense layer, in float64."""
     kernel = np.float64(dense.kernel)
     if dense.spectral_norm is not None:
-        # All keep the left vector here, "auto" too: fewer labels than channels.
+        # "auto" keeps the left vector too: the labels are fewer than the channels.
         kernel /= power_iteration(kernel, dense.spectral_norm.u)[0]
     return kernel, 0 if dense.bias is None else np.float64(dense.bias)
 
 
 def expected_outputs(layer, inputs, latents, label_vectors, mean, variance):
-    """Example by example, whose gain and bias are its own."""
+    """One example after another, with its own gain and bias."""
     standard = (np.float64(inputs) - mean) / np.sqrt(variance + 1e-5)
     rows = []
     for example, latent, label in zip(standard, latents, label_vectors, strict=True):
@@ -126,7 +126,7 @@ def test_inference_uses_and_keeps_the_moving_moments(kind, rank):
     )
     for now, then in zip(values(layer), before, strict=True):
         np.testing.assert_array_equal(now, then)
-    # So an example's output does not depend on its company.
+    # An example's output does not depend on the others.
     alone = layer(inputs[2:3], *(c[2:3] for c in codes), training=False)
     np.testing.assert_allclose(alone, outputs[2:3], atol=1e-5)
 
@@ -242,7 +242,7 @@ def halves(strategy, array):
     )
 
 
-def run_on_two_replicas(strategy, layer, inputs, codes, weights):
+def run_on_two_replicas(strategy, layer, inputs, codes, *, weights):
     """Outputs, and gradients of the sum over both replicas of weights * outputs."""
 
     @tf.function
@@ -274,18 +274,18 @@ def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(
     kind, rank, two_replicas
 ):
     inputs, *codes = arguments(rank=rank)
-    # The halves differ: moments of a replica's own share would be wrong.
+    # The halves differ, so moments of one share would be wrong.
     inputs[4:] = 2 * inputs[4:] + 1
     weights = np.random.default_rng(5).normal(size=inputs.shape).astype("float32")
     single = built(kind, rank=rank)
     with two_replicas.scope():
         layer = built(kind, rank=rank)
     copy_weights(single, layer)
-    shared = run_on_two_replicas(two_replicas, layer, inputs, codes, weights)
+    shared = run_on_two_replicas(two_replicas, layer, inputs, codes, weights=weights)
     whole = gradients(single, *map(tf.constant, (inputs, *codes, weights)))
     for i, (parts, expected) in enumerate(zip(shared, whole, strict=True)):
         assert len(parts) == 2
-        # Outputs and gradients by example are cut, those by weight add up.
+        # Outputs and gradients by example are split, gradients by weight are summed.
         joined = np.concatenate(parts) if i < 4 else parts[0] + parts[1]
         scale = np.abs(expected).max()
         np.testing.assert_allclose(joined, expected, rtol=1e-4, atol=2e-5 * scale)
@@ -297,7 +297,7 @@ def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(
 
 
 def test_moments_across_replicas_survive_a_large_mean(two_replicas):
-    # E[x^2] - E[x]^2 loses every digit here, and may turn negative.
+    # E[a^2] - E[a]^2 loses all digits here and may be negative.
     rng = np.random.default_rng(0)
     images = (300 + 0.01 * rng.normal(size=(8, 4, 4, 3))).astype("float32")
     images[..., 2] = 77.7  # a dead channel
@@ -325,22 +325,22 @@ class SmallNet(keras.Model):
         ]
         self.last = BatchNorm()
         self.norms = [self.middle[0], self.middle[2], self.last]
-        # Of every call: the inputs of each norm.
-        self.seen = []
+        # The inputs of all norms, for every call.
+        self.norm_inputs = []
 
     def call(self, latents, label_vectors, training=False):
-        # No batch equals another one at any norm: the mean moves.
+        # All batches have different means at all norms.
         hidden = self.first(latents, training=training)
-        seen = []
+        norm_inputs = []
         for layer in (*self.middle, self.last):
             if layer in self.norms:
-                seen.append(hidden)
+                norm_inputs.append(hidden)
                 hidden = layer(hidden, latents, label_vectors, training=training)
                 hidden = tf.nn.relu(hidden) + 0.1 * hidden
             else:
                 hidden = layer(hidden, training=training)
         if tf.executing_eagerly():
-            self.seen.append([np.array(inputs) for inputs in seen])
+            self.norm_inputs.append([np.array(inputs) for inputs in norm_inputs])
         return hidden
 
 
@@ -348,12 +348,12 @@ def small_net(seed=0):
     net = SmallNet()
     net(tf.zeros((2, LATENT_DIM)), tf.zeros((2, LABEL_DIM)))
     randomize(net, seed)
-    net.seen.clear()
+    net.norm_inputs.clear()
     return net
 
 
 def codes_of(i):
-    """Latents and label vectors of batch i; each has a mean of its own."""
+    """Latents and label vectors of batch i, with different means."""
     _, latents, label_vectors = arguments(seed=i)
     return latents * (1 + i) + i, label_vectors - i
 
@@ -375,7 +375,7 @@ class TestStandingStatistics:
         standing_statistics(net, call, num_batches)
         assert calls == list(range(num_batches))
         expected = [
-            np.mean([moments(batch[k])[which] for batch in net.seen], axis=0)
+            np.mean([moments(batch[k])[which] for batch in net.norm_inputs], axis=0)
             for k in range(3)
             for which in (0, 1)
         ]

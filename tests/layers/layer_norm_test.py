@@ -32,7 +32,7 @@ def expected_outputs(layer, inputs, epsilon=1e-12):
 
 
 def spread(shape):
-    """Every example and every channel has a mean and a spread of its own."""
+    """The examples and the channels differ in mean and deviation."""
     examples = np.arange(1, 1 + shape[0]).reshape(-1, *[1] * (len(shape) - 1))
     channels = np.linspace(0.5, 3, shape[-1])
     return (noise(*shape) * examples * channels + examples - channels).astype("float32")
@@ -43,7 +43,7 @@ def test_values(shape):
     layer, inputs = built(shape), spread(shape)
     outputs = layer(inputs)
     np.testing.assert_allclose(outputs, expected_outputs(layer, inputs), atol=2e-5)
-    # No example sees another, and the mode of the call is nothing to it.
+    # The outputs depend neither on other examples nor on `training`.
     alone = layer(inputs[1:2], None, None, training=True)
     np.testing.assert_allclose(alone, outputs[1:2], atol=1e-6)
 

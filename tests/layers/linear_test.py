@@ -1,4 +1,4 @@
-"""Dense, convolution and transposed convolution against sums written out in NumPy."""
+"""Dense, convolution and transposed convolution against explicit sums in NumPy."""
 
 import itertools
 
@@ -22,13 +22,13 @@ def built(layer, input_shape):
 
 
 def padding(size, out_size, kernel_size, strides):
-    """What "SAME" adds before and after: the smaller half before."""
+    """The padding of "SAME" before and after; the smaller half is before."""
     total = max((out_size - 1) * strides + kernel_size - size, 0)
     return total // 2, total - total // 2
 
 
 def convolution(images, kernel, strides):
-    """Every output place takes the weighted sum of its window."""
+    """Every output position is the weighted sum of its window."""
     images, kernel = np.float64(images), np.float64(kernel)
     size = len(kernel)
     out = [-(-n // strides) for n in images.shape[1:3]]
@@ -45,7 +45,7 @@ def convolution(images, kernel, strides):
 
 
 def transposed_convolution(images, kernel, strides, lacking=0):
-    """Every input place adds the kernel, scaled, to its window of the output."""
+    """Every input position adds a scaled kernel to its window of the output."""
     images, kernel = np.float64(images), np.float64(kernel)
     batch, height, width, _ = images.shape
     size = len(kernel)

@@ -1,4 +1,4 @@
-"""The cheap forms of resampled convolutions against the plain ones."""
+"""The cheap forms of resampled convolutions against the plain forms."""
 
 import numpy as np
 import oracles
@@ -24,13 +24,13 @@ def noise(*shape, seed=0):
 
 
 def as_3x3(kernel):
-    """The oracles know 3x3 kernels; a 1x1 kernel is one whose border is zero."""
+    """The oracles need 3x3 kernels: a 1x1 kernel gets a border of zeros."""
     margin = (3 - kernel.shape[0]) // 2
     return tf.pad(kernel, [[margin, margin], [margin, margin], [0, 0], [0, 0]])
 
 
 def test_the_plain_forms_are_those_of_compare_gan():
-    # The oracles in TensorFlow's own words, where those exist.
+    # The oracles against TensorFlow's operations.
     images, kernel = noise(2, 5, 6, 3), noise(3, 3, 3, 4, seed=1)
     conv = tf.nn.conv2d(images, kernel, 1, "SAME")
     np.testing.assert_allclose(oracles.conv3x3(images, kernel), conv, atol=1e-12)
@@ -63,7 +63,7 @@ def test_values_and_gradients(
         with tf.GradientTape() as tape:
             tape.watch(points)
             outputs = function(*points)
-            # Unequal weights, so that no two outputs can be exchanged.
+            # Unequal weights show exchanged outputs.
             loss = tf.reduce_sum(outputs * noise(*outputs.shape, seed=2))
         results.append((outputs, *tape.gradient(loss, points)))
     for ours, expected in zip(*results, strict=True):
@@ -90,7 +90,7 @@ def test_dynamic_batch(form, plain, size, kernel_size):
 
 
 def multiplications(function, *shapes):
-    """What the convolutions of a traced function cost, from their shapes."""
+    """Multiplications of the convolutions in a traced function, from their shapes."""
     specs = [tf.TensorSpec(shape) for shape in shapes]
     graph = tf.function(function).get_concrete_function(*specs).graph
     total = 0
@@ -119,7 +119,7 @@ def test_resampling_takes_a_quarter_of_the_multiplications(kernel_size):
 @pytest.mark.parametrize("resample", ["none", "up", "down"])
 @pytest.mark.parametrize("kernel_size", KERNEL_SIZES)
 def test_layer_adds_the_bias_to_every_place(resample, kernel_size):
-    # Inserted zeros get the bias too, and it goes through no convolution.
+    # Inserted zeros get the bias too; no convolution changes it.
     plain = dict(zip(("none", "up", "down"), (p for _, p in FORMS), strict=True))
     layer = Conv2D(4, kernel_size, resample=resample)
     layer.build((None, 6, 6, 3))

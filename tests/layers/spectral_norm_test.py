@@ -21,7 +21,7 @@ def layer_for(shape, vector="left", seed=1):
     layer.build(shape)
     rows = int(np.prod(shape[:-1]))
     assert layer.u.shape == ((rows, 1) if vector == "left" else (1, shape[-1]))
-    # Not of unit length: the first iteration must cope with the raw draw.
+    # Not of unit length, as the initial vector.
     layer.u.assign(3 * kernel_of(tuple(layer.u.shape), seed))
     return layer
 
@@ -30,7 +30,7 @@ def iteration(kernel, kept, vector):
     """One iteration in float64: sigma, left vector, right vector."""
     if vector == "left":
         return power_iteration(kernel, kept)
-    # From the right: W^T W instead of W W^T.
+    # The right vector belongs to W^T W instead of W W^T.
     matrix = np.float64(kernel).reshape(-1, kernel.shape[-1])
     right = np.float64(kept).reshape(-1)
     left = matrix @ right / np.linalg.norm(matrix @ right)
@@ -65,7 +65,7 @@ def test_sigma_converges_to_the_largest_singular_value(shape, vector):
         kernel.astype("float64").reshape(-1, shape[-1]), full_matrices=False
     )
     np.testing.assert_allclose(outputs, kernel / values[0], rtol=1e-4)
-    # And the vector kept to its singular vector, whose sign is free.
+    # The stored vector converges to the singular vector, up to the sign.
     kept = left[:, 0] if vector == "left" else right[0]
     assert abs(np.array(layer.u).ravel() @ kept) == pytest.approx(1, abs=1e-5)
 
@@ -143,7 +143,7 @@ def test_rejects_an_unknown_vector(vector):
 
 @pytest.mark.parametrize("training", [True, False])
 class TestInLayers:
-    """The stored kernel stays raw, the bias is left alone, outputs are linear."""
+    """The stored kernel and the bias are not normalized; outputs are linear."""
 
     def built(self, layer, input_shape):
         layer.build(input_shape)
@@ -184,7 +184,7 @@ class TestInLayers:
             (Conv2D, dict(kernel_size=1, resample="down")),
             (Conv2D, dict(kernel_size=4, strides=2)),
             (Conv2D, dict(kernel_size=3, use_bias=False)),
-            # Its last axis, which makes the columns, holds the input channels.
+            # The columns, its last axis, are the input channels.
             (Conv2DTranspose, dict(kernel_size=4, strides=2)),
         ],
         ids=str,

@@ -41,7 +41,7 @@ def discriminator(architecture="resnet_cifar", size=32, channels=3, **spec):
     )
 
 
-# Where a test builds both networks alike. Ten latents split into five pieces.
+# For tests that build both networks. Ten latents split into five pieces.
 LATENTS = {generator: {"latent_dim": 10}, discriminator: {}}
 
 
@@ -58,7 +58,7 @@ def noise(*shape, seed=0):
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """How to build here what compare_gan was run with.
+    """How to build the network of compare_gan's run.
 
     Attributes:
         norm: a key of `NORMS`.
@@ -182,7 +182,7 @@ class TestParity:
             images = model(numbers["z"], labels, training=training)
             assert images.shape[1:] == tuple(settings["image_shape"])
             self.assert_same(name, key, images[:, ::stride, ::stride], numbers[key])
-            # Only training advances what is not trained.
+            # Only training calls change the variables that are not trained.
             for variable, before in zip(
                 model.non_trainable_variables, start, strict=True
             ):
@@ -203,8 +203,8 @@ class TestParity:
         labels = numbers["labels"] if settings["num_classes"] else None
         stride = settings.get("features_stride", 1)
         start = vectors_of(model)
-        # compare_gan advances the spectral-norm vectors before it uses them: so does
-        # one call here, and only a training call keeps them.
+        # As in compare_gan a call advances the spectral-norm vectors before it uses
+        # them. Only with training=True it stores them.
         for training in (False, True):
             outputs = model(numbers["x"], labels, training=training)
             assert set(outputs) == {"logits", "features"}
@@ -218,8 +218,8 @@ class TestParity:
 
 # -------------------------------------------------- compare_gan's parameter counts
 
-# Architecture, size, latents, classes, norm, attention in G, in D: trainable
-# parameters of G, of D. None where the source does not say.
+# (Architecture, size, latents, classes, norm), trainable parameters of G, of D. None if
+# the source has no number.
 PAPER = [
     (("resnet_cifar", 32, 128, 0, "bn"), 5_849_603, 1_483_137),
     (("resnet_cifar", 32, 128, 0, "sbn"), 5_993_187, 1_483_137),
@@ -231,7 +231,7 @@ PAPER = [
     (("dcgan", 64, 128, 0, "bn"), 5_364_739, 4_314_753),
     (("resnet_biggan", 128, 120, 1000, "cond"), 70_433_988, 87_982_370),
 ]
-# What compare_gan's own code builds elsewhere.
+# Counts of networks built by compare_gan's code.
 COMPARE_GAN = [
     (("resnet5", 32, 128, 0, "bn"), 13_786_115, 15_086_529),
     (("resnet5", 64, 128, 0, "sbn"), 14_019_939, 15_086_529),
@@ -253,7 +253,7 @@ COMPARE_GAN = [
 ]
 
 
-# Sizes of the maps that self-attention reads in G, in D, where they are not 64, 64.
+# Sizes of the maps before self-attention in G, in D, if not 64, 64.
 ATTENTION_MAPS = {
     ("resnet_biggan", 32): [16],
     ("resnet_biggan", 64): [64, 32],
@@ -267,7 +267,7 @@ ATTENTION_MAPS = {
 
 @pytest.fixture
 def attention_maps(monkeypatch):
-    """Sizes of the maps that self-attention is built for, while the test runs."""
+    """Sizes of the maps for which self-attention is built during the test."""
     sizes, original = [], layers.SelfAttention.build
 
     def build(layer, shape):
@@ -329,7 +329,7 @@ SIZES = {
     "sndcgan": {8: 8, 28: 4 * 4 * 8, 32: 4 * 4 * 8, 40: 5 * 5 * 8},
     "dcgan": {16: 8, 28: 2 * 2 * 8, 48: 3 * 3 * 8, 64: 4 * 4 * 8},
 }
-# What `TestParity` runs so, or what takes long and has nothing of its own (resnet30).
+# Left to `TestParity`, or slow and without a new layer (resnet30).
 RUN_WITH_LABELS = {
     ("resnet_biggan", 64),
     ("resnet_biggan", 128),
@@ -343,12 +343,12 @@ RUN_WITH_SBN = {
     "resnet_biggan",
     "resnet_biggan_deep",
 }
-# Divisible by 4 to 8, whatever BigGAN splits it into.
+# Divisible by 4 to 8, BigGAN's numbers of pieces.
 LATENT_DIM = 840
 
 
 def width_of(architecture):
-    # Self-attention wants 8 channels, and the tables start with one unit.
+    # Self-attention needs 8 channels, and the tables start with one unit.
     return 8 if "biggan" in architecture else 2
 
 
@@ -387,7 +387,7 @@ def test_every_size(architecture, size, norm, channels):
     images = g(latents, labels, training=True)
     assert images.shape == (3, size, size, channels)
     assert 0 <= np.min(images) < np.max(images) <= 1
-    # Latents show in the images, and labels where there are any.
+    # The images depend on the latents, and on the labels of a conditional G.
     first, second, third = images.numpy()
     assert np.abs(first - second).max() > 1e-3
     assert (np.abs(second - third).max() > 1e-3) == bool(num_classes)
@@ -410,7 +410,7 @@ def test_every_architecture_is_in_the_tests():
                 assert fits == (name == "resnet" and size == 1024)
 
 
-# resnet30 has the layers of resnet5, five times as many.
+# resnet30 has the layers of resnet5, but five times the number.
 @pytest.mark.parametrize("architecture", sorted(SIZES.keys() - {"resnet30"}))
 def test_any_batch_and_one_image_at_a_time(architecture):
     size = min(SIZES[architecture])
@@ -450,7 +450,7 @@ def test_any_batch_and_one_image_at_a_time(architecture):
             )
 
 
-# --------------------------------------------------------------- what a spec says
+# ------------------------------------------------------------ attributes of a spec
 
 
 @pytest.mark.parametrize("architecture", ["resnet_cifar", "resnet_biggan", "sndcgan"])
@@ -468,7 +468,7 @@ def test_width_scales_every_block():
     assert trainable(generator(width=4)) == (
         (128 * 64 + 64) + 3 * (block + 2 * norm) + norm + conv(4, 3)
     )
-    # The first block: shortcut and first convolution see the colours. The inner width
+    # In the first block shortcut and first convolution see the colours. The inner width
     # is that of the block's output.
     first = 2 * conv(3, 4) + conv(4, 4)
     assert trainable(discriminator(width=4)) == first + 3 * block + (4 + 1)
@@ -497,7 +497,7 @@ def test_kernels_start_as_asked(architecture):
     kernels = {v.path: np.array(v) for v in model.variables if v.name == "kernel"}
     embedding = kernels.pop("discriminator/embedding_fc/kernel")
     assert all((kernel == 1).all() for kernel in kernels.values())
-    # compare_gan draws it so in both: variance 2 / (rows + columns).
+    # As in both BigGANs of compare_gan: variance 2 / (rows + columns).
     np.testing.assert_allclose(
         embedding.std(), np.sqrt(2 / (CLASSES + embedding.shape[1])), rtol=0.2
     )
@@ -507,7 +507,7 @@ def test_kernels_start_as_asked(architecture):
 def test_latents_reach_the_norms():
     model = generator(norm=layers.SelfModulatedBatchNorm, width=2, latent_dim=6)
     oracles.randomize(model, 0)
-    # Without its linear layer G still sees z, through its norms.
+    # Without its linear layer G still depends on z, through its norms.
     model.fc_noise.kernel.assign(tf.zeros((6, 32)))
     fakes = model(noise(2, 6)).numpy()
     assert np.abs(fakes[0] - fakes[1]).max() > 1e-3
@@ -544,7 +544,7 @@ def test_split_latents():
 
 
 def heads(**spec):
-    """A narrow discriminator, every weight random, and images that differ much."""
+    """A narrow discriminator with random weights, and very different images."""
     model = discriminator(width=16, spectral_norm="left", **spec)
     oracles.randomize(model, 0)
     return model, noise(6, 32, 32, 3) * np.linspace(-8, 8, 6)[:, None, None, None]
@@ -590,7 +590,7 @@ def test_la_logit_is_the_log_odds_of_real(scale):
     bias.assign(scale * np.array(bias))
     outputs = model(images)
     classes = np.float64(outputs["rotation_logits"])
-    # Real turns come first.
+    # The rotations of reals come first.
     expected = special.logsumexp(classes[:, :4], axis=1) - special.logsumexp(
         classes[:, 4:], axis=1
     )
@@ -610,7 +610,7 @@ def test_projection():
     outputs = model(images, LABELS)
     expected = projected(model, outputs, np.eye(CLASSES)[LABELS])
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
-    # It is a part of the logit, and of nothing else.
+    # It is a part of the logit alone.
     assert np.abs(expected - linear(model.logit_head, outputs)).min() > 1e-2
     others = model(images, (LABELS + 1) % CLASSES)
     for key in ("features", "rotation_logits"):
@@ -672,7 +672,7 @@ def test_no_gradient_passes_through_the_prediction(soft):
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
         outputs = model(images, UNKNOWN)
-        # The same logits, by a label that is a constant.
+        # The same logits, from constant labels.
         embedded = model.embedding(
             tf.where(
                 UNKNOWN[:, None] < 0,
@@ -693,7 +693,7 @@ def test_no_gradient_passes_through_the_prediction(soft):
         tape.gradient(constant, images),
         atol=1e-6,
     )
-    # The predictor itself learns, and teaches the trunk.
+    # The predictor trains itself and the trunk.
     for kernel in (head_kernel, first_kernel):
         gradient = tape.gradient(outputs["class_logits"], kernel)
         assert np.abs(gradient).max() > 1e-3
@@ -799,11 +799,11 @@ def test_what_the_blocks_get_of_z(architecture, hierarchical):
     if hierarchical is None:
         hierarchical = architecture == "resnet_biggan"
     assert model.fc_noise.kernel.shape[0] == (2 if hierarchical else 8)
-    # The piece of z lies before the one-hot label.
+    # The piece of z comes before the one-hot label.
     rows = CLASSES + 2 * hierarchical
     assert model.blocks[1].norm2.gamma.kernel.shape[0] == rows
     if architecture == "resnet_cifar":
-        # All of it, as compare_gan's has.
+        # The whole label, as in compare_gan.
         assert model.final_norm.gamma.kernel.shape[0] == CLASSES
 
 
@@ -821,7 +821,7 @@ def test_class_embedding(architecture, asked, size):
     shapes = {v.path: tuple(v.shape) for v in model.variables}
     assert shapes.get("generator/embed_y/kernel") == (size and (CLASSES, size))
     first = f"generator/B1/{'conv1/bn' if 'deep' in architecture else 'bn1'}"
-    # Beside a quarter of z, or all of it.
+    # Joined with a quarter of z, or with all of it.
     piece = 4 if "deep" in architecture else 1
     assert shapes[f"{first}/gamma/kernel"][0] == piece + (size or CLASSES)
 
@@ -844,7 +844,7 @@ def test_class_embedding(architecture, asked, size):
 def test_options_where_they_are_not(option, architecture, words):
     with raises(f"'{architecture}' has {words}"):
         generator(architecture, **option)
-    # Asked not to have what it has not, it has not.
+    # "Off" is allowed for an option that the architecture lacks.
     off = {key: 0 * value for key, value in option.items()}
     generator(architecture, width=4, kernel_initializer="zeros", **off)
 
