@@ -138,7 +138,7 @@ class GAN(StepModel):
             tasks: further terms of both losses.
             penalty: None, or a term of D's loss; it sees images without augmentation.
             penalty_weight: float. compare_gan's lambda.
-            penalty_interval: int. n of `penalties.lazy`.
+            penalty_interval: int. Updates of D per penalty, see `penalties.lazy`.
             augmentation: None, or a transformation of all images that D sees.
             d_steps: int. Updates of D per update of G.
             accumulate: int. Pieces of a replica's share of the batch, run in turn to

@@ -1,4 +1,4 @@
-"""The train step: compare_gan's numbers, straight-line copies, and properties."""
+"""The train step against compare_gan's numbers and a plain copy; its properties."""
 
 from typing import NamedTuple
 
@@ -31,8 +31,8 @@ LOSSES = {
     "wasserstein": losses.Wasserstein,
     "least_squares": losses.LeastSquares,
 }
-# These biases feed a batch normalization alone, which takes any constant out: their
-# gradient is zero but for rounding, which Adam blows up to a whole step.
+# A batch normalization after these biases removes any constant: their gradient is
+# rounding noise, which Adam turns into whole steps.
 WITHOUT_EFFECT = (
     "B1/up_conv1/bias",
     "B2/up_conv1/bias",
@@ -63,8 +63,8 @@ def tiny_gan(
     """A GAN that can take a step.
 
     Args:
-        discriminator: dict of what is asked of D beside the classes.
-        options: of `GAN.compile`.
+        discriminator: dict. Further arguments of D.
+        options: arguments of `GAN.compile`.
     """
     g_spec = {"norm": norm, "num_classes": num_classes}
     d_spec = {"num_classes": num_classes} | (discriminator or {})
@@ -92,7 +92,7 @@ def real_images(num=BATCH, seed=0):
 
 
 def real_labels(num=BATCH, seed=0):
-    """Every third one is unknown."""
+    """Every third label is unknown."""
     labels = np.random.default_rng(100 + seed).integers(0, CLASSES, num)
     labels[::3] = -1
     return labels
@@ -119,7 +119,7 @@ def dataset(num_steps, d_steps=1, seed=0):
 
 
 def state(gan):
-    """All that a step may change."""
+    """All variables that a step may change."""
     average = [] if gan.average is None else gan.average.variables
     return values(
         [
@@ -177,7 +177,7 @@ def generate(generator, latents, labels=None):
 
 
 class Recorder(keras.optimizers.SGD):
-    """Changes nothing and keeps the gradients that it is given."""
+    """An optimizer that stores its gradients and changes nothing."""
 
     def __init__(self):
         super().__init__(0.0)
@@ -190,7 +190,7 @@ class Recorder(keras.optimizers.SGD):
 
 
 class Pictures(keras.Model):
-    """A generator that is its images: their gradient is that of its one weight."""
+    """A generator whose only weight is its images."""
 
     def __init__(self, images):
         super().__init__()
@@ -199,11 +199,11 @@ class Pictures(keras.Model):
         self.built = True
 
     def call(self, latents, labels=None, training=False):
-        # Arithmetic with the noise, as a generator has: the tape sees it alike.
+        # The images depend on the noise formally, as in a generator.
         return tf.convert_to_tensor(self.images) + 0.0 * tf.reduce_sum(latents)
 
 
-# Reference, setting -> adversarial loss, images in the rotation loss, asked of D.
+# Reference, setting -> adversarial loss, images in the rotation loss, arguments of D.
 RUNS = {
     **{("ssgan_losses", name): (loss, 8, {}) for name, loss in LOSSES.items()},
     ("ssgan_cond", "hinge"): (losses.Hinge, 8, {"num_classes": 10}),
@@ -220,9 +220,8 @@ RUNS = {
         for name in ("soft_pred", "hard_pred", "last_unlabelled_soft", "no_labels_soft")
     },
 }
-# One pre-activation in "ssgan_losses" is 2e-7 from zero, and some norms move by 4e-4
-# with the side of the ReLU that rounding puts it on. It is put where compare_gan had
-# it: numbers up to this one count as zero.
+# One pre-activation in "ssgan_losses" is 2e-7 from zero, and some norms change by 4e-4
+# with its sign after rounding. As in compare_gan's run, numbers up to this count as 0.
 ZERO = {"ssgan_losses": 3e-7, "ssgan_cond": 0.0, "s3gan_losses": 0.0}
 
 
@@ -252,7 +251,7 @@ def reference_names(discriminator, known):
     names = {}
     for variable in discriminator.variables:
         name = oracles.reference_name(variable.path)
-        if name not in known:  # S3GAN has a projection of its own
+        if name not in known:  # S3GAN names its projection differently.
             name = name.replace("/embedding_fc/", "_projection/")
         names[name] = variable
     return names
@@ -300,8 +299,8 @@ def test_losses_and_gradients_of_compare_gan(
             value = oracles.reference_weight(path, tuple(variable.shape))
             variable.assign(value)
 
-    # compare_gan's numbers are of one pass through D: both updates start from the
-    # same weights and vectors.
+    # compare_gan's losses are from one pass through D: both updates start from the same
+    # weights and vectors.
     start()
     d_logs = update_discriminator(gan, reals, fakes)
     np.testing.assert_allclose(d_logs["loss/d"], settings["d_loss"], atol=1e-5)
@@ -315,15 +314,19 @@ def test_losses_and_gradients_of_compare_gan(
     g_logs = update_generator(gan, fakes, g_tape)
     np.testing.assert_allclose(g_logs["loss/g"], settings["g_loss"], atol=1e-5)
     (gradient,) = gan.g_optimizer.gradients.values()
+    check_gradient_by_images(gradient, name, numbers)
+    check_vectors(named, vectors)
+
+
+def check_gradient_by_images(gradient, name, numbers):
     expected = numbers.get(f"{name}/grad_g_loss_wrt_generated")
-    if expected is None:  # the same in all settings, every second pixel
+    if expected is None:  # The same in all settings, at every second pixel.
         expected = numbers["grad_g_loss_wrt_generated"]
         gradient = gradient[:, ::2, ::2]
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
-    # Its entries are of the size 1e-5 or below: all of it together says more.
+    # Its entries are below 1e-5, so the whole is checked too.
     error = np.linalg.norm(gradient - expected)
     assert error < 3e-3 * np.linalg.norm(expected)
-    check_vectors(named, vectors)
 
 
 def check_vectors(named, first_entries):
@@ -332,31 +335,32 @@ def check_vectors(named, first_entries):
         np.testing.assert_allclose(ours, entries, atol=1e-5, err_msg=path)
 
 
-# ------------------------------------------------------------------- straight-line copy
+# ----------------------------------------------------------------------- a plain copy
 
 
-class Said(NamedTuple):
-    """What D says of one player's images.
+class Outputs(NamedTuple):
+    """D's outputs for one player's images.
 
     Attributes:
-        batch: dict of its outputs for the batch.
-        turned: rotation logits of the images in all four orientations.
-        labels: of the batch.
+        batch: dict of the outputs for the batch.
+        rotated: rotation logits of the images in all four orientations.
+        labels: labels of the batch.
     """
 
     batch: dict
-    turned: tf.Tensor | None
+    rotated: tf.Tensor | None
     labels: tf.Tensor | None
 
 
 class Objective(NamedTuple):
-    """What a straight-line copy must know.
+    """The losses of a plain copy of the step.
 
     Attributes:
-        players: `(real, fake)`, two `Said`, -> L_D, L_G and what each one reports.
-        chosen: the images shown in orientation k, of a batch.
-        penalty: None, or `(D, reals, fakes, labels, update)` -> penalty.
-        penalty_weight: of the penalty.
+        players: `(real, fake)`, two `Outputs`, -> L_D, L_G and the logs of both.
+        chosen: the images of a batch that D sees in orientation k.
+        penalty: None, or `(D, reals, fakes, update=)` -> penalty; reals are images and
+            labels.
+        penalty_weight: float.
     """
 
     players: object
@@ -394,25 +398,25 @@ def adversarial(real, fake):
 
 
 def rotation_only(real, fake):
-    of_real = entropy(real.turned, turns(real.turned))
-    of_fake = entropy(fake.turned, turns(fake.turned))
+    real_loss = entropy(real.rotated, turns(real.rotated))
+    fake_loss = entropy(fake.rotated, turns(fake.rotated))
     d_logs = {
-        "loss/rotation_real": of_real,
-        "accuracy/rotation_real": accuracy(real.turned),
+        "loss/rotation_real": real_loss,
+        "accuracy/rotation_real": accuracy(real.rotated),
     }
     g_logs = {
-        "loss/rotation_fake": of_fake,
-        "accuracy/rotation_fake": accuracy(fake.turned),
+        "loss/rotation_fake": fake_loss,
+        "accuracy/rotation_fake": accuracy(fake.rotated),
     }
-    return 1.0 * of_real, 0.2 * of_fake, d_logs, g_logs
+    return 1.0 * real_loss, 0.2 * fake_loss, d_logs, g_logs
 
 
 def in_opposition(fake_classes, alpha=0.2):
-    """SS-GAN-MS and SSGAN-LA: D gives turned fakes classes that G avoids."""
+    """SS-GAN-MS and SSGAN-LA: D has classes for rotated fakes, which G avoids."""
 
     def players(real, fake):
         d_loss, _, d_logs, g_logs = rotation_only(real, fake)
-        as_fakes = entropy(fake.turned, fake_classes(turns(fake.turned)))
+        as_fakes = entropy(fake.rotated, fake_classes(turns(fake.rotated)))
         as_reals = g_logs["loss/rotation_fake"]
         d_logs["loss/rotation_d_fake"] = as_fakes
         g_logs["loss/rotation_fake"] = as_reals - as_fakes
@@ -455,17 +459,18 @@ def noise_seed(stream, draw):
     )
 
 
-def slope_one_between(discriminator, reals, fakes, labels, update):
+def slope_one_between(discriminator, reals, fakes, *, update):
+    images, labels = reals
     share = oracles.uniform((BATCH, 1, 1, 1), noise_seed(PENALTY_STREAM, update))
-    points = (1 - share) * reals + share * fakes
+    points = (1 - share) * images + share * fakes
     slopes = tf.sqrt(1e-4 + squared_slopes(discriminator, points, labels))
     return tf.reduce_mean((slopes - 1) ** 2)
 
 
-def slope_zero_every_second_time(discriminator, reals, fakes, labels, update):
+def slope_zero_every_second_time(discriminator, reals, fakes, *, update):
     if update in (1, 3, 5, 7):
         return tf.zeros([])
-    return 2 * 0.5 * tf.reduce_mean(squared_slopes(discriminator, reals, labels))
+    return 2 * 0.5 * tf.reduce_mean(squared_slopes(discriminator, *reals))
 
 
 class Descent:
@@ -478,99 +483,97 @@ class Descent:
         return [w - self.rate * g for w, g in zip(weights, gradients, strict=True)]
 
 
-def straight_line_step(
-    generator, discriminator, optimizers, data, step, d_steps, objective
-):
-    """One step as compare_gan has it, without sharing or leaving out.
+def run_plainly(discriminator, reals, fakes, chosen):
+    """D's outputs for reals, rotated reals, fakes and rotated fakes, in one pass.
 
-    Reals, rotated reals, fakes and rotated fakes go through D in every update, one
-    tape sees everything, optimizers are NumPy's.
+    Args:
+        reals, fakes: images and labels, or None.
+        chosen: see `Objective`.
     """
+    pieces, piece_labels = [], []
+    for images, labels in (reals, fakes):
+        pieces += [images, *(tf.image.rot90(chosen(images, k), k) for k in range(4))]
+        if labels is not None:
+            piece_labels += [labels, *(chosen(labels, k) for k in range(4))]
+    piece_labels = np.concatenate(piece_labels) if piece_labels else None
+    outputs = discriminator(tf.concat(pieces, axis=0), piece_labels, training=True)
+    results = []
+    for i, (_, labels) in enumerate((reals, fakes)):
+        half = {name: tf.split(output, 2)[i] for name, output in outputs.items()}
+        batch = {name: output[:BATCH] for name, output in half.items()}
+        rotated = half["rotation_logits"][BATCH:] if "rotation_logits" in half else None
+        results.append(Outputs(batch, rotated, labels))
+    return results
+
+
+def descend(optimizer, tape, loss, model):
+    """One step of a NumPy optimizer, in float64."""
+    variables = [v.value for v in model.trainable_variables]
+    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+    updated = optimizer.update(
+        [np.float64(v) for v in variables], [np.float64(g) for g in gradients]
+    )
+    for variable, weight in zip(variables, updated, strict=True):
+        variable.assign(weight.astype("float32"))
+
+
+def plain_step(networks, optimizers, data, *, step, d_steps, objective):
+    """One step as in compare_gan, without shared passes and without omissions.
+
+    Reals, rotated reals, fakes and rotated fakes pass through D in every update, one
+    tape records everything, the optimizers are NumPy's.
+    """
+    generator, discriminator = networks
     g_optimizer, d_optimizer = optimizers
-    images, labels = data
     logs = {}
 
-    def ask(reals, fakes, real_labels, fake_labels):
-        pieces, piece_labels = [], []
-        for batch, of_batch in ((reals, real_labels), (fakes, fake_labels)):
-            turned = [tf.image.rot90(objective.chosen(batch, k), k) for k in range(4)]
-            pieces += [batch, *turned]
-            if of_batch is not None:
-                of_turned = [objective.chosen(of_batch, k) for k in range(4)]
-                piece_labels += [of_batch, *of_turned]
-        piece_labels = np.concatenate(piece_labels) if piece_labels else None
-        outputs = discriminator(tf.concat(pieces, axis=0), piece_labels, training=True)
-        real, fake = (
-            {name: tf.split(output, 2)[i] for name, output in outputs.items()}
-            for i in (0, 1)
-        )
-        return [
-            Said(
-                {name: output[:BATCH] for name, output in said.items()},
-                said["rotation_logits"][BATCH:] if "rotation_logits" in said else None,
-                of_batch,
-            )
-            for said, of_batch in ((real, real_labels), (fake, fake_labels))
-        ]
-
-    def apply(optimizer, tape, loss, variables):
-        weights = [np.float64(v) for v in variables]
-        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
-        updated = optimizer.update(weights, [np.float64(g) for g in gradients])
-        for variable, weight in zip(variables, updated, strict=True):
-            variable.assign(weight.astype("float32"))
-
-    def log(logged):
-        for name, value in logged.items():
+    def log(scalars):
+        for name, value in scalars.items():
             logs.setdefault(name, []).append(float(value))
 
     for j in range(d_steps):
-        update = step * d_steps + j
-        rows = slice(j * BATCH, (j + 1) * BATCH)
-        reals, real_labels, fake_labels = images[rows], None, None
+        update, rows = step * d_steps + j, slice(j * BATCH, (j + 1) * BATCH)
+        reals = [None if array is None else array[rows] for array in data]
+        fake_labels = None
         seed = noise_seed(TRAINING_STREAM, update)
         latents = 2 * oracles.uniform((BATCH, LATENT_DIM), seed) - 1
-        if labels is not None:
-            real_labels = labels[rows]
-            bits = oracles.random_bits(
-                (BATCH,), noise_seed(TRAINING_LABELS_STREAM, update)
-            )
+        if reals[1] is not None:
+            seed = noise_seed(TRAINING_LABELS_STREAM, update)
+            bits = oracles.random_bits((BATCH,), seed)
             fake_labels = (bits % CLASSES).astype(np.int32)
         with tf.GradientTape(persistent=True) as tape:
-            fakes = generator(latents, fake_labels, training=True)
-            real, fake = ask(reals, fakes, real_labels, fake_labels)
-            loss, _, reported, _ = objective.players(real, fake)
+            fakes = generator(latents, fake_labels, training=True), fake_labels
+            real, fake = run_plainly(discriminator, reals, fakes, objective.chosen)
+            loss, _, d_logs, _ = objective.players(real, fake)
             if objective.penalty is not None:
                 penalty = objective.penalty(
-                    discriminator, reals, fakes, real_labels, update
+                    discriminator, reals, fakes[0], update=update
                 )
                 loss += objective.penalty_weight * penalty
                 log({"loss/penalty": penalty})
-            log(reported | {"loss/d": loss})
+            log(d_logs | {"loss/d": loss})
             log({"logits/real": tf.reduce_mean(real.batch["logits"])})
             log({"logits/fake": tf.reduce_mean(fake.batch["logits"])})
-            variables = [v.value for v in discriminator.trainable_variables]
             with tape.stop_recording():
-                apply(d_optimizer, tape, loss, variables)
+                descend(d_optimizer, tape, loss, discriminator)
             if j == d_steps - 1:
-                real, fake = ask(reals, fakes, real_labels, fake_labels)
-                _, loss, _, reported = objective.players(real, fake)
-                log(reported | {"loss/g": loss})
+                real, fake = run_plainly(discriminator, reals, fakes, objective.chosen)
+                _, loss, _, g_logs = objective.players(real, fake)
+                log(g_logs | {"loss/g": loss})
         if j == d_steps - 1:
-            variables = [v.value for v in generator.trainable_variables]
-            apply(g_optimizer, tape, loss, variables)
-    return {name: np.mean(logged) for name, logged in logs.items()}
+            descend(g_optimizer, tape, loss, generator)
+    return {name: np.mean(values) for name, values in logs.items()}
 
 
-def assert_steps_equal_the_straight_line(
+def assert_steps_equal_the_plain_copy(
     objective, optimizers, num_steps=2, discriminator=None, **options
 ):
-    """Takes steps in both ways; returns the GAN and what it reported."""
+    """Takes steps in both ways; returns the GAN and its logs."""
     gan = tiny_gan(seed=SEED, discriminator=discriminator, **options)
     nets = {"num_classes": gan.num_classes}
     g_copy = tiny_generator(norm=options.get("norm", BatchNorm), **nets)
     d_copy = tiny_discriminator(**nets, **(discriminator or {}))
-    reported = []
+    history = []
     for step in range(num_steps):
         images = real_images(BATCH * gan.d_steps, seed=step)
         labels = None
@@ -578,14 +581,13 @@ def assert_steps_equal_the_straight_line(
             labels = real_labels(BATCH * gan.d_steps, seed=step).astype("int32")
         data = (tf.constant(images), labels) if gan.num_classes else tf.constant(images)
         logs = gan.train_step(data)
-        expected = straight_line_step(
-            g_copy,
-            d_copy,
+        expected = plain_step(
+            (g_copy, d_copy),
             optimizers,
             (tf.constant(images / np.float32(255)), labels),
-            step,
-            gan.d_steps,
-            objective,
+            step=step,
+            d_steps=gan.d_steps,
+            objective=objective,
         )
         if "logits/fake" not in gan.log_names:
             del expected["logits/fake"]
@@ -599,16 +601,16 @@ def assert_steps_equal_the_straight_line(
                 theirs.assign(np.array(ours))
         assert_close(values(gan.generator), values(g_copy), 1e-5, 2e-6)
         assert_close(values(gan.discriminator), values(d_copy), 1e-5, 2e-6)
-        reported.append({name: float(value) for name, value in logs.items()})
+        history.append({name: float(value) for name, value in logs.items()})
     assert gan.step == num_steps
     assert int(gan.d_optimizer.iterations) == num_steps * gan.d_steps
-    return gan, reported
+    return gan, history
 
 
 @pytest.mark.parametrize("norm", [BatchNorm, SelfModulatedBatchNorm])
 @pytest.mark.parametrize("d_steps", [1, 2])
-def test_step_equals_the_straight_line(norm, d_steps):
-    assert_steps_equal_the_straight_line(
+def test_step_equals_the_plain_copy(norm, d_steps):
+    assert_steps_equal_the_plain_copy(
         Objective(total(adversarial, rotation_only)),
         (oracles.NumpyAdam(1e-3), oracles.NumpyAdam(1e-3)),
         norm=norm,
@@ -618,7 +620,7 @@ def test_step_equals_the_straight_line(norm, d_steps):
     )
 
 
-# Each objective in NumPy and straight lines, and as it is asked for.
+# Every objective as a plain copy, and as arguments of `tiny_gan`.
 OBJECTIVES = {
     "each image in one orientation": (
         Objective(
@@ -687,9 +689,9 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_objective_equals_the_straight_line(name):
+def test_objective_equals_the_plain_copy(name):
     objective, options = OBJECTIVES[name]
-    assert_steps_equal_the_straight_line(
+    assert_steps_equal_the_plain_copy(
         objective,
         (Descent(0.5), Descent(0.5)),
         g_optimizer=sgd(0.5),
@@ -700,7 +702,7 @@ def test_objective_equals_the_straight_line(name):
 
 @pytest.mark.parametrize(("d_steps", "acts"), [(1, [1, 0, 1, 0]), (3, [2 / 3, 1 / 3])])
 def test_a_lazy_penalty_acts_on_every_second_update_of_d(d_steps, acts):
-    _, logs = assert_steps_equal_the_straight_line(
+    _, logs = assert_steps_equal_the_plain_copy(
         Objective(
             adversarial, penalty=slope_zero_every_second_time, penalty_weight=5.0
         ),
@@ -717,13 +719,13 @@ def test_a_lazy_penalty_acts_on_every_second_update_of_d(d_steps, acts):
         assert (log["loss/penalty"] == 0.0) == (share == 0.0)
 
 
-def test_rotation_alone_leaves_the_true_fake_head_as_it_is():
+def test_rotation_alone_does_not_train_the_true_fake_head():
     gan = tiny_gan()
     before = values(gan.discriminator.logit_head.trainable_variables)
     take_steps(gan, 1)
     assert_all_moved(gan.discriminator.logit_head, before)
 
-    # The optimizers are Adam's here too: it would turn rounding into whole steps.
+    # Adam would turn gradients that are rounding noise into whole steps.
     gan = tiny_gan(adversarial_loss=None, g_optimizer=adam(), d_optimizer=adam())
     before = values(gan.discriminator.logit_head.trainable_variables)
     others = values(gan.discriminator.rotation_head.trainable_variables)
@@ -731,7 +733,7 @@ def test_rotation_alone_leaves_the_true_fake_head_as_it_is():
     assert_equal(values(gan.discriminator.logit_head.trainable_variables), before)
     assert_all_moved(gan.discriminator.rotation_head, others)
 
-    assert_steps_equal_the_straight_line(
+    assert_steps_equal_the_plain_copy(
         Objective(rotation_only),
         (Descent(0.5), Descent(0.5)),
         adversarial_loss=None,
@@ -814,7 +816,7 @@ def test_without_weight_the_step_is_that_of_a_plain_gan_bit_for_bit(name, loss):
         assert {key: ours[key] for key in theirs} == theirs
 
 
-def test_what_no_loss_looks_at_stays():
+def test_weights_in_no_loss_do_not_change():
     task = RotationTask(12, d_weight=1.0, g_weight=0.0)
     gan = tiny_gan(adversarial_loss=None, tasks=[task], g_optimizer=adam())
     before = values(gan.generator.trainable_variables)
@@ -863,7 +865,7 @@ def test_each_weight_scales_its_own_task():
 
 
 class Record:
-    """Keeps what a network is called with, from now on."""
+    """Stores the arguments of all later calls of a network."""
 
     def __init__(self, model):
         self.calls = []
@@ -871,7 +873,7 @@ class Record:
 
         def recorded(inputs, labels=None, training=False):
             self.calls.append(
-                [None if x is None else x.numpy() for x in (inputs, labels)]
+                [None if a is None else a.numpy() for a in (inputs, labels)]
             )
             return call(inputs, labels, training=training)
 
@@ -892,14 +894,14 @@ def test_every_image_comes_with_its_own_label(task, each_in_one):
     images, labels = real_images(2 * BATCH), real_labels(2 * BATCH)
     gan.train_step((tf.constant(images), tf.constant(labels)))
 
-    def shown(images, labels, with_views=True):
-        """A player's part of a call of D."""
+    def inputs_of(images, labels, with_views=True):
+        """One player's part of a call of D."""
         parts = [(images, labels)]
         for k in (1, 2, 3) if with_views else ():
             rows = slice(2 * k, 2 * k + 2) if each_in_one else slice(-2, None)
-            turned = np.rot90(images[rows], k, axes=(1, 2))
-            parts.append((turned, labels[rows]))
-        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+            rotated = np.rot90(images[rows], k, axes=(1, 2))
+            parts.append((rotated, labels[rows]))
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     reals = images / np.float32(255)
     assert len(generated.calls) == 2 and len(asked.calls) == 3
@@ -908,15 +910,15 @@ def test_every_image_comes_with_its_own_label(task, each_in_one):
         rows = slice(j * BATCH, (j + 1) * BATCH)
         players = []
         if j < 2:
-            players = [shown(reals[rows], labels[rows])]
+            players = [inputs_of(reals[rows], labels[rows])]
         num = sum(len(player[0]) for player in players)
         players.append(
-            shown(ours[num : num + BATCH], fake_labels, j == 2 or task.d_sees_fakes)
+            inputs_of(ours[num : num + BATCH], fake_labels, j == 2 or task.d_sees_fakes)
         )
-        expected = [np.concatenate(each) for each in zip(*players, strict=True)]
+        expected = [np.concatenate(arrays) for arrays in zip(*players, strict=True)]
         np.testing.assert_array_equal(ours, expected[0])
         np.testing.assert_array_equal(our_labels, expected[1])
-    # G's update asks for the fakes of the last update of D; its labels are its own.
+    # G's update uses the fakes of the last update of D, with their own labels.
     last, before = asked.calls[2][0][:BATCH], asked.calls[1][0]
     np.testing.assert_array_equal(last, before[14 : 14 + BATCH])
     assert (generated.calls[1][1] != labels[BATCH:]).any()
@@ -933,7 +935,7 @@ def test_labels_of_fakes_are_drawn_uniformly():
     counts = np.bincount(draws.ravel())
     expected = draws.size / CLASSES
     assert len(counts) == CLASSES
-    # Chi square with two degrees of freedom: above 14 once in a thousand seeds.
+    # Chi square with two degrees of freedom: above 14 for one seed in a thousand.
     assert ((counts - expected) ** 2 / expected).sum() < 14
     assert len(np.unique(draws, axis=0)) > 190  # of 200 updates
     other = step_labels(tiny_gan(**CONDITIONAL, seed=6), BATCH, 0, WHOLE).numpy()
@@ -959,7 +961,7 @@ def test_ds_loss_has_no_gradient_for_g(options):
 
 
 class Identity(Augmentation):
-    """Draws its noise and leaves the images alone."""
+    """Draws its noise and does not change the images."""
 
     def __call__(self, images, noise):
         return images + 0.0 * noise[:, :1, None, None]
@@ -985,7 +987,7 @@ def test_d_sees_augmented_images_only(d_steps):
     records = [Record(gan.discriminator) for gan in (plain, augmented)]
     noises = []
     for step in range(2):
-        # From the same weights, so that the fakes are the same.
+        # The same weights give the same fakes.
         for ours, theirs in zip(augmented.variables, plain.variables, strict=True):
             ours.assign(np.array(theirs))
         for gan in (plain, augmented):
@@ -999,7 +1001,7 @@ def test_d_sees_augmented_images_only(d_steps):
                 oracles.uniform((len(images), 5), noise_seed(AUGMENTATION_STREAM, draw))
             )
             noises.append(noise)
-            if update == 0:  # D has not moved yet, and so has not G.
+            if update == 0:  # Neither D nor G has changed yet.
                 np.testing.assert_array_equal(shown, augmentation(images, noise))
             assert np.abs(shown - images).max(axis=(1, 2, 3)).min() > 0.01
     noises = np.concatenate(noises)
@@ -1031,7 +1033,8 @@ def test_the_gradient_of_g_passes_through_the_augmentation():
         shown = augmentation(images, noise)
         loss = minus_log_sigmoid(discriminator(shown, training=True)["logits"])
     expected = tape.gradient(loss, images).numpy()
-    assert (expected == 0.0).any() and np.abs(expected).max() > 1e-4  # cut out or not
+    # Some pixels are cut out, others are not.
+    assert (expected == 0.0).any() and np.abs(expected).max() > 1e-4
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -1082,7 +1085,7 @@ def test_average_follows_its_closed_form(start):
         history.append(values(gan.generator.trainable_variables))
         if step < start:
             assert_equal(values(gan.average), values(gan.generator))
-    # history[start] is the last one copied, or the first weights of all.
+    # history[start] are the last weights that were copied, or the initial ones.
     for i, mean in enumerate(values(gan.average.trainable_variables)):
         expected = decay ** (steps - start) * np.float64(history[start][i])
         for step in range(start, steps):
@@ -1129,10 +1132,10 @@ def test_several_steps_per_execution_are_that_many_steps():
     assert_close(state(gans[4]), state(gans[1]))
     assert gans[4].step == 4
     for name in gans[1].log_names:
-        each = [log[name] for log in logs[1]]
-        assert np.std(each) > 1e-6 or name.startswith("accuracy")
-        np.testing.assert_allclose(logs[4][0][name], np.mean(each), rtol=1e-5)
-    # Compiled steps are those that Python runs one by one.
+        single = [log[name] for log in logs[1]]
+        assert np.std(single) > 1e-6 or name.startswith("accuracy")
+        np.testing.assert_allclose(logs[4][0][name], np.mean(single), rtol=1e-5)
+    # Compiled steps equal eager ones.
     eager = tiny_gan(d_steps=2, average=True, ema_decay=0.5)
     eager_logs = take_steps(eager, 4)
     assert_close(state(eager), state(gans[1]), rtol=1e-4, atol=1e-5)
@@ -1141,12 +1144,12 @@ def test_several_steps_per_execution_are_that_many_steps():
             np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_after_a_rollback_the_noise_is_another():
+def test_a_rollback_changes_the_noise():
     gan = tiny_gan()
     before = step_latents(gan, BATCH, 0, Share(0, 1))
     gan.rollbacks.assign(1)
     after = step_latents(gan, BATCH, 0, Share(0, 1))
-    # Neither that of before nor that of a run with the next seed.
+    # It is neither the noise before nor that of a run with the next seed.
     gan.rollbacks.assign(0)
     gan.seed += 1
     for other in (before, step_latents(gan, BATCH, 0, Share(0, 1))):
@@ -1173,7 +1176,7 @@ def test_fit_as_in_the_example():
             assert (now != then).any()
 
 
-def test_fit_reports_what_the_steps_report():
+def test_fit_reports_the_logs_of_the_steps():
     fitted, stepped = tiny_gan(), tiny_gan()
     history = fitted.fit(dataset(2), epochs=2, steps_per_epoch=1, verbose=0).history
     for epoch, logs in enumerate(take_steps(stepped, 2)):
@@ -1206,7 +1209,7 @@ def functional_discriminator(**heads):
     ("first", "penalty_interval"), [((keras.Input((LATENT_DIM,)),), 1), ((), 2)]
 )
 def test_fit_with_plain_keras_models(first, penalty_interval):
-    # Without an input layer, a network has no variables before it is called.
+    # Without an input layer a network has no variables before its first call.
     gan = GAN(
         dense_generator(*first),
         functional_discriminator(rotation_logits=4),
@@ -1228,24 +1231,24 @@ def test_fit_with_plain_keras_models(first, penalty_interval):
     assert set(history) == set(gan.log_names)
     for player, then in zip(players, before, strict=True):
         assert_all_moved(player, then)
-    # The first update has one.
+    # The first update has a penalty.
     acts = np.array(history["loss/penalty"]) != 0.0
     np.testing.assert_array_equal(acts, np.arange(4) % penalty_interval == 0)
 
 
 class FlipTask(Task):
-    """Was the image mirrored? D learns it of reals, G is to show it."""
+    """D predicts whether real images are mirrored; G makes that predictable."""
 
     heads = {"flip_logits": 1}
     d_log_names = ("loss/flip_real",)
     g_log_names = ("loss/flip_fake",)
 
-    def extra_images(self, images, num_replicas):
+    def extra_images(self, images, num_shares):
         return images[:, :, ::-1]
 
-    def entropy(self, seen):
-        return minus_log_sigmoid(seen.upright["flip_logits"]) + minus_log_sigmoid(
-            -seen.extra["flip_logits"]
+    def entropy(self, outputs):
+        return minus_log_sigmoid(outputs.upright["flip_logits"]) + minus_log_sigmoid(
+            -outputs.extra["flip_logits"]
         )
 
     def d_loss(self, real, fake, step):
@@ -1258,7 +1261,7 @@ class FlipTask(Task):
 
 
 class FlipDiscriminator(keras.Model):
-    """Knows neither labels nor `training`."""
+    """A D whose call has neither labels nor `training`."""
 
     def __init__(self):
         super().__init__()
@@ -1275,7 +1278,7 @@ class FlipDiscriminator(keras.Model):
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_task_of_the_users_own_trains(beside):
-    if beside:  # a task of ours and the adversarial pair
+    if beside:  # With a rotation task and an adversarial loss.
         discriminator = functional_discriminator(flip_logits=1, rotation_logits=4)
     else:
         discriminator = FlipDiscriminator()
@@ -1288,7 +1291,7 @@ def test_a_task_of_the_users_own_trains(beside):
         steps_per_execution=10,
     )
     images = real_images(10 * BATCH)
-    images[:, :, :4] //= 3  # dark on the left
+    images[:, :, :4] //= 3  # The left half is dark.
     data = (
         tf.data.Dataset.from_tensor_slices(images)
         .batch(BATCH, drop_remainder=True)
@@ -1307,7 +1310,7 @@ class TestErrors:
     )
     @pytest.mark.parametrize("value", [0, -1, 2.5])
     def test_counts_below_1(self, name, value):
-        with pytest.raises(ValueError, match=f"`{name}`.*at least 1.*{value}"):
+        with pytest.raises(ValueError, match=f"{name}={value}"):
             tiny_gan(**{name: value})
 
     def test_rotation_task_without_head(self):
@@ -1317,8 +1320,8 @@ class TestErrors:
     def test_discriminator_without_logits(self):
         images = keras.Input((8, 8, 3))
         score = keras.layers.Dense(1)(keras.layers.Flatten()(images))
-        for outputs, said in ((score, "KerasTensor"), ({"score": score}, "'score'")):
-            with pytest.raises(ValueError, match=f"dict with `logits`.*{said}"):
+        for outputs, name in ((score, "KerasTensor"), ({"score": score}, "'score'")):
+            with pytest.raises(ValueError, match=f"Received: .*{name}"):
                 GAN(
                     tiny_generator(),
                     keras.Model(images, outputs),
@@ -1347,7 +1350,7 @@ class TestErrors:
             tiny_gan(adversarial_loss=None, tasks=[])
 
     @pytest.mark.parametrize(("g", "d"), [(3, 0), (0, 3), (3, 4)])
-    def test_networks_that_know_other_classes(self, g, d):
+    def test_networks_with_other_classes(self, g, d):
         message = f"generator.num_classes={g}, discriminator.num_classes={d}"
         norm = ConditionalBatchNorm if g else BatchNorm
         with pytest.raises(ValueError, match=message):
@@ -1368,13 +1371,22 @@ class TestErrors:
         with pytest.raises(ValueError, match=f"batch_size={BATCH}"):
             take_steps(gan, 1)
 
+    def test_fit_checks_the_tasks_against_the_batch(self):
+        # 2 pieces: 12 rotated images are no multiple of 4 x 2.
+        gan = tiny_gan(accumulate=2)
+        with pytest.raises(ValueError, match="rotated_batch_size=12, shares=2"):
+            gan.fit(dataset(1), verbose=0)
+        gan.check_batch(BATCH, 1)
+        with pytest.raises(ValueError, match="rotated_batch_size=12, shares=2"):
+            gan.check_batch(BATCH, 2)
+
     @pytest.mark.parametrize(
         ("shape", "dtype", "message"),
         [
-            ((7, 8, 8, 3), tf.float32, "all `d_steps`.*7 images, d_steps=2"),
-            ((8, 8, 8, 3), tf.int32, "uint8 in .*images.dtype=int32"),
-            ((None, 8, 8, 3), tf.uint8, "drop_remainder=True"),
-            ((8, 8, 3), tf.uint8, "static shape"),
+            ((7, 8, 8, 3), tf.float32, "7 images, d_steps=2"),
+            ((8, 8, 8, 3), tf.int32, "images.dtype=int32"),
+            ((None, 8, 8, 3), tf.uint8, r"images.shape=\(None, 8, 8, 3\)"),
+            ((8, 8, 3), tf.uint8, r"images.shape=\(8, 8, 3\)"),
         ],
     )
     def test_data(self, shape, dtype, message):
