@@ -1,4 +1,4 @@
-"""What must hold before TensorFlow starts: four CPU devices, nothing of the user's."""
+"""Prepares TensorFlow for the tests: four logical CPUs, no folder of the user."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# Logical CPUs stand in for accelerators: MirroredStrategy then works here.
+# MirroredStrategy needs several devices: logical CPUs replace accelerators.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 4,

@@ -1,4 +1,4 @@
-"""Files of earlier versions still work; `data/README.md` says how they were made."""
+"""Files of earlier versions still work; `data/README.md` describes them."""
 
 import json
 import shutil

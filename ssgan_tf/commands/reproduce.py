@@ -41,9 +41,7 @@ USAGE = (
 def main(argv):
     if len(argv) != 2 or argv[1] not in recipes.STUDIES:
         raise app.UsageError(USAGE)
-    study = recipes.study(
-        argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_path()
-    )
+    study = recipes.study(argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_path())
     return runner.run(
         study,
         output_dir=_OUTPUT_DIR.value,

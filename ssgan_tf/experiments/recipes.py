@@ -392,7 +392,7 @@ def _figure2(runs: _Runs, seeds) -> dict:
     last = scale.steps[ours]
     differences = scale.differences
     if ours != "imagenet128":
-        differences += (f"{ours} stands for ImageNet 128.",)
+        differences += (f"{ours} replaces ImageNet 128.",)
     return {
         "title": "what a linear classifier finds in D's last block, over training",
         "source": "last_block",
@@ -466,7 +466,7 @@ def _stand_ins(scale: Scale, datasets) -> list[str]:
     """The data sets that replace others, one sentence each."""
     names = [(data, scale.data.get(data, scale.data["cifar10"])) for data in datasets]
     sentences = [
-        f"{ours} stands for {data}: its numbers are no {data} numbers."
+        f"{ours} replaces {data}: its numbers do not compare with {data}."
         for data, ours in names
         if ours != data
     ]

@@ -283,12 +283,13 @@ _SOURCES = {
     "probe": _OF_PROBE,
     "last_block": _OF_PROBE,
     "forgetting": (
-        "Accuracy on the test split, the class of the moment against the rest, both "
-        "sides counting alike. At a switch an evaluation comes before any update on "
-        "the new class. Of the others of a class the floor is the lowest and the peak "
-        "the highest; their means are over classes, those of cycles over all "
-        "evaluations but the ones at switches. The second switch and the one a cycle "
-        "later are those at 2,000 and 12,000 steps in the paper."
+        "Balanced accuracy on the test split of one class against the rest. An "
+        "evaluation at a switch precedes the first update on the new class. The floor "
+        "and the peak of a class are its lowest and highest accuracy, without the "
+        "evaluations at switches; their means are over classes. The mean of a cycle "
+        "is over all its evaluations except those at switches. The paper has the "
+        "second switch at 2,000 steps and the same switch of the next cycle at "
+        "12,000."
     ),
 }
 

@@ -31,9 +31,7 @@ def test_commands_for_a_scheduler(name, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0 and list(tmp_path.iterdir()) == []
-    jobs = [
-        job for job in recipes.study(name, "full", [4], "net").jobs if job.seed
-    ]
+    jobs = [job for job in recipes.study(name, "full", [4], "net").jobs if job.seed]
     lines = done.stdout.splitlines()
     assert len(lines) == len(jobs)
     for line, job in zip(lines, jobs, strict=True):

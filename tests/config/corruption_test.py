@@ -12,7 +12,7 @@ import pytest
 from ssgan_tf import config
 from ssgan_tf.config import checks, gan, networks
 
-# Of GANs.
+# Configs of GANs.
 FILES = sorted(
     path for path in config.config_dir().glob("*.gin") if "options." in path.read_text()
 )

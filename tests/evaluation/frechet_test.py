@@ -103,7 +103,7 @@ def test_of_independent_features():
 
 
 def test_of_a_shift_and_a_scale():
-    """Of x and k x + v: |v|^2 + (k - 1)^2 Tr C around a mean of zero."""
+    """The distance of x and k x + v: |v|^2 + (k - 1)^2 Tr C around a mean of zero."""
     real = features(300, 32, 0)
     real -= real.mean(axis=0)
     trace = np.trace(np.cov(real, rowvar=False))
