@@ -1,6 +1,7 @@
 """The numbers of the paper's tables and figures, and the names of its methods.
 
 Chen et al., 2019, https://arxiv.org/abs/1811.11212. Numbers are text, as printed.
+`recipes.py` has the runs of each table and figure.
 """
 
 UNCOND, COND, ROTATION_ONLY = "Uncond-GAN", "Cond-GAN", "Rot-only"

@@ -4,6 +4,8 @@
 and checksums. Both are written to a temporary folder and moved, the index last: a step
 that has an index was written to the end, whenever the process was killed. Files that a
 failing disk damages later do not match their checksums.
+
+`loop.py` resumes a run: the chief chooses the step, all workers restore it.
 """
 
 import contextlib
