@@ -188,7 +188,7 @@ class GAN(StepModel):
 
     @tf.autograph.experimental.do_not_convert  # It computes with Python integers.
     def check_batch(self, batch_size: int, num_shares: int) -> None:
-        """Checks that the tasks can use such a batch, as every trace of a step does.
+        """Checks that the tasks can use a batch; every trace of a step calls this.
 
         Args:
             batch_size: int. Images per update of D over all replicas.

@@ -63,8 +63,8 @@ def convert(
         path: a module in the format of TensorFlow 1 (folder, .tar.gz archive or
             address); a folder of checkpoints, whose last one is used; or the prefix of
             a checkpoint, such as "run/model.ckpt-1000".
-        architecture: one of `ARCHITECTURES`. None: inferred from names and shapes, as
-            are the four further below.
+        architecture: one of `ARCHITECTURES`. If it is None, names and shapes decide;
+            so too for `g_attention`, `d_attention`, `hierarchical_z`, `image_size`.
         bn_epsilon: float. The epsilon of G's batch norms, which no checkpoint records.
             compare_gan's configs set 1e-5; its code, 1e-3.
         g_attention: the block of G that self-attention follows, such as "B4"; "none".

@@ -101,7 +101,7 @@ def infer(
 
     Args:
         shapes: our path of every variable -> its shape.
-        architecture: as the next five, see `convert`.
+        architecture: str. See `convert`, also for the next five.
         bn_epsilon: float.
         g_attention: str.
         d_attention: str.

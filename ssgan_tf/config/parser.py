@@ -26,6 +26,15 @@ from ssgan_tf.config.compare_gan_names import (
 
 # Deeper nested lists would end in recursion errors of gin and Python.
 _MAX_DEPTH = 20
+# Errors of Python's tokenizer and gin's parser. Examples of the last three: a dict
+# whose key is a list, a thousand brackets.
+_UNREADABLE = (
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
 
 # Configurable -> the parameters that a config may bind, for hints in errors.
 CONFIGURABLES: dict[str, list[str]] = {}
@@ -171,8 +180,10 @@ def parse_value(text: str):
     """
     try:
         (statement,) = _statements(f"value = {text}", _TextDelegate(str))
-    except (SyntaxError, ValueError, tokenize.TokenError) as error:
-        raise ConfigError(f"A value of gin must be legal. Received: {text}.") from error
+    except _UNREADABLE as error:
+        raise ConfigError(
+            f"A value of gin must be legal. Received: {shortened(text)}."
+        ) from error
     return statement.value
 
 
@@ -270,15 +281,8 @@ class Parser:
             delegate.macros.clear()
             try:
                 statement = next(statements, None)
-            # Python's tokenizer and gin's parser cannot continue. Examples of the last
-            # three: a dict whose key is a list, a thousand brackets.
-            except (
-                SyntaxError,
-                tokenize.TokenError,
-                TypeError,
-                ValueError,
-                RecursionError,
-            ) as error:
+            # Python's tokenizer and gin's parser cannot continue.
+            except _UNREADABLE as error:
                 self.errors.append(_syntax_error(error, text, filename, place))
                 return
             if statement is None:

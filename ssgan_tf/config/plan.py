@@ -248,8 +248,8 @@ class Plan:
         run: the `RunConfig`.
         standing_examples: int. Samples over which an export averages batch-norm
             moments; 0 for the moving moments of training.
-        jit_compile: bool. Whether XLA compiles the train step: a flag, not in the
-            config. `build_gan` sets it.
+        jit_compile: bool. Whether XLA compiles the train step. It is a flag of
+            `ssgan train`, not in the config. A `gan_class` passes it to `GAN.compile`.
     """
 
     data: DatasetOptions
@@ -268,7 +268,7 @@ class Plan:
         """The data set's row in the table."""
         return datasets.get_spec(self.dataset)
 
-    def build_gan(self, precision: str | None = None, jit_compile: bool = False) -> GAN:
+    def build_gan(self, precision: str | None = None) -> GAN:
         """Makes the GAN with freshly drawn weights, a function of the seed.
 
         Must run under the strategy's scope. Sets the global seeds of Python, NumPy
@@ -276,19 +276,17 @@ class Plan:
 
         Args:
             precision: of the networks; None is `options.precision`.
-            jit_compile: whether XLA compiles the train step; see `GAN.compile`.
 
         Raises:
             ConfigError: a value cannot be used.
         """
         keras.utils.set_random_seed(self.run.seed % 2**32)
-        plan = dataclasses.replace(self, jit_compile=jit_compile)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision or self.options.precision)
         try:
             with config_errors():
                 return made_by(
-                    "options.gan_class", self.options.gan_class, GAN, (plan,)
+                    "options.gan_class", self.options.gan_class, GAN, (self,)
                 )
         finally:
             keras.config.set_dtype_policy(policy)

@@ -208,7 +208,7 @@ class Campaign:
                 }
                 for entry in json.loads(path.read_text())
             ]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 "A job record must be a JSON list of commands with their seconds. "
                 f"Received: {path}, which fails with: {error}. Remove it: repeating a "

@@ -5,9 +5,8 @@ import pathlib
 
 from ssgan_tf.experiments import report, results
 from ssgan_tf.experiments.jobs import Campaign, select
-from ssgan_tf.experiments.plots import draw
 from ssgan_tf.experiments.results import Study
-from ssgan_tf.utils import files, plots, startup
+from ssgan_tf.utils import files, startup
 
 
 def run(
@@ -70,6 +69,10 @@ def write_report(study: Study, campaign: Campaign, folder: str | os.PathLike) ->
         ValueError: a table of a run cannot be read.
         OSError: the folder cannot be written.
     """
+    # matplotlib takes a second to import.
+    from ssgan_tf.experiments.plots import draw
+    from ssgan_tf.utils import plots
+
     folder = pathlib.Path(folder)
     results.write(folder / "results.csv", results.collect(study, campaign))
     # Plot and report follow from the table alone, so that anybody can make them.

@@ -1,6 +1,7 @@
 """The training loop: builds the GAN, resumes, trains, exports the last checkpoint."""
 
 import contextlib
+import dataclasses
 
 import keras
 import tensorflow as tf
@@ -60,7 +61,7 @@ def build(
             f"{replicas}. Choose a divisor of {batch_size // replicas}."
         )
     with strategy.scope():
-        gan = plan.build_gan(jit_compile=compiles)
+        gan = dataclasses.replace(plan, jit_compile=compiles).build_gan()
     gan.check_batch(batch_size, shares)
     if warm and plan.run.warm_start is not None:
         weights = warm_start.read(plan.run.warm_start)

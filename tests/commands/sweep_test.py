@@ -40,7 +40,8 @@ def test_values_are_cut_at_outer_commas(text, name, values):
 @pytest.mark.parametrize(
     "text",
     ["", "a.b", "=1", "a.b=", "a.b=1,", "a.b=,1", "a=1,1", "a=1,1.0", "a='b',\"b\""]
-    + ["a=[1,2],[1, 2]", "a=@b,@b", "a=[8,16", "a='8,16", "a=(8]"],
+    + ["a=[1,2],[1, 2]", "a=@b,@b", "a=[8,16", "a='8,16", "a=(8]"]
+    + ["a={[1]: 2}", f"a={3000 * '['}"],
 )
 def test_texts_that_are_no_grid(text):
     with pytest.raises(ValueError, match=r"options.disc_iters=1,2. Received: --grid="):

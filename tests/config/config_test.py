@@ -708,5 +708,6 @@ def own_gan(plan):
 @pytest.mark.parametrize("gan_class", ["SSGAN", "own_gan"])
 def test_jit_compile_reaches_the_gan(gan_class):
     plan = tiny.plan(f"options.gan_class = @{gan_class}")
-    assert plan.build_gan(jit_compile=True).jit_compile is True
     assert plan.build_gan().jit_compile is False
+    compiled = dataclasses.replace(plan, jit_compile=True)
+    assert compiled.build_gan().jit_compile is True

@@ -179,7 +179,13 @@ def test_earlier_records_count(tmp_path):
 def test_damaged_records(tmp_path):
     (tmp_path / "jobs").mkdir()
     (tmp_path / "runs/a").mkdir(parents=True)
-    for text in ("{", "3", "[1]", '[{"arguments": ["x"]}]'):
+    for text in (
+        "{",
+        "3",
+        "[1]",
+        '[{"arguments": ["x"]}]',
+        '[{"arguments": ["-m", 1]}]',
+    ):
         (tmp_path / "jobs/a.json").write_text(text)
         with pytest.raises(ValueError, match="jobs/a.json"):
             Campaign(tmp_path).status([Job("a", (append("one"),))])
