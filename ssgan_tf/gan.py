@@ -56,7 +56,7 @@ class GAN(StepModel):
     All noise is a function of (seed, step), drawn for the global batch and dealt to the
     replicas: a run resumes exactly, on any number of replicas.
 
-    `fit` raises `Diverged` as soon as a logged scalar is not finite.
+    `fit` raises `utils.step_model.Diverged` as soon as a logged scalar is not finite.
 
     Example:
 
