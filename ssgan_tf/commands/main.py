@@ -66,7 +66,7 @@ def run(main: _Main, usage: str | None = None) -> None:
     # as a missing NVIDIA driver.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _pipe_may_close():
+    with _flushed_output():
         app.run(
             functools.partial(_run, main, usage),
             flags_parser=functools.partial(_parse_flags, main, usage),
@@ -74,17 +74,21 @@ def run(main: _Main, usage: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _pipe_may_close() -> Iterator[None]:
-    """Ends quietly if the program that reads the output has ended, such as `head`."""
+def _flushed_output() -> Iterator[None]:
+    """Ends without a traceback if the standard output cannot be written.
+
+    Ends quietly if the program that reads the output has ended, such as `head`.
+    """
     try:
         try:
             yield
         finally:
             print(end="", flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes the standard output again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(128 + signal.SIGPIPE)
+        is_closed_pipe = isinstance(error, BrokenPipeError)
+        sys.exit(128 + signal.SIGPIPE if is_closed_pipe else _fail(error))
 
 
 def _parse_flags(main: _Main, usage: str | None, argv: list[str]) -> list[str]:
@@ -229,7 +233,7 @@ def _list_of_commands() -> str:
 
 def main() -> None:
     """Entry point of the console script: `ssgan COMMAND [--flags]`."""
-    with _pipe_may_close():
+    with _flushed_output():
         command, *arguments = sys.argv[1:] or [""]
         if command == "help" and arguments:
             command, arguments = arguments[0], ["--help"]

@@ -253,6 +253,15 @@ def test_a_reader_that_ends_early(arguments):
     assert result.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", ["help", "train --help"])
+def test_an_output_on_a_full_disk(arguments):
+    command = f"{shlex.join(SSGAN)} {arguments} > /dev/full"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: [Errno 28] No space left on device\n"
+
+
 def one_line(*arguments: str) -> str:
     """The only line that a wrong command prints; its exit code must be 2."""
     result = ssgan(*arguments)
