@@ -141,7 +141,10 @@ class TestModule:
             images, labels = one.sample(num, seed=3), np.arange(num) % CLASSES
             np.testing.assert_allclose(two.sample(num, seed=3), images, atol=1e-6)
             expected = one.sample(num, labels=labels)
-            np.testing.assert_allclose(two.sample(num, labels=labels), expected)
+            # Convolutions of other batch sizes may add in another order.
+            np.testing.assert_allclose(
+                two.sample(num, labels=labels), expected, atol=1e-6
+            )
             assert_same(
                 two.discriminate(images, labels), one.discriminate(images, labels)
             )
