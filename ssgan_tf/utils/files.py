@@ -15,8 +15,6 @@ from absl import logging
 # Temporary names: the new content, and the folder that it replaces.
 _KINDS = ("partial", "former")
 _SYNC_THREADS = 16
-# Errors of `flock` on file systems without locks, such as some network file systems.
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def cache_dir() -> pathlib.Path:
@@ -193,9 +191,12 @@ def _acquire(
     except filelock.Timeout:
         raise
     except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return None
-        raise _not_writable(path, error) from error
+        try:
+            path.open("a").close()
+        except OSError:
+            raise _not_writable(path, error) from error
+        # The file can be written but not locked, as on some network file systems.
+        return None
 
 
 def _remove(path: pathlib.Path) -> None:

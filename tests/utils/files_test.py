@@ -118,7 +118,7 @@ def test_a_refused_lock_names_its_holder_until_that_dies(script, tmp_path):
     assert path.exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EINVAL])
 def test_file_systems_without_locks(tmp_path, monkeypatch, caplog, number):
     def flock(descriptor, operation):
         raise OSError(number, os.strerror(number))
