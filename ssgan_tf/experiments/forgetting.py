@@ -30,7 +30,7 @@ _BATCH_STREAM, _TEST_STREAM = 0x626174, 0x746573
 
 
 def task_of(step: int, steps_per_task: int, num_classes: int) -> int:
-    """The class that is told from the rest after `step` updates, in turn."""
+    """The class of the task after `step` updates; classes take turns."""
     return step // steps_per_task % num_classes
 
 
@@ -327,7 +327,7 @@ class _Classifier:
         return int(self.optimizer.iterations.value)
 
     def task_at(self, step: int) -> int:
-        """The class that is told from the rest after `step` updates."""
+        """The class of the task after `step` updates."""
         return task_of(step, self.plan.steps_per_task, self._num_classes)
 
     def update(self, step: int, task: int) -> None:

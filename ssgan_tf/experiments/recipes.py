@@ -312,8 +312,8 @@ def _table1(runs: _Runs, seeds) -> dict:
         "differences": (
             *scale.differences,
             *_stand_ins(scale, scale.data),
-            "The settings of Table 1 are not given: here they are those of "
-            f"{scale.row} of Table 2, where that has the data set.",
+            "The paper does not give the settings of Table 1: here they are those of "
+            f"row {scale.row} of Table 2, if it has the data set.",
         ),
     }
 
@@ -394,7 +394,7 @@ def _figure2(runs: _Runs, seeds) -> dict:
     if ours != "imagenet128":
         differences += (f"{ours} replaces ImageNet 128.",)
     return {
-        "title": "what a linear classifier finds in D's last block, over training",
+        "title": "accuracy of a linear classifier on D's last block, over training",
         "source": "last_block",
         "jobs": [
             runs.train(
@@ -466,7 +466,7 @@ def _stand_ins(scale: Scale, datasets) -> list[str]:
     """The data sets that replace others, one sentence each."""
     names = [(data, scale.data.get(data, scale.data["cifar10"])) for data in datasets]
     sentences = [
-        f"{ours} replaces {data}: its numbers do not compare with {data}."
+        f"{ours} replaces {data}: its numbers are not comparable with those of {data}."
         for data, ours in names
         if ours != data
     ]

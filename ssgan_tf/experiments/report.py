@@ -218,7 +218,7 @@ def _by_seeds(names: Sequence[str]) -> list[str]:
 def _spread_in_words(study: Study, layout: _Layout) -> str:
     if layout.best:
         return "The best of n training seeds."
-    paper = "; by what the paper divides is not given" if study.paper else ""
+    paper = "; the paper does not name its divisor" if study.paper else ""
     return f"Mean +- standard deviation over n training seeds, divided by n - 1{paper}."
 
 

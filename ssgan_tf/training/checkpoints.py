@@ -238,8 +238,8 @@ def _state(part) -> tf.Variable | dict[str, tf.Variable]:
     """The variables of a part that a checkpoint keeps.
 
     They are listed one by one, in the part's order: TensorFlow would search the
-    attributes of a network, but not Keras's lists of layers, and would not report
-    what it misses.
+    attributes of a network, but not Keras's lists of layers, and would not report the
+    variables that are missing.
     """
     if isinstance(part, keras.Variable):
         return part.value
