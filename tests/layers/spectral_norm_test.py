@@ -122,6 +122,22 @@ def test_auto_keeps_the_shorter_vector(shape, kept):
 
 
 @every_vector
+def test_lengths_below_1e_6_count_as_1e_6(vector):
+    kernel = kernel_of((7, 5))
+    kernel *= 1e-6 / np.linalg.norm(kernel)
+    layer = layer_for((7, 5), vector)
+    matrix = np.float64(kernel if vector == "left" else kernel.T)
+    v = matrix.T @ np.float64(layer.u).ravel()
+    v /= np.sqrt(max(v @ v, 1e-12))
+    u = matrix @ v
+    assert u @ u < 1e-12
+    u /= 1e-6
+    outputs = layer(tf.constant(kernel), training=True)
+    np.testing.assert_allclose(outputs, kernel / (u @ matrix @ v), rtol=1e-5)
+    np.testing.assert_allclose(np.array(layer.u).ravel(), u, atol=1e-6)
+
+
+@every_vector
 def test_a_zero_kernel_leaves_the_vector_finite(vector):
     layer = layer_for((4, 3), vector)
     layer(tf.zeros((4, 3)), training=True)
