@@ -65,6 +65,16 @@ def test_steps_are_those_of_the_paper(betas, jit_compile):
     check(updated(tf.distribute.get_strategy(), betas, jit_compile), betas)
 
 
+def test_defaults_matter_for_small_gradients():
+    theirs = NumpyAdam(0.01, 0.9, 0.999, epsilon=1e-8)
+    optimizer, weight = Adam(0.01), keras.Variable([1.0, -1.0])
+    expected = [np.array([1.0, -1.0])]
+    for gradient in ([1e-6, -3e-6], [2e-6, 1e-6]):
+        optimizer.apply([tf.constant(gradient)], [weight])
+        expected = theirs.update(expected, [np.array(gradient)])
+        np.testing.assert_allclose(weight.numpy(), expected[0], rtol=0, atol=3e-7)
+
+
 def test_replicas_add_their_gradients(two_replicas):
     check(updated(two_replicas, (0.5, 0.9)), (0.5, 0.9))
 
