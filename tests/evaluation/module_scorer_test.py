@@ -250,6 +250,23 @@ def test_metrics_without_a_network(module):
     assert protocols.facts_of(assumed)["z"] == "uniform (assumed)"
 
 
+def test_the_protocol_names_batch_norm_and_labels(module):
+    scorer = module_scorer.ModuleScorer(
+        "digits32", module_scorer.ScoringOptions(metrics=("ms_ssim",))
+    )
+    metadata = {
+        key: value
+        for key, value in module.metadata.items()
+        if key not in ("batch_norm", "num_classes")
+    }
+    facts = protocols.facts_of(scorer.protocol(metadata))
+    assert facts["batch_norm"] == "moving moments" and "labels" not in facts
+    metadata |= {"batch_norm": "standing moments of 64 samples", "num_classes": 10}
+    facts = protocols.facts_of(scorer.protocol(metadata))
+    assert facts["batch_norm"] == "standing moments of 64 samples"
+    assert facts["labels"] == "uniform"
+
+
 def test_intra_fid_needs_classes(module):
     options = module_scorer.ScoringOptions(metrics=("intra_fid",), num_runs=1)
     scorer = module_scorer.ModuleScorer("digits32", options)
