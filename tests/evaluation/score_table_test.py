@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 
 import pytest
 
@@ -12,6 +13,7 @@ from ssgan_tf.evaluation.score_table import (
     ScoreTable,
     comparison,
 )
+from ssgan_tf.utils import files
 
 VALUES = {"frechet_x": [4.0, 6.0], "rotation_accuracy_real": [0.5]}
 CONFUSION = [[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
@@ -87,6 +89,25 @@ def test_one_row_per_step_and_protocol(tmp_path):
     assert rows[1].means() == {"other": 1.0} and rows[1].cells["frechet_x_mean"] == ""
     columns = table.path.read_text().splitlines()[0].split(",")
     assert columns[-4:] == ["metrics", "versions", "protocol", "config"]
+
+
+def test_a_row_waits_for_the_other_processes(tmp_path, caplog):
+    caplog.set_level("INFO", "absl")
+    waits_or_ends = threading.Event()
+    caplog.handler.addFilter(lambda record: waits_or_ends.set() or True)
+    table = ScoreTable(tmp_path / "scores.csv")
+
+    def add_row():
+        add(table, 5, VALUES, "p")
+        waits_or_ends.set()
+
+    with files.lock(tmp_path):
+        other = threading.Thread(target=add_row)
+        other.start()
+        assert waits_or_ends.wait(60)
+        assert table.rows() == []
+    other.join(60)
+    assert [row.step for row in table.rows()] == [5]
 
 
 def test_metrics_of_the_same_weights_add_up(tmp_path):
