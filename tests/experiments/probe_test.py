@@ -357,6 +357,23 @@ def test_errors_of_the_probe(run, arguments, words):
     assert words in str(caught.value)
 
 
+def test_accuracies_are_those_of_their_splits(run, monkeypatch):
+    """Brightness tells the class of the training images only."""
+    bright = np.arange(80) % 2
+    noise = np.random.default_rng(0).integers(0, 40, (80, 32, 32, 1))
+    images = (200 * bright[:, None, None, None] + noise).astype(np.uint8)
+    # Half of the bright test images and half of the dark ones are of class 1.
+    labels = {"train": bright, "test": bright[::-1] ^ (np.arange(80) // 2 % 2)}
+
+    def open_split(name, split, data_dir):
+        return tf.constant(images), labels[split].astype(np.int32)
+
+    monkeypatch.setattr(datasets, "open_split", open_split)
+    for score_of_block in probe.probe_checkpoint(tiny.plan(), run, 2):
+        assert score_of_block.train_accuracy == 1.0
+        assert score_of_block.test_accuracy == 0.5
+
+
 def test_a_run_without_checkpoint(tmp_path):
     run = RunDir(tmp_path / "run")
     tiny.plan()
