@@ -1,5 +1,6 @@
 """Modules of a run's checkpoints."""
 
+import threading
 import types
 
 import exports
@@ -136,6 +137,38 @@ class TestCheckpoint:
         monkeypatch.setattr(writing, "export", pytest.fail)
         checkpoint_export.export_checkpoint(plan, run, 5, table=table)
         assert read_metadata(module) == facts
+
+    def test_two_exports_of_a_run_take_turns(self, run, caplog):
+        caplog.set_level("INFO", "absl")
+        second_is_here = threading.Event()
+
+        def watch(record):
+            if "waiting for another process" in record.getMessage():
+                second_is_here.set()
+            return True
+
+        caplog.handler.addFilter(watch)
+        builds = []
+
+        def build_gan(precision):
+            builds.append(threading.current_thread())
+            if len(builds) > 1:
+                second_is_here.set()
+            else:
+                second.start()
+                assert second_is_here.wait(60)
+            return self.build_gan(precision)
+
+        arguments = (self.plan(build_gan=build_gan), run, 5)
+        second = threading.Thread(
+            target=checkpoint_export.export_checkpoint, args=arguments
+        )
+        checkpoint_export.export_checkpoint(*arguments)
+        second.join(60)
+        assert not second.is_alive()
+        # The second finds the module of the first.
+        assert builds == [threading.current_thread()]
+        check_files(run.module(5))
 
     def test_an_average_that_was_not_kept(self, run, tmp_path):
         plan = self.plan(build_gan=lambda precision: self.build_gan(average=False))
