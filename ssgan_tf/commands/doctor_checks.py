@@ -79,7 +79,9 @@ def examine(inception_path: str | None = None, time_limit: float = 600) -> Diagn
     with tempfile.TemporaryDirectory(prefix="ssgan_doctor_") as name:
         folder = pathlib.Path(name).resolve()
         failure = _run_child(folder, inception_path or "", time_limit)
-        for line in (folder / "report.jsonl").read_text().splitlines():
+        # A child that crashes may leave an incomplete last line.
+        complete, _, _ = (folder / "report.jsonl").read_text().rpartition("\n")
+        for line in complete.splitlines():
             record = json.loads(line)
             running = record.pop("running", running)
             checks += [Check(*check) for check in record.pop("checks", [])]

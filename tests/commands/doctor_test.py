@@ -200,6 +200,11 @@ def tensorflow(tmp_path, monkeypatch):
             "import sys; print('begin\\nsome.OpError: two:\\n lines'); sys.exit(3)",
             "exit code 3: some.OpError: two: lines",
         ),
+        # As on a disk that fills up.
+        (
+            "import sys; open('report.jsonl', 'a').write('{\"checks'); sys.exit(1)",
+            "exit code 1: no output",
+        ),
         ("import time; time.sleep(60)", "not done after 2 seconds"),
     ],
 )
