@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from ssgan_tf import config
+from ssgan_tf.config import gan as training
+from ssgan_tf.config import networks
 from ssgan_tf.gan import GAN
+from ssgan_tf.latents import Latents
 
 SWEEP = "table2.sweep"
 # Not a GAN: see forgetting_test.py.
@@ -35,19 +38,50 @@ class Facts(NamedTuple):
     steps: int = 100_000
     label_fraction: float = 1.0
     standing: int = 0
+    dataset: str = "cifar10"
+    latents: Latents = Latents(128, "uniform")
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    betas: tuple[float, float] = (0.0, 0.9)
+    adam_epsilon: float = 1e-8
+    g_spectral_norm: bool = False
+    d_spectral_norm: bool = True
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    beta: float = 1.0
+    penalty: None = None
+    # Decay and first step of the moving average.
+    average: tuple[float, int] | None = None
 
 
 RESNET5 = {"architecture": "resnet5"}
-IMAGENET = RESNET5 | {"steps": 1_000_000}
+LSUN = RESNET5 | {"dataset": "lsun_bedroom"}
+CELEB_A_HQ = RESNET5 | {"dataset": "celeb_a_hq"}
+IMAGENET = RESNET5 | {"dataset": "imagenet128", "steps": 1_000_000}
 BIGGAN = {
+    "dataset": "imagenet128",
     "architecture": "resnet_biggan",
     "steps": 250_000,
     "batch_size": 2048,
     "rotated": 512,
     "standing": 204_800,
+    "latents": Latents(120, "normal"),
+    "g_lr": 1e-4,
+    "d_lr": 5e-4,
+    "betas": (0.0, 0.999),
+    "g_spectral_norm": True,
+    "average": (0.9999, 40_000),
 }
 CONFIGS = {
-    "quickstart.gin": Facts(ROTATION, d_steps=1, steps=1600),
+    "quickstart.gin": Facts(
+        ROTATION,
+        d_steps=1,
+        steps=1600,
+        dataset="digits32",
+        g_lr=5e-4,
+        d_lr=5e-4,
+        average=(0.99, 0),
+    ),
     "uncond_cifar10.gin": Facts(),
     "cond_cifar10.gin": Facts(norm=CONDITIONAL),
     "ssgan_cifar10.gin": Facts(ROTATION),
@@ -64,12 +98,24 @@ CONFIGS = {
     "s3gan_imagenet128.gin": Facts(
         FEW_LABELS, CONDITIONAL, label_fraction=0.1, **BIGGAN
     ),
-    "uncond_lsun_bedroom.gin": Facts(**RESNET5),
-    "ssgan_lsun_bedroom.gin": Facts(ROTATION, **RESNET5),
-    "ssgan_sbn_lsun_bedroom.gin": Facts(ROTATION, MODULATED, **RESNET5),
-    "uncond_celeb_a_hq.gin": Facts(**RESNET5),
-    "ssgan_celeb_a_hq.gin": Facts(ROTATION, **RESNET5),
-    "ssgan_sbn_celeb_a_hq.gin": Facts(ROTATION, MODULATED, **RESNET5),
+    "uncond_lsun_bedroom.gin": Facts(**LSUN),
+    "ssgan_lsun_bedroom.gin": Facts(ROTATION, **LSUN),
+    "ssgan_sbn_lsun_bedroom.gin": Facts(ROTATION, MODULATED, **LSUN),
+    "uncond_celeb_a_hq.gin": Facts(**CELEB_A_HQ),
+    "ssgan_celeb_a_hq.gin": Facts(ROTATION, **CELEB_A_HQ),
+    "ssgan_sbn_celeb_a_hq.gin": Facts(ROTATION, MODULATED, **CELEB_A_HQ),
+}
+FORGETTING_FACTS = {
+    "dataset": "cifar10",
+    "architecture": "resnet_cifar",
+    "batch_size": 64,
+    "training_steps": 20_000,
+    "steps_per_task": 1000,
+    "eval_every_steps": 50,
+    "weight_rotation_loss": 1.0,
+    "rotated_batch_size": 64,
+    "lr": 1e-3,
+    "seed": 0,
 }
 # The paper's Table 2: penalty weight or None, betas, D steps.
 ROWS = {
@@ -162,7 +208,8 @@ def test_says_what_its_name_says(name):
     assert plan.options.disc_iters == facts.d_steps
     assert plan.data.label_fraction == facts.label_fraction
     assert plan.standing_examples == facts.standing
-    assert name.startswith("quickstart") or name.endswith(f"_{plan.dataset}.gin")
+    assert plan.dataset == facts.dataset
+    assert name == "quickstart.gin" or name.endswith(f"_{facts.dataset}.gin")
     if facts.tasks == FEW_LABELS:
         fraction = gin.query_parameter("S3GAN.rotated_batch_fraction")
         assert facts.batch_size // fraction == facts.rotated
@@ -172,6 +219,59 @@ def test_says_what_its_name_says(name):
 
 # The largest networks.
 LARGE = ("s3gan_imagenet128.gin", "ssgan_biggan_imagenet128.gin")
+
+
+def check_optimizer(optimizer, rate: float, facts: Facts) -> None:
+    """The rate is that of the first step, if it follows a schedule."""
+    assert float(optimizer.learning_rate) == pytest.approx(rate)
+    assert (optimizer.beta_1, optimizer.beta_2) == facts.betas
+    assert optimizer.epsilon == facts.adam_epsilon
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_values_of_large_networks(name):
+    """Without a build, which takes minutes."""
+    facts = CONFIGS[name]
+    config.parse([name])
+    for key in ("g_lr", "d_lr"):
+        rate = gin.query_parameter(f"ModularGAN.{key}")
+        check_optimizer(training.adam(rate), getattr(facts, key), facts)
+    assert training.z(config.plan().options.z_dim) == facts.latents
+    moments = networks.standardize_batch()
+    assert moments.momentum == facts.norm_momentum
+    assert moments.epsilon == facts.norm_epsilon
+    assert gin.query_parameter("G.spectral_norm") == facts.g_spectral_norm
+    assert gin.query_parameter("D.spectral_norm") == facts.d_spectral_norm
+    penalty, _ = training.penalty()
+    assert penalty is facts.penalty
+    assert gin.query_parameter("ModularGAN.g_use_ema") == bool(facts.average)
+    task = "S3GAN" if facts.tasks == FEW_LABELS else "SSGAN"
+    for player, weight in (("d", facts.beta), ("g", facts.alpha)):
+        assert gin.query_parameter(f"{task}.weight_rotation_loss_{player}") == weight
+
+
+def check_values(gan, facts: Facts) -> None:
+    """The numbers of the table on the built objects."""
+    check_optimizer(gan.g_optimizer, facts.g_lr, facts)
+    check_optimizer(gan.d_optimizer, facts.d_lr, facts)
+    assert gan.latents == facts.latents
+    for network, normalized in (
+        (gan.generator, facts.g_spectral_norm),
+        (gan.discriminator, facts.d_spectral_norm),
+    ):
+        assert any(v.name == "u" for v in network.variables) == normalized
+    for block in gan.generator.blocks:
+        assert block.norm1.momentum == facts.norm_momentum
+        assert block.norm1.epsilon == facts.norm_epsilon
+    assert gan.penalty is facts.penalty
+    if facts.average:
+        assert gan.average is not None
+        assert (gan.ema_decay, gan.ema_start_step) == facts.average
+    else:
+        assert gan.average is None
+    if facts.tasks:
+        assert gan.tasks[0].d_weight == facts.beta
+        assert gan.tasks[0].g_weight == facts.alpha
 
 
 @pytest.mark.parametrize(
@@ -188,14 +288,25 @@ def test_builds_and_steps(name):
     gan = plan.build_gan()
     assert isinstance(gan, GAN) and gan.d_steps == facts.d_steps
     assert tuple(type(task).__name__ for task in gan.tasks) == facts.tasks
-    if facts.tasks:
-        assert (gan.tasks[0].d_weight, gan.tasks[0].g_weight) == (1.0, facts.alpha)
+    check_values(gan, facts)
     loss = gan.adversarial_loss
     assert (loss if loss is None else type(loss).__name__) == facts.loss
     assert type(gan.generator.blocks[0].norm1).__name__ == facts.norm
     conditional = facts.norm == CONDITIONAL
     assert gan.num_classes == (plan.spec.num_classes if conditional else 0)
     step_twice(gan, plan)
+
+
+def test_values_of_the_forgetting_run():
+    config.parse([FORGETTING], ["D.width = 4"])
+    settings = config.forgetting()
+    assert {name: getattr(settings, name) for name in FORGETTING_FACTS} == (
+        FORGETTING_FACTS
+    )
+    network, optimizer = settings.build()
+    check_optimizer(optimizer, 1e-3, Facts(betas=(0.9, 0.999)))
+    assert not any(v.name == "u" for v in network.variables)
+    assert gin.query_parameter("weights.initializer") == "orthogonal"
 
 
 @pytest.mark.parametrize("row", ROWS)
