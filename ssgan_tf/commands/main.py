@@ -104,6 +104,9 @@ def _parse_flags(main: _Main, usage: str | None, argv: list[str]) -> list[str]:
         sys.exit(0)
     except flags.Error as error:
         message = f"{error} {usage or ''}"
+        # absl begins with the value None of the missing flag.
+        message = message.rpartition("=None: ")[2]
+        message = message.replace("have a value other than None", "be given")
         sys.exit(_usage_error(main, " ".join(message.split())))
 
 
@@ -148,6 +151,7 @@ def _configure_logging() -> None:
     """Logs our messages and the errors of other libraries, unless asked for more."""
     logging.use_absl_handler()
     if flags.FLAGS["verbosity"].present:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
         return
     # TensorFlow's Python code has a handler of its own.
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)

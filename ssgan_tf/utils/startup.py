@@ -1,7 +1,11 @@
 """The start of a command: importing TensorFlow, and a stopwatch."""
 
+import contextlib
+import faulthandler
 import importlib
+import os
 import time
+from collections.abc import Iterator
 
 
 def import_tensorflow() -> None:
@@ -9,8 +13,30 @@ def import_tensorflow() -> None:
 
     This takes seconds, so commands call it only once their flags are checked.
     """
-    importlib.import_module("tensorflow")
-    importlib.import_module("keras").config.set_floatx("float32")
+    # TensorFlow's C++ code logs lines at import that its own variable does not silence.
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
+    with _discarded_stderr() if quiet else contextlib.nullcontext():
+        importlib.import_module("tensorflow")
+        importlib.import_module("keras").config.set_floatx("float32")
+
+
+@contextlib.contextmanager
+def _discarded_stderr() -> Iterator[None]:
+    """Discards the standard error of C++ code, but for the traceback of a crash."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # It is closed.
+        yield
+        return
+    with open(os.devnull, "wb") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    faulthandler.enable(file=saved)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        faulthandler.enable(file=2)
+        os.close(saved)
 
 
 class StartUp:

@@ -283,7 +283,7 @@ def one_line(*arguments: str) -> str:
         ("train --gin_config=quickstart.gin", "--model_dir must name"),
         ("train --eval_every_steps=x", "--eval_every_steps=x"),
         ("train --metrics=fid --gin_config=a --model_dir=b", "eval_after_train"),
-        ("evaluate", "--module"),
+        ("evaluate", "Flag --module must be given."),
         ("evaluate --module=a run", "Received: run."),
         ("evaluate --module=a --out=scores.txt", "--out=scores.txt"),
         ("export --output_dir=a", "--model_dir"),
@@ -336,13 +336,12 @@ def test_a_usage_error_is_one_line(command, words):
         ("dump --out=a.npz --dataset=cifr10", 1, "cifar10"),
     ],
 )
-def test_an_error_with_tensorflow_is_the_last_line(command, code, words):
+def test_an_error_with_tensorflow_is_one_line(command, code, words):
     result = ssgan(*command.split())
     assert result.returncode == code and result.stdout == ""
     assert "Traceback" not in result.stderr
-    # TensorFlow may print a few lines when it is imported.
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: ") and words in last
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and words in line
 
 
 def test_keras_is_the_same_for_every_user(tmp_path):
@@ -357,6 +356,25 @@ def test_keras_is_the_same_for_every_user(tmp_path):
     assert result.stdout == "tensorflow float32\n"
 
 
+def test_importing_tensorflow_is_quiet_unless_asked():
+    body = "from ssgan_tf.utils import startup", "startup.import_tensorflow()"
+    assert run_main(*body).stderr == ""
+    assert run_main(*body, arguments=("--verbosity=0",)).stderr != ""
+    # A closed standard error, and a crash in C++ during the import.
+    assert run_main(*body, preexec_fn=lambda: os.close(2)).returncode == 0
+    crash = (
+        "import sys, types",
+        "from ssgan_tf.utils import startup",
+        "class Crash:",
+        "    def find_spec(self, *names): os.abort()",
+        "sys.meta_path.insert(0, Crash())",
+        "startup.import_tensorflow()",
+    )
+    result = run_main(*crash)
+    assert result.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in result.stderr
+
+
 MAIN = """
 import logging, os, sys
 from ssgan_tf.commands import main as cli
@@ -366,11 +384,16 @@ cli.run(main)
 """
 
 
-def run_main(*body: str, **options) -> subprocess.CompletedProcess:
+def run_main(
+    *body: str, arguments: tuple[str, ...] = (), **options
+) -> subprocess.CompletedProcess:
     """Runs a program whose main function has these lines."""
     script = MAIN.format(body="\n".join(f"    {line}" for line in body))
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, **options
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        **options,
     )
 
 
