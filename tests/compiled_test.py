@@ -69,11 +69,11 @@ def test_cpus_are_left_to_onednn(setting, expected):
 
 def test_neither_replicas_nor_pieces_are_compiled(two_replicas):
     assert not strategies.jit_compiles("auto", two_replicas)
-    with pytest.raises(ValueError, match="single replica.*replicas=2, accumulate=1"):
+    with pytest.raises(ValueError, match="replicas=2, accumulate=1"):
         strategies.jit_compiles("true", two_replicas)
     strategy = strategies.get_strategy("one_device")
     assert not strategies.jit_compiles("auto", strategy, accumulate=2)
-    with pytest.raises(ValueError, match="one piece.*replicas=1, accumulate=2"):
+    with pytest.raises(ValueError, match="replicas=1, accumulate=2"):
         strategies.jit_compiles("true", strategy, accumulate=2)
     with pytest.raises(ValueError, match="--jit_compile=yes"):
         strategies.jit_compiles("yes", two_replicas)

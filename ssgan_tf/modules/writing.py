@@ -142,6 +142,11 @@ def use_standing_moments(
     Raises:
         ValueError: `num_examples` is negative, or the moments are not finite.
     """
+    if num_examples < 0:
+        raise ValueError(
+            "The number of samples for standing moments must be at least 0. Received: "
+            f"num_examples={num_examples}. 0 keeps the moving moments."
+        )
     if num_examples == 0:
         return MOVING_MOMENTS
     num_classes = num_classes_of(generator)

@@ -357,7 +357,7 @@ def test_export_scripts(runs, tmp_path):
         logs[log] = finish(process, tmp_path, calls[log][0], log=log)
         assert "Traceback" not in logs[log]
     assert "path=papers" in logs["papers.txt"]
-    assert "path=file/grid.png" in logs["out.txt"]
+    assert "file/grid.png" in logs["out.txt"]
     assert "--out=grid.jpg" in logs["jpg.txt"]
     assert "--out=module.zip" in logs["zip.txt"]
     archives = {"module.tar.gz", "both.tgz"}
