@@ -106,7 +106,7 @@ def train_and_evaluate(
             run.check_config(config.operative_config(), config.bindings())
         scorer = None
         if settings.schedule != "train":
-            scorer = _scorer(plan, settings, strategy)
+            scorer = _scorer(plan, settings, strategy, workers)
             scorer.check_labels(gan.num_classes)
         if settings.schedule == "continuous_eval":
             evaluate_continuously(plan, run, scorer, table, settings=settings)
@@ -136,14 +136,15 @@ def _check_workers(workers: Workers, settings: Settings) -> None:
     )
 
 
-def _scorer(plan, settings: Settings, strategy: tf.distribute.Strategy):
+def _scorer(
+    plan, settings: Settings, strategy: tf.distribute.Strategy, workers: Workers
+) -> ModuleScorer:
     scorer = ModuleScorer(
         plan.dataset, settings.scoring, data_dir=settings.data_dir, strategy=strategy
     )
     if scorer.extractor is not None:
         # Each worker extracts the features of its part of the images.
-        fingerprint = scorer.extractor.fingerprint
-        Workers(strategy).check_same(f"feature network {fingerprint}")
+        workers.check_same(f"feature network {scorer.extractor.fingerprint}")
     return scorer
 
 
@@ -231,16 +232,18 @@ def evaluate(
     for step in workers.from_chief((steps + count * [0])[:count]):
         if step in skipped:
             continue
-        is_due = workers.is_chief and _is_due(step, plan, run, scorer, table=table)
+        is_due = workers.is_chief and _is_due(plan, run, step, scorer, table=table)
         (is_due,) = workers.from_chief([is_due])
-        if is_due and (failure := _score(run, step, scorer, table)):
-            failures[step] = failure
+        if is_due:
+            failure = _score(run, step, scorer, table, workers=workers)
+            if failure:
+                failures[step] = failure
     # The table must be complete before another worker reads it.
     workers.wait()
     return failures
 
 
-def _is_due(step: int, plan, run: RunDir, scorer, *, table: ScoreTable) -> bool:
+def _is_due(plan, run: RunDir, step: int, scorer, *, table: ScoreTable) -> bool:
     """Exports a checkpoint; returns whether its scores are missing."""
     try:
         path = export_checkpoint(plan, run, step)
@@ -263,10 +266,11 @@ def _warn_once(message: str) -> None:
     logging.warning("%s", message)
 
 
-def _score(run: RunDir, step: int, scorer, table: ScoreTable) -> str | None:
+def _score(
+    run: RunDir, step: int, scorer, table: ScoreTable, *, workers: Workers
+) -> str | None:
     """Scores the module of a step; returns the reason if it cannot be scored."""
     start = time.monotonic()
-    workers = Workers(scorer.strategy)
     module = reading.load(run.module(step), scorer.strategy)
     try:
         scores = scorer.score(module)
