@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from absl.testing import flagsaver
+from optional import needs_linux
 
 import ssgan_tf
 from ssgan_tf import config
@@ -253,7 +254,7 @@ def test_a_reader_that_ends_early(arguments):
     assert result.stderr == ""
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@needs_linux
 @pytest.mark.parametrize("arguments", ["help", "train --help"])
 def test_an_output_on_a_full_disk(arguments):
     command = f"{shlex.join(SSGAN)} {arguments} > /dev/full"

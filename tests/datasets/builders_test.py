@@ -8,6 +8,7 @@ import resizing
 import sources
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from optional import needs_beam
 
 from ssgan_tf import datasets
 from ssgan_tf.datasets import builders, crops, preparation
@@ -284,8 +285,8 @@ def test_a_beam_runner_needs_beam(bedroom_dir, monkeypatch):
 
 
 @pytest.mark.slow
+@needs_beam
 def test_beam_prepares_the_same(bedroom_dir, data_dir, monkeypatch):
-    pytest.importorskip("apache_beam")
     images, _ = datasets.load_split("lsun_bedroom", "train", data_dir)
     monkeypatch.setattr(builders, "MAX_SHARD_BYTES", 50 * images[0].nbytes)
     datasets.prepare("lsun_bedroom", bedroom_dir, "DirectRunner")

@@ -6,18 +6,15 @@ import numpy as np
 import pytest
 import sources
 import tensorflow_datasets as tfds
-from paths import ROOT
+from optional import PREPARED_DATA, needs_cifar10
 
 from ssgan_tf import datasets
 from ssgan_tf.datasets import loading
 
-_SHARED_TFDS = ROOT.parent / "shared" / "tfds"
 
-
+@needs_cifar10
 def test_cifar10_copy():
-    if not (_SHARED_TFDS / "cifar10").exists():
-        pytest.skip("no prepared CIFAR-10 beside the repository, in shared/tfds")
-    images, labels = datasets.load_split("cifar10", "test", _SHARED_TFDS)
+    images, labels = datasets.load_split("cifar10", "test", PREPARED_DATA)
     assert images.shape == (10_000, 32, 32, 3)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(np.bincount(labels), [1000] * 10)

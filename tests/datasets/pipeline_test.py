@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from optional import PREPARED_DATA, needs_cifar10
 from paths import ROOT
 
 from ssgan_tf import datasets
-
-_SHARED_TFDS = ROOT.parent / "shared" / "tfds"
-
 
 # --- epoch_order ----------------------------------------------------------------
 
@@ -469,11 +467,10 @@ def test_each_share_waits_on_the_device_of_its_replica(both_paths, two_replicas)
             assert [share.device[-5:] for share in shares] == ["CPU:0", "CPU:1"]
 
 
+@needs_cifar10
 @pytest.mark.parametrize("resumed_at", [0, 778, 781])
 def test_cifar10_copy_is_streamed_in_one_order(resumed_at):
-    if not (_SHARED_TFDS / "cifar10").exists():
-        pytest.skip("no prepared CIFAR-10 beside the repository, in shared/tfds")
-    images, labels = datasets.index_split("cifar10", "train", _SHARED_TFDS)
+    images, labels = datasets.index_split("cifar10", "train", PREPARED_DATA)
     stream = datasets.training_dataset(
         images, labels, batch_size=64, seed=3, start_step=resumed_at
     )

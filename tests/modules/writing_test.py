@@ -11,6 +11,7 @@ import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from optional import OLD_PYTHONS, needs_old_pythons
 
 from ssgan_tf.gan import GAN
 from ssgan_tf.latents import Latents, draw_labels
@@ -113,12 +114,9 @@ def test_a_process_without_this_package_reads_it(
     assert check_reader(sys.executable, tmp_path, gans, modules)
 
 
-OLD_PYTHONS = os.environ.get("SSGAN_OLD_PYTHONS", "")
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not OLD_PYTHONS, reason="SSGAN_OLD_PYTHONS is not set")
-@pytest.mark.parametrize("python", OLD_PYTHONS.split(os.pathsep))
+@needs_old_pythons
+@pytest.mark.parametrize("python", OLD_PYTHONS)
 def test_an_older_tensorflow_reads_it(
     python, gan, conditional, module, conditional_module, fine_tunable, tmp_path
 ):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from optional import needs_chromium
 from PIL import Image
 
 from ssgan_tf import datasets
@@ -565,12 +566,9 @@ def test_a_real_run(tmp_path):
 
 
 def chromium(tmp_path, address: str, *flags: str) -> subprocess.CompletedProcess:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not installed")
     return subprocess.run(
         [
-            program,
+            "chromium",
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
@@ -606,6 +604,7 @@ def requested(tmp_path) -> list[str]:
     ]
 
 
+@needs_chromium
 @pytest.mark.parametrize("fragment, steps", [("", [4, 6]), ("#step=2", [2, 0])])
 def test_the_slider_in_a_browser(compared, tmp_path, fragment, steps):
     path = tmp_path / "page.html"
@@ -627,6 +626,7 @@ def test_the_slider_in_a_browser(compared, tmp_path, fragment, steps):
     assert requested(tmp_path) == []
 
 
+@needs_chromium
 @pytest.mark.slow
 def test_requests_are_noticed(tmp_path):
     path = tmp_path / "page.html"
@@ -635,6 +635,7 @@ def test_requests_are_noticed(tmp_path):
     assert requested(tmp_path) == ["http://report.invalid/x.png"]
 
 
+@needs_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_is_not_blank(page, tmp_path, width):

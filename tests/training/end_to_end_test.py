@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from optional import PREPARED_DATA, needs_cifar10
 from paths import ROOT
 from tensorflow.python.framework import config as tf_config
 
@@ -33,7 +34,6 @@ from ssgan_tf.training.schedule import (
 from ssgan_tf.utils import pictures, strategies
 from ssgan_tf.utils.startup import StartUp
 
-PREPARED = ROOT.parent / "shared" / "tfds"
 LAST = 16
 # Two updates of D per step, so that the position in the data counts both; a loop of
 # two steps.
@@ -582,7 +582,7 @@ def test_a_damaged_checkpoint_is_one_warning(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PREPARED.is_dir(), reason="needs a prepared CIFAR-10")
+@needs_cifar10
 def test_cifar10_at_a_reduced_width(tmp_path):
     bindings = {
         "G.width": 32,
@@ -597,7 +597,7 @@ def test_cifar10_at_a_reduced_width(tmp_path):
             "--gin_config=ssgan_cifar10.gin",
             *(f"--gin_bindings={key}={value}" for key, value in bindings.items()),
             "--model_dir=run",
-            f"--tfds_data_dir={PREPARED}",
+            f"--tfds_data_dir={PREPARED_DATA}",
             "--schedule=eval_after_train",
             "--num_eval_averaging_runs=1",
             "--eval_every_steps=200",

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tiny
 from absl import logging
 from objectives import BATCH, PLAIN, build
+from optional import needs_linux
 
 from ssgan_tf.evaluation import module_scorer
 from ssgan_tf.evaluation.score_table import ScoreTable
@@ -259,7 +260,7 @@ class Launched:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@needs_linux
 def test_two_workers_live_and_die_together(tmp_path):
     steps = "options.training_steps = 4000"
     run = RunDir(tmp_path / "run")

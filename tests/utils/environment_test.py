@@ -3,12 +3,12 @@
 import json
 import os
 import platform
-import shutil
 import subprocess
 
 import keras
 import pytest
 import tensorflow as tf
+from optional import needs_git
 
 from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import environment
@@ -36,8 +36,6 @@ def git(folder, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path):
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
     git(tmp_path, "init")
     (tmp_path / "tracked.py").write_text("1")
     git(tmp_path, "add", "tracked.py")
@@ -48,6 +46,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
+@needs_git
 def test_commit(checkout):
     commit = git(checkout, "rev-parse", "HEAD")
     assert environment.commit_of(checkout / "tracked.py") == commit
@@ -55,10 +54,12 @@ def test_commit(checkout):
     assert environment.commit_of(checkout / "tracked.py") == f"{commit}-dirty"
 
 
+@needs_git
 def test_installed_inside_another_checkout(checkout):
     assert environment.commit_of(checkout / "untracked.py") is None
 
 
+@needs_git
 def test_without_a_checkout_or_git(checkout, tmp_path_factory, monkeypatch):
     outside = tmp_path_factory.mktemp("outside")
     # The temporary folder may be inside a checkout.

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from optional import needs_linux, needs_root
 
 from ssgan_tf.utils import files
 
@@ -27,7 +28,7 @@ def test_no_lock_on_a_full_disk():
             pytest.fail("locked")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@needs_root
 @pytest.mark.parametrize("take", ["lock", "try_lock"])
 def test_no_lock_in_a_folder_that_can_only_be_read(take, tmp_path):
     # Root may write everywhere.
@@ -203,7 +204,7 @@ def test_the_working_directory_can_be_replaced(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "here") == ["a"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_linux
 def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace

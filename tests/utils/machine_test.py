@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from optional import needs_linux
 
 from ssgan_tf.utils import machine as machine_module
 from ssgan_tf.utils.startup import StartUp
@@ -80,7 +81,7 @@ def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):
     assert machine_module.nvidia_gpus() == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_linux
 def test_memory_limit_of_machine_or_container(tmp_path):
     limit = tmp_path / "memory.max"
     files = [tmp_path / "none", limit]

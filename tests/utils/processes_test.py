@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from optional import needs_linux
 
 from ssgan_tf.utils import processes
 from ssgan_tf.utils.processes import Processes, exit_code
@@ -103,7 +104,7 @@ def test_an_exception_ends_the_children(tmp_path):
     assert child.returncode == -signal.SIGTERM
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_linux
 def test_kill_reaches_grandchildren(tmp_path):
     with Processes() as group:
         child = group.start([sys.executable, "-c", PARENT, "stubborn"], cwd=tmp_path)
