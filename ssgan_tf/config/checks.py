@@ -1,9 +1,13 @@
 """Checks of bound values and of the objects that references make."""
 
 import contextlib
+import dataclasses
+import functools
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import gin
 
@@ -22,29 +26,105 @@ def legal_references(parameter: str) -> str:
     return f" Legal: {names}, or one of your own." if names else ""
 
 
-def check_integer(parameter: str, value, at_least: int) -> None:
-    # The range of TensorFlow's int64.
-    if type(value) is not int or not at_least <= value < 2**63:
-        raise ConfigError(
-            f"`{parameter}` must be an integer, at least {at_least} and below 2**63. "
-            f"{received(parameter, value)}"
-        )
+class Values(NamedTuple):
+    """The legal values of a parameter, as the annotation of its type.
+
+    Attributes:
+        text: str. What a value must be, for errors.
+        contain: function. Whether a value is legal.
+    """
+
+    text: str
+    contain: Callable[[object], bool]
 
 
-def check_number(parameter: str, value, below: float = 2.0**127) -> None:
-    # By default a bound below the largest float32.
-    if type(value) not in (int, float) or not 0 <= value < below:
-        raise ConfigError(
-            f"`{parameter}` must be a number in [0, {below:g}). "
-            f"{received(parameter, value)}"
-        )
+def integer(at_least: int):
+    """The type of integers from a number on, in the range of TensorFlow's int64."""
+    return Annotated[
+        int,
+        Values(
+            f"an integer, at least {at_least} and below 2**63",
+            lambda value: type(value) is int and at_least <= value < 2**63,
+        ),
+    ]
 
 
-def check_flag(parameter: str, value) -> None:
-    if type(value) is not bool:
-        raise ConfigError(
-            f"`{parameter}` must be True or False. {received(parameter, value)}"
-        )
+def number(interval: str, contains: Callable[[float], bool]):
+    """The type of numbers in an interval."""
+    return Annotated[
+        float,
+        Values(
+            f"a number in {interval}",
+            lambda value: type(value) in (int, float) and contains(value),
+        ),
+    ]
+
+
+def choice(names: Iterable[str]):
+    """The type of values that are one of some names."""
+    names = tuple(names)
+    text = f"one of {', '.join(map(repr, names))}"
+    return Annotated[str, Values(text, lambda value: value in names)]
+
+
+# Below the largest float32.
+_LIMIT = 2.0**127
+Natural, Count = integer(0), integer(1)
+Positive = number(f"(0, {_LIMIT:g})", lambda value: 0 < value < _LIMIT)
+NonNegative = number(f"[0, {_LIMIT:g})", lambda value: 0 <= value < _LIMIT)
+Decay = number("[0, 1)", lambda value: 0 <= value < 1)
+Flag = Annotated[bool, Values("True or False", lambda value: type(value) is bool)]
+Text = Annotated[
+    str, Values("text in quotes", lambda value: isinstance(value, str) and value != "")
+]
+
+
+def check_values(configurable: str, values: Mapping, annotations: Mapping) -> None:
+    """Checks values against the `Values` in their annotations.
+
+    None is legal where an annotation allows it, as in `Count | None`.
+
+    Args:
+        configurable: name of the configurable, for errors.
+        values: value by parameter.
+        annotations: annotation by parameter.
+
+    Raises:
+        ConfigError: a value is not legal.
+    """
+    for name, value in values.items():
+        kinds = (annotations[name], *typing.get_args(annotations[name]))
+        if value is None and type(None) in kinds:
+            continue
+        for kind in kinds:
+            for legal in getattr(kind, "__metadata__", ()):
+                if not legal.contain(value):
+                    raise ConfigError(
+                        f"`{configurable}.{name}` must be {legal.text}. "
+                        f"{received(name, value)}"
+                    )
+
+
+def check_fields(configurable: str, instance) -> None:
+    """Checks the fields of a dataclass by their annotations."""
+    annotations = {field.name: field.type for field in dataclasses.fields(instance)}
+    check_values(configurable, vars(instance), annotations)
+
+
+def checked(name: str, function: Callable) -> Callable:
+    """Lets a configurable function check its arguments by their annotations."""
+    signature = inspect.signature(function)
+    annotations = {p.name: p.annotation for p in signature.parameters.values()}
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        values = signature.bind_partial(*args, **kwargs).arguments
+        check_values(name, values, annotations)
+        return function(*args, **kwargs)
+
+    # Gin reads the parameters of the outermost function.
+    call.__signature__ = signature
+    return call
 
 
 def received(parameter: str, value) -> str:
@@ -68,12 +148,22 @@ def made_by(parameter: str, factory, kind: type, args: Sequence = ()):
     Raises:
         ConfigError: the value is not such a factory.
     """
-    result, reason = None, _unfit(factory, len(args))
-    if not reason:
-        result = factory(*args)
-        reason = f"it makes {type(result).__name__}"
-    if isinstance(result, kind):
-        return result
+    if not callable(factory):
+        reason = "it is not a reference"
+    elif (count := _num_positional(factory)) < len(args):
+        reason = f"it takes {count} arguments, not {len(args)}"
+    else:
+        try:
+            result = factory(*args)
+        except TypeError as error:
+            # Gin adds this sentence if arguments are missing.
+            if "No values supplied" not in str(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        else:
+            if isinstance(result, kind):
+                return result
+            reason = f"it makes {type(result).__name__}"
     # The value as the config has it. A default is never wrong, so it is bound.
     value = received(parameter, gin.query_parameter(parameter))
     raise ConfigError(
@@ -83,44 +173,9 @@ def made_by(parameter: str, factory, kind: type, args: Sequence = ()):
     )
 
 
-def _unfit(factory, num_args: int) -> str | None:
-    """Why a factory does not take that many arguments, or None if it does."""
-    if not callable(factory):
-        return "it is not a reference"
-    named = [
-        parameter
-        for parameter in inspect.signature(factory).parameters.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
-    if len(named) < num_args:
-        return f"it takes {len(named)} arguments, not {num_args}"
-    try:
-        bound = gin.get_bindings(factory, resolve_references=False)
-    except ValueError:
-        # Gin does not recognize the function of a reference with a scope.
-        return None
-    missing = [
-        parameter.name
-        for parameter in named[num_args:]
-        if parameter.default is parameter.empty and parameter.name not in bound
-    ]
-    return f"it needs {', '.join(missing)}" if missing else None
-
-
-def check_list(parameter: str, value, example: str) -> None:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(
-            f"`{parameter}` must be a list, such as [{example}]. "
-            f"{received(parameter, value)}"
-        )
-
-
-def check_choice(parameter: str, value, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f"`{parameter}` must be one of {', '.join(map(repr, choices))}. "
-            f"{received(parameter, value)}"
-        )
+def _num_positional(factory: Callable) -> int:
+    parameters = inspect.signature(factory).parameters.values()
+    return sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 @contextlib.contextmanager

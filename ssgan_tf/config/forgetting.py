@@ -9,9 +9,12 @@ import keras
 from ssgan_tf import datasets
 from ssgan_tf.config.checks import (
     ConfigError,
-    check_integer,
-    check_number,
+    Count,
+    Natural,
+    NonNegative,
+    check_fields,
     config_errors,
+    integer,
     made_by,
 )
 from ssgan_tf.config.gan import adam
@@ -22,7 +25,7 @@ from ssgan_tf.networks import Discriminator
 from ssgan_tf.rotation import NUM_ROTATIONS
 
 
-@configurable("forgetting", denylist=["dataset"])
+@configurable("forgetting")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Forgetting:
     """A classifier whose task changes, for `ssgan forget`: Figure 3.
@@ -45,28 +48,18 @@ class Forgetting:
 
     dataset: str
     architecture: str = gin.REQUIRED
-    batch_size: int = gin.REQUIRED
-    training_steps: int = gin.REQUIRED
-    steps_per_task: int = gin.REQUIRED
-    eval_every_steps: int = 50
-    weight_rotation_loss: float = 1.0
-    rotated_batch_size: int = 64
-    lr: float = 2e-4
+    batch_size: integer(2) = gin.REQUIRED
+    training_steps: Count = gin.REQUIRED
+    steps_per_task: Count = gin.REQUIRED
+    eval_every_steps: Count = 50
+    weight_rotation_loss: NonNegative = 1.0
+    rotated_batch_size: integer(NUM_ROTATIONS) = 64
+    lr: NonNegative = 2e-4
     optimizer_fn: Callable[[float], keras.optimizers.Optimizer] = adam
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self):
-        for parameter, at_least in (
-            ("batch_size", 2),
-            ("training_steps", 1),
-            ("steps_per_task", 1),
-            ("eval_every_steps", 1),
-            ("rotated_batch_size", 4),
-            ("seed", 0),
-        ):
-            check_integer(f"forgetting.{parameter}", getattr(self, parameter), at_least)
-        check_number("forgetting.weight_rotation_loss", self.weight_rotation_loss)
-        check_number("forgetting.lr", self.lr)
+        check_fields("forgetting", self)
         batch_size, rotated = self.batch_size, self.rotated_batch_size
         if batch_size % 2 or rotated % 4 or rotated > 4 * batch_size:
             raise ConfigError(

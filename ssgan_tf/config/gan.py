@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import gin
 import keras
@@ -11,12 +12,16 @@ from ssgan_tf import losses, penalties
 from ssgan_tf.augmentation import OPERATIONS, Augmentation
 from ssgan_tf.config.checks import (
     ConfigError,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_list,
-    check_number,
+    Count,
+    Decay,
+    Flag,
+    Natural,
+    NonNegative,
+    Values,
+    choice,
+    integer,
     made_by,
+    received,
 )
 from ssgan_tf.config.networks import discriminator, generator
 from ssgan_tf.config.parser import configurable
@@ -40,19 +45,19 @@ _OPTIMIZERS = [
 _GANS = ["options.gan_class"]
 
 
-@configurable("uniform", denylist=["dim"], legal_for=_LATENTS)
+@configurable("uniform", legal_for=_LATENTS)
 def uniform(dim: int) -> Latents:
     """z uniform on [-1, 1)."""
     return Latents(dim, "uniform")
 
 
-@configurable("normal", denylist=["dim"], legal_for=_LATENTS)
+@configurable("normal", legal_for=_LATENTS)
 def normal(dim: int) -> Latents:
     """z normal with mean 0 and deviation 1."""
     return Latents(dim, "normal")
 
 
-@configurable("z", denylist=["dim"])
+@configurable("z")
 def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
     """The distribution of z, in training and in evaluation.
 
@@ -63,13 +68,10 @@ def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
     return made_by("z.distribution_fn", distribution_fn, Latents, (dim,))
 
 
-for _name, _loss in (
-    ("hinge", losses.Hinge),
-    ("non_saturating", losses.NonSaturating),
-    ("wasserstein", losses.Wasserstein),
-    ("least_squares", losses.LeastSquares),
-):
-    configurable(_name, legal_for=_LOSSES)(_loss)
+configurable("hinge", legal_for=_LOSSES)(losses.Hinge)
+configurable("non_saturating", legal_for=_LOSSES)(losses.NonSaturating)
+configurable("wasserstein", legal_for=_LOSSES)(losses.Wasserstein)
+configurable("least_squares", legal_for=_LOSSES)(losses.LeastSquares)
 
 
 @configurable("loss")
@@ -84,6 +86,7 @@ def loss(
     return made_by("loss.fn", fn, losses.AdversarialLoss)
 
 
+@configurable("no_penalty", legal_for=_PENALTIES)
 class NoPenalty(penalties.Penalty):
     """No penalty; the train step leaves it out."""
 
@@ -91,19 +94,15 @@ class NoPenalty(penalties.Penalty):
         return tf.zeros([])
 
 
-for _name, _penalty in (
-    ("no_penalty", NoPenalty),
-    ("wgangp_penalty", penalties.WganGP),
-    ("dragan_penalty", penalties.Dragan),
-    ("r1_penalty", penalties.R1),
-    ("l2_penalty", penalties.L2),
-):
-    configurable(_name, legal_for=_PENALTIES)(_penalty)
+configurable("wgangp_penalty", legal_for=_PENALTIES)(penalties.WganGP)
+configurable("dragan_penalty", legal_for=_PENALTIES)(penalties.Dragan)
+configurable("r1_penalty", legal_for=_PENALTIES)(penalties.R1)
+configurable("l2_penalty", legal_for=_PENALTIES)(penalties.L2)
 
 
 @configurable("penalty")
 def penalty(
-    fn: Callable[[], penalties.Penalty] = NoPenalty, interval: int = 1
+    fn: Callable[[], penalties.Penalty] = NoPenalty, interval: Count = 1
 ) -> tuple[penalties.Penalty | None, int]:
     """The penalty of D, whose weight is `options.lamba`.
 
@@ -112,31 +111,39 @@ def penalty(
         interval: int >= 1. n: the penalty acts on every n-th update of D, n times as
             strong (lazy regularization).
     """
-    check_integer("penalty.interval", interval, at_least=1)
     made = made_by("penalty.fn", fn, penalties.Penalty)
     return None if isinstance(made, NoPenalty) else made, interval
 
 
+_Policy = Annotated[
+    Sequence[str],
+    Values(
+        f"a list, each value one of {', '.join(map(repr, OPERATIONS))}",
+        lambda value: (
+            isinstance(value, list | tuple)
+            and all(operation in tuple(OPERATIONS) for operation in value)
+        ),
+    ),
+]
+
+
 @configurable("augmentation")
-def augmentation(policy: Sequence[str] = ()) -> Augmentation | None:
+def augmentation(policy: _Policy = ()) -> Augmentation | None:
     """Augmentation of every image, real or fake, before D (DiffAugment).
 
     Args:
         policy: list of "color", "translation" and "cutout". Operations in the order
             of application; empty: no augmentation.
     """
-    check_list("augmentation.policy", policy, "'color', 'translation', 'cutout'")
-    for operation in policy:
-        check_choice("augmentation.policy", operation, tuple(OPERATIONS))
     return Augmentation(tuple(policy)) if policy else None
 
 
-@configurable("adam", denylist=["learning_rate"], legal_for=_OPTIMIZERS)
+@configurable("adam", legal_for=_OPTIMIZERS)
 def adam(
     learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
+    beta1: Decay = 0.9,
+    beta2: Decay = 0.999,
+    epsilon: NonNegative = 1e-8,
 ) -> keras.optimizers.Optimizer:
     """Adam (Kingma and Ba, 2015).
 
@@ -147,32 +154,33 @@ def adam(
         epsilon: float >= 0. Added to the root of that; the default is TensorFlow 1's,
             Keras's is 1e-7.
     """
-    check_number("adam.beta1", beta1, below=1.0)
-    check_number("adam.beta2", beta2, below=1.0)
-    check_number("adam.epsilon", epsilon)
     return Adam(learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon)
 
 
+_Tasks = Annotated[
+    Sequence[Callable[[], Task]],
+    Values("a list, such as [@my_task]", lambda value: isinstance(value, list | tuple)),
+]
+
+
 @configurable(
-    "ModularGAN",
-    denylist=["plan", "objective", "heads", "adversarial"],
-    legal_for=_GANS,
+    "ModularGAN", legal_for=_GANS, denylist=["objective", "heads", "adversarial"]
 )
 def modular_gan(
     plan,
     objective: Sequence[Task] = (),
     heads: dict | None = None,
     adversarial: bool = True,
-    conditional: bool = False,
-    tasks: Sequence[Callable[[], Task]] = (),
-    g_lr: float = 2e-4,
-    d_lr: float | None = None,
-    lr_schedule: str = "constant",
+    conditional: Flag = False,
+    tasks: _Tasks = (),
+    g_lr: NonNegative = 2e-4,
+    d_lr: NonNegative | None = None,
+    lr_schedule: choice(["constant", "linear"]) = "constant",
     g_optimizer_fn: Callable = adam,
     d_optimizer_fn: Callable | None = None,
-    g_use_ema: bool = False,
-    ema_decay: float = 0.9999,
-    ema_start_step: int = 40000,
+    g_use_ema: Flag = False,
+    ema_decay: Decay = 0.9999,
+    ema_start_step: Natural = 40000,
 ) -> GAN:
     """A GAN without self-supervision. SSGAN and S3GAN use these parameters too.
 
@@ -198,23 +206,19 @@ def modular_gan(
     """
     d_lr = g_lr if d_lr is None else d_lr
     d_optimizer_fn = g_optimizer_fn if d_optimizer_fn is None else d_optimizer_fn
-    check_flag("ModularGAN.conditional", conditional)
-    check_number("ModularGAN.g_lr", g_lr)
-    check_number("ModularGAN.d_lr", d_lr)
-    check_choice("ModularGAN.lr_schedule", lr_schedule, ("constant", "linear"))
-    check_flag("ModularGAN.g_use_ema", g_use_ema)
-    check_number("ModularGAN.ema_decay", ema_decay, below=1.0)
-    check_integer("ModularGAN.ema_start_step", ema_start_step, at_least=0)
-    check_list("ModularGAN.tasks", tasks, "@my_task")
     options = plan.options
     d_penalty, interval = penalty()
     own_tasks = [made_by("ModularGAN.tasks", task, Task) for task in tasks]
-    gan = _networks(plan, conditional, heads or {}, with_average=g_use_ema)
     make_optimizer = functools.partial(_optimizer, options, lr_schedule)
+    g_optimizer = make_optimizer("g", g_optimizer_fn, g_lr)
+    d_optimizer = make_optimizer("d", d_optimizer_fn, d_lr)
+    adversarial_loss = loss() if adversarial else None
+    # The networks come last, because they take long.
+    gan = _networks(plan, conditional, heads or {}, with_average=g_use_ema)
     gan.compile(
-        g_optimizer=make_optimizer("g", g_optimizer_fn, g_lr),
-        d_optimizer=make_optimizer("d", d_optimizer_fn, d_lr),
-        adversarial_loss=loss() if adversarial else None,
+        g_optimizer=g_optimizer,
+        d_optimizer=d_optimizer,
+        adversarial_loss=adversarial_loss,
         tasks=[*objective, *own_tasks],
         penalty=d_penalty,
         penalty_weight=options.lamba,
@@ -265,20 +269,14 @@ def _optimizer(options, schedule: str, player: str, factory: Callable, rate: flo
 
 def _num_classes(plan, conditional: bool) -> int:
     """Number of classes that the networks know."""
-    data = plan.data
     if not conditional:
-        if data.label_fraction < 1:
-            raise ConfigError(
-                "`dataset.label_fraction` must be 1 for a GAN that reads no labels. "
-                f"Received: label_fraction={data.label_fraction}. Set "
-                "ModularGAN.conditional = True."
-            )
-        if data.label_file is not None:
-            raise ConfigError(
-                "`dataset.label_file` must be None for a GAN that reads no labels. "
-                f"Received: label_file={data.label_file!r}. Leave it out, or set "
-                "ModularGAN.conditional = True."
-            )
+        for name, needed in (("label_fraction", 1), ("label_file", None)):
+            if getattr(plan.data, name) != needed:
+                raise ConfigError(
+                    f"`dataset.{name}` must be {needed} for a GAN that reads no "
+                    f"labels. {received(name, getattr(plan.data, name))} Leave it out, "
+                    "or set ModularGAN.conditional = True."
+                )
         return 0
     if not plan.spec.num_classes:
         raise ConfigError(
@@ -297,40 +295,15 @@ _SELF_SUPERVISION = {
 }
 
 
-def _rotation_task(
-    configurable_name: str,
-    make_task: Callable[..., RotationTask],
-    *,
-    rotated_batch_size: int,
-    weight_rotation_loss_d: float,
-    weight_rotation_loss_g: float,
-    each_in_one: bool,
-    g_anneal_steps: int | None,
-) -> RotationTask:
-    """The task that SSGAN and S3GAN have in common, its parameters checked."""
-    check_number(f"{configurable_name}.weight_rotation_loss_d", weight_rotation_loss_d)
-    check_number(f"{configurable_name}.weight_rotation_loss_g", weight_rotation_loss_g)
-    check_flag(f"{configurable_name}.each_in_one", each_in_one)
-    if g_anneal_steps is not None:
-        check_integer(f"{configurable_name}.g_anneal_steps", g_anneal_steps, at_least=1)
-    return make_task(
-        rotated_batch_size=rotated_batch_size,
-        d_weight=weight_rotation_loss_d,
-        g_weight=weight_rotation_loss_g,
-        each_in_one=each_in_one,
-        g_anneal_steps=g_anneal_steps,
-    )
-
-
-@configurable("SSGAN", denylist=["plan"], legal_for=_GANS)
+@configurable("SSGAN", legal_for=_GANS)
 def ss_gan(
     plan,
-    self_supervision: str = "rotation_gan",
-    rotated_batch_size: int = gin.REQUIRED,
-    weight_rotation_loss_d: float = 1.0,
-    weight_rotation_loss_g: float = 0.2,
-    each_in_one: bool = False,
-    g_anneal_steps: int | None = None,
+    self_supervision: choice(_SELF_SUPERVISION) = "rotation_gan",
+    rotated_batch_size: integer(NUM_ROTATIONS) = gin.REQUIRED,
+    weight_rotation_loss_d: NonNegative = 1.0,
+    weight_rotation_loss_g: NonNegative = 0.2,
+    each_in_one: Flag = False,
+    g_anneal_steps: Count | None = None,
 ) -> GAN:
     """An SS-GAN: a ModularGAN whose D also predicts quarter turns.
 
@@ -353,15 +326,11 @@ def ss_gan(
         g_anneal_steps: int >= 1, or None. alpha falls linearly to 0 at this step; None:
             it stays.
     """
-    check_choice("SSGAN.self_supervision", self_supervision, tuple(_SELF_SUPERVISION))
-    check_integer("SSGAN.rotated_batch_size", rotated_batch_size, at_least=4)
     make_task, adversarial = _SELF_SUPERVISION[self_supervision]
-    task = _rotation_task(
-        "SSGAN",
-        make_task,
+    task = make_task(
         rotated_batch_size=rotated_batch_size,
-        weight_rotation_loss_d=weight_rotation_loss_d,
-        weight_rotation_loss_g=weight_rotation_loss_g,
+        d_weight=weight_rotation_loss_d,
+        g_weight=weight_rotation_loss_g,
         each_in_one=each_in_one,
         g_anneal_steps=g_anneal_steps,
     )
@@ -369,18 +338,18 @@ def ss_gan(
     return modular_gan(plan, [task], heads, adversarial)
 
 
-@configurable("S3GAN", denylist=["plan"], legal_for=_GANS)
+@configurable("S3GAN", legal_for=_GANS)
 def s3_gan(
     plan,
-    self_supervision: str = "rotation",
-    rotated_batch_fraction: int = 1,
-    weight_rotation_loss_d: float = 1.0,
-    weight_rotation_loss_g: float = 0.2,
-    each_in_one: bool = False,
-    g_anneal_steps: int | None = None,
-    use_predictor: bool = False,
-    use_soft_pred: bool = False,
-    weight_class_loss: float = 1.0,
+    self_supervision: choice(["rotation", "none"]) = "rotation",
+    rotated_batch_fraction: Count = 1,
+    weight_rotation_loss_d: NonNegative = 1.0,
+    weight_rotation_loss_g: NonNegative = 0.2,
+    each_in_one: Flag = False,
+    g_anneal_steps: Count | None = None,
+    use_predictor: Flag = False,
+    use_soft_pred: Flag = False,
+    weight_class_loss: NonNegative = 1.0,
 ) -> GAN:
     """An S3GAN: a ModularGAN for few labels, with rotation loss or without.
 
@@ -400,11 +369,6 @@ def s3_gan(
         weight_class_loss: float >= 0. Weight of the predictor's cross-entropy in D's
             loss.
     """
-    check_choice("S3GAN.self_supervision", self_supervision, ("rotation", "none"))
-    check_integer("S3GAN.rotated_batch_fraction", rotated_batch_fraction, at_least=1)
-    check_flag("S3GAN.use_predictor", use_predictor)
-    check_flag("S3GAN.use_soft_pred", use_soft_pred)
-    check_number("S3GAN.weight_class_loss", weight_class_loss)
     tasks, heads = [], {}
     if self_supervision == "rotation":
         rotated, rest = divmod(plan.options.batch_size, rotated_batch_fraction)
@@ -415,12 +379,10 @@ def s3_gan(
                 f"{rotated_batch_fraction}, batch_size={plan.options.batch_size}."
             )
         tasks.append(
-            _rotation_task(
-                "S3GAN",
-                RotationTask,
+            RotationTask(
                 rotated_batch_size=rotated,
-                weight_rotation_loss_d=weight_rotation_loss_d,
-                weight_rotation_loss_g=weight_rotation_loss_g,
+                d_weight=weight_rotation_loss_d,
+                g_weight=weight_rotation_loss_g,
                 each_in_one=each_in_one,
                 g_anneal_steps=g_anneal_steps,
             )

@@ -8,11 +8,12 @@ import keras
 
 from ssgan_tf import layers, networks
 from ssgan_tf.config.checks import (
-    ConfigError,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_number,
+    Count,
+    Decay,
+    Flag,
+    NonNegative,
+    Positive,
+    choice,
     made_by,
 )
 from ssgan_tf.config.parser import configurable
@@ -27,7 +28,9 @@ INITIALIZERS = {
 
 @configurable("weights")
 def weights(
-    initializer: str = "normal", stddev: float = 0.02
+    initializer: choice(INITIALIZERS) = "normal",
+    # Spectral normalization would divide by zero.
+    stddev: Positive = 0.02,
 ) -> keras.initializers.Initializer:
     """The initializer of every kernel.
 
@@ -36,23 +39,17 @@ def weights(
             distribution cut off at two deviations.
         stddev: float > 0. Standard deviation; "orthogonal" has none and ignores it.
     """
-    check_choice("weights.initializer", initializer, tuple(INITIALIZERS))
-    check_number("weights.stddev", stddev)
-    if not stddev:
-        # Spectral normalization would divide by it.
-        raise ConfigError(f"`weights.stddev` must be positive. Received: {stddev=}.")
     return INITIALIZERS[initializer](stddev)
 
 
 @configurable("spectral_norm")
-def spectral_norm(singular_value: str = "left") -> str:
+def spectral_norm(singular_value: choice(VECTORS) = "left") -> str:
     """Spectral normalization of G or D.
 
     Args:
         singular_value: "left", "right" or "auto". Singular vector of a kernel that is
             kept between steps; "auto": the shorter one.
     """
-    check_choice("spectral_norm.singular_value", singular_value, VECTORS)
     return singular_value
 
 
@@ -79,10 +76,10 @@ class Moments:
 
 @configurable("standardize_batch")
 def standardize_batch(
-    decay: float = 0.9,
-    epsilon: float = 1e-5,
-    use_moving_averages: bool = True,
-    num_accu_examples: int = 204800,
+    decay: Decay = 0.9,
+    epsilon: NonNegative = 1e-5,
+    use_moving_averages: Flag = True,
+    num_accu_examples: Count = 204800,
 ) -> Moments:
     """The moments of every batch normalization of G, whatever modulates it.
 
@@ -93,33 +90,27 @@ def standardize_batch(
             averaged over samples after training, in place of the moving ones.
         num_accu_examples: int >= 1. Number of those samples.
     """
-    check_number("standardize_batch.decay", decay, below=1.0)
-    check_number("standardize_batch.epsilon", epsilon)
-    check_flag("standardize_batch.use_moving_averages", use_moving_averages)
-    check_integer("standardize_batch.num_accu_examples", num_accu_examples, at_least=1)
     return Moments(decay, epsilon, 0 if use_moving_averages else num_accu_examples)
 
 
-_NORM_ARGUMENTS = ["name", "spectral_norm"]
 _NORMS = ["G.batch_norm_fn"]
 
 
-@configurable("batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
+@configurable("batch_norm", legal_for=_NORMS)
 def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
     """Batch normalization with a gain and a bias per channel."""
     return layers.BatchNorm(name=name, **standardize_batch().arguments)
 
 
-@configurable("self_modulated_batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
+@configurable("self_modulated_batch_norm", legal_for=_NORMS)
 def self_modulated_batch_norm(
-    name: str, spectral_norm: str | None, num_hidden: int = 32
+    name: str, spectral_norm: str | None, num_hidden: Count = 32
 ) -> keras.layers.Layer:
     """Batch normalization whose gain and bias are functions of z: sBN of the paper.
 
     Args:
         num_hidden: int >= 1. Hidden units of those functions.
     """
-    check_integer("self_modulated_batch_norm.num_hidden", num_hidden, at_least=1)
     return layers.SelfModulatedBatchNorm(
         name=name,
         hidden_units=num_hidden,
@@ -129,9 +120,9 @@ def self_modulated_batch_norm(
     )
 
 
-@configurable("conditional_batch_norm", denylist=_NORM_ARGUMENTS, legal_for=_NORMS)
+@configurable("conditional_batch_norm", legal_for=_NORMS)
 def conditional_batch_norm(
-    name: str, spectral_norm: str | None, center_gain: bool = True
+    name: str, spectral_norm: str | None, center_gain: Flag = True
 ) -> keras.layers.Layer:
     """Batch normalization whose gain and bias are functions of the label.
 
@@ -140,7 +131,6 @@ def conditional_batch_norm(
             plain batch normalization (with spectral normalization, which a zero kernel
             cannot have, near it). False: on 0, for compare_gan's weights.
     """
-    check_flag("conditional_batch_norm.center_gain", center_gain)
     return layers.ConditionalBatchNorm(
         name=name,
         center_gain=center_gain,
@@ -154,11 +144,8 @@ def _norm(factory, vector: str | None, name: str) -> keras.layers.Layer:
     return made_by("G.batch_norm_fn", factory, keras.layers.Layer, (name, vector))
 
 
-def _common(player: str, width, attention, use_spectral_norm) -> dict:
-    """Fields of the spec that G and D share, checked."""
-    if width is not None:
-        check_integer(f"{player}.width", width, at_least=1)
-    check_flag(f"{player}.spectral_norm", use_spectral_norm)
+def _common(width, attention, use_spectral_norm: bool) -> dict:
+    """Fields of the spec that G and D share."""
     return {
         "width": width,
         "attention": attention,
@@ -167,15 +154,15 @@ def _common(player: str, width, attention, use_spectral_norm) -> dict:
     }
 
 
-@configurable("G", denylist=["architecture", "spec_fields"])
+@configurable("G")
 def generator(
     architecture: str,
     spec_fields: dict,
     batch_norm_fn: Callable = batch_norm,
-    spectral_norm: bool = False,
-    width: int | None = None,
+    spectral_norm: Flag = False,
+    width: Count | None = None,
     attention: str | None = None,
-    hierarchical_z: bool | None = None,
+    hierarchical_z: Flag | None = None,
 ) -> keras.Model:
     """The generator.
 
@@ -192,9 +179,7 @@ def generator(
         hierarchical_z: bool or None. Whether every block gets its own piece of z;
             None: the architecture's own choice.
     """
-    common = _common("G", width, attention, spectral_norm)
-    if hierarchical_z is not None:
-        check_flag("G.hierarchical_z", hierarchical_z)
+    common = _common(width, attention, spectral_norm)
     moments = standardize_batch().arguments
     spec = networks.GeneratorSpec(
         norm=functools.partial(_norm, batch_norm_fn, common["spectral_norm"]),
@@ -206,13 +191,13 @@ def generator(
     return networks.build_generator(architecture, spec)
 
 
-@configurable("D", denylist=["architecture", "spec_fields"])
+@configurable("D")
 def discriminator(
     architecture: str,
     spec_fields: dict,
-    spectral_norm: bool = False,
-    layer_norm: bool = False,
-    width: int | None = None,
+    spectral_norm: Flag = False,
+    layer_norm: Flag = False,
+    width: Count | None = None,
     attention: str | None = None,
 ) -> keras.Model:
     """The discriminator.
@@ -225,10 +210,9 @@ def discriminator(
         width: int >= 1, or None. As that of G.
         attention: str or None. As that of G.
     """
-    check_flag("D.layer_norm", layer_norm)
     spec = networks.DiscriminatorSpec(
         layer_norm=layer_norm,
-        **_common("D", width, attention, spectral_norm),
+        **_common(width, attention, spectral_norm),
         **spec_fields,
     )
     return networks.build_discriminator(architecture, spec)

@@ -16,7 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 import gin
 from gin import config_parser
 
-from ssgan_tf.config.checks import REFERENCES, ConfigError, legal_references, shortened
+from ssgan_tf.config.checks import (
+    REFERENCES,
+    ConfigError,
+    checked,
+    legal_references,
+    shortened,
+)
 from ssgan_tf.config.compare_gan_names import (
     IMPLIED,
     IMPLIED_DEFAULTS,
@@ -41,22 +47,29 @@ CONFIGURABLES: dict[str, list[str]] = {}
 
 
 def configurable(
-    name: str, denylist: Sequence[str] = (), legal_for: Sequence[str] = ()
+    name: str, *, legal_for: Sequence[str] = (), denylist: Sequence[str] = ()
 ):
     """Registers a function or class with gin and remembers its parameters.
 
+    A config may bind the parameters with a default. A function checks them by their
+    annotations.
+
     Args:
         name: its name in gin.
-        denylist: parameters that a config may not bind.
         legal_for: parameters that may refer to it.
+        denylist: further parameters that a config may not bind.
     """
 
     def register(factory):
         for parameter in legal_for:
             REFERENCES.setdefault(parameter, []).append(name)
         parameters = inspect.signature(factory).parameters
-        CONFIGURABLES[name] = [p for p in parameters if p not in denylist]
-        return gin.configurable(name, denylist=list(denylist) or None)(factory)
+        denied = [n for n, p in parameters.items() if p.default is p.empty]
+        denied += denylist
+        CONFIGURABLES[name] = [p for p in parameters if p not in denied]
+        if inspect.isfunction(factory):
+            factory = checked(name, factory)
+        return gin.configurable(name, denylist=denied or None)(factory)
 
     return register
 

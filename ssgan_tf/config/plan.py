@@ -13,25 +13,25 @@ from collections.abc import Callable
 import gin
 import keras
 
-from ssgan_tf import datasets, networks
+from ssgan_tf import datasets
 from ssgan_tf.config import gan as training  # noqa: F401  (registers names)
 from ssgan_tf.config.checks import (
     ConfigError,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_number,
+    Count,
+    Flag,
+    Natural,
+    NonNegative,
+    Text,
+    check_fields,
+    choice,
     config_errors,
     made_by,
-    received,
+    number,
 )
 from ssgan_tf.config.networks import standardize_batch
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.datasets import folders
 from ssgan_tf.gan import GAN
-
-ON_NAN = ("stop", "rollback")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 # --- What a config may bind ----------------------------------------------------
 
@@ -54,20 +54,15 @@ class DatasetOptions:
         flip: bool. Whether to mirror each image half of the time.
     """
 
-    name: str = gin.REQUIRED
+    name: Text = gin.REQUIRED
     resolution: int | None = None
     colors: int | None = None
-    label_fraction: float = 1.0
-    label_file: str | None = None
-    flip: bool = False
+    label_fraction: number("(0, 1]", lambda value: 0 < value <= 1) = 1.0
+    label_file: Text | None = None
+    flip: Flag = False
 
     def __post_init__(self):
-        if not isinstance(self.name, str):
-            raise ConfigError(
-                "`dataset.name` must be a name in quotes. "
-                f"{received('name', self.name)} Legal names: "
-                f"{', '.join(sorted(datasets.DATASETS))}."
-            )
+        check_fields("dataset", self)
         is_folder = folders.is_folder(self.name)
         if not is_folder and not (self.resolution is None and self.colors is None):
             raise ConfigError(
@@ -81,23 +76,12 @@ class DatasetOptions:
         except OSError as error:
             # Gin appends the place of the call to other exceptions.
             raise ConfigError(str(error)) from error
-        fraction, labels = self.label_fraction, self.label_file
-        if type(fraction) not in (int, float) or not 0 < fraction <= 1:
-            raise ConfigError(
-                "`dataset.label_fraction` must be a number in (0, 1]. "
-                f"{received('label_fraction', fraction)}"
-            )
-        if labels is not None and not (isinstance(labels, str) and labels):
-            raise ConfigError(
-                "`dataset.label_file` must be the name of a file in quotes, or None. "
-                f"{received('label_file', labels)}"
-            )
-        if labels and not num_classes:
+        if self.label_file and not num_classes:
             raise ConfigError(
                 "`dataset.label_file` must be None for a data set without labels. "
-                f"Received: label_file={labels!r}, name={self.name!r}. Leave it out."
+                f"Received: label_file={self.label_file!r}, name={self.name!r}. Leave "
+                "it out."
             )
-        check_flag("dataset.flip", self.flip)
 
     @functools.cached_property
     def full_name(self) -> str:
@@ -130,30 +114,18 @@ class Options:
             moments.
     """
 
-    architecture: str = gin.REQUIRED
+    architecture: Text = gin.REQUIRED
     gan_class: Callable[["Plan"], GAN] = gin.REQUIRED
-    batch_size: int = gin.REQUIRED
-    lamba: float = 1.0
-    training_steps: int = gin.REQUIRED
-    disc_iters: int = 1
-    z_dim: int = 128
-    precision: str = "float32"
-    accumulate: int = 1
+    batch_size: Count = gin.REQUIRED
+    lamba: NonNegative = 1.0
+    training_steps: Count = gin.REQUIRED
+    disc_iters: Count = 1
+    z_dim: Count = 128
+    precision: choice(["float32", "mixed_bfloat16", "mixed_float16"]) = "float32"
+    accumulate: Count = 1
 
     def __post_init__(self):
-        if not isinstance(self.architecture, str):
-            raise ConfigError(
-                "`options.architecture` must be one of "
-                f"{sorted(networks.ARCHITECTURES)}. "
-                f"{received('architecture', self.architecture)}"
-            )
-        check_integer("options.batch_size", self.batch_size, at_least=1)
-        check_number("options.lamba", self.lamba)
-        check_integer("options.training_steps", self.training_steps, at_least=1)
-        check_integer("options.disc_iters", self.disc_iters, at_least=1)
-        check_integer("options.z_dim", self.z_dim, at_least=1)
-        check_choice("options.precision", self.precision, PRECISIONS)
-        check_integer("options.accumulate", self.accumulate, at_least=1)
+        check_fields("options", self)
 
 
 @configurable("run_config")
@@ -184,37 +156,19 @@ class RunConfig:
             of the data from there, three times in a row at most.
     """
 
-    seed: int = 0
-    warm_start: str | None = None
-    save_checkpoints_steps: int | None = None
-    keep_checkpoint_max: int = 20
-    keep_checkpoint_every_steps: int | None = None
-    save_summary_steps: int | None = None
-    iterations_per_loop: int = 10
-    deterministic: bool = False
-    on_nan: str = "stop"
+    seed: Natural = 0
+    warm_start: Text | None = None
+    save_checkpoints_steps: Count | None = None
+    keep_checkpoint_max: Count = 20
+    keep_checkpoint_every_steps: Count | None = None
+    save_summary_steps: Count | None = None
+    iterations_per_loop: Count = 10
+    deterministic: Flag = False
+    on_nan: choice(["stop", "rollback"]) = "stop"
 
     def __post_init__(self):
-        check_integer("run_config.seed", self.seed, at_least=0)
-        module = self.warm_start
-        if module is not None and not (isinstance(module, str) and module):
-            raise ConfigError(
-                "`run_config.warm_start` must be a path or an address in quotes, or "
-                f"None. {received('warm_start', module)}"
-            )
-        check_integer(
-            "run_config.keep_checkpoint_max", self.keep_checkpoint_max, at_least=1
-        )
-        if self.keep_checkpoint_every_steps is not None:
-            check_integer(
-                "run_config.keep_checkpoint_every_steps",
-                self.keep_checkpoint_every_steps,
-                at_least=1,
-            )
+        check_fields("run_config", self)
         loop = self.iterations_per_loop
-        check_integer("run_config.iterations_per_loop", loop, at_least=1)
-        check_choice("run_config.on_nan", self.on_nan, ON_NAN)
-        check_flag("run_config.deterministic", self.deterministic)
         for name, default in (
             ("save_checkpoints_steps", 5000),
             ("save_summary_steps", 100),
@@ -222,7 +176,6 @@ class RunConfig:
             if getattr(self, name) is None:
                 # The next multiple. The class is frozen to everybody else.
                 object.__setattr__(self, name, -(-default // loop) * loop)
-            check_integer(f"run_config.{name}", getattr(self, name), at_least=1)
             _check_divided(f"run_config.{name}", getattr(self, name), loop)
 
 
@@ -309,7 +262,10 @@ def plan(warm_start: str | None = None, image_folder: str | None = None) -> Plan
             _bind_warm_start(warm_start)
         if image_folder is not None:
             _bind_image_folder(image_folder)
-        _bind_absolute("dataset.label_file")
+        label_file = _bound("dataset.label_file")
+        if label_file and isinstance(label_file, str):
+            # So that the operative config names the same file from anywhere.
+            gin.bind_parameter("dataset.label_file", _absolute(label_file))
         result = Plan(
             data=DatasetOptions(),
             options=Options(),
@@ -349,13 +305,6 @@ def _bind_image_folder(folder: str) -> None:
             if _bound(f"dataset.{parameter}") is None:
                 gin.bind_parameter(f"dataset.{parameter}", value)
     gin.bind_parameter("dataset.name", folders.PREFIX + _absolute(path))
-
-
-def _bind_absolute(parameter: str) -> None:
-    """So that the operative config names the same file from anywhere."""
-    path = _bound(parameter)
-    if isinstance(path, str) and path:
-        gin.bind_parameter(parameter, _absolute(path))
 
 
 def _absolute(path: str) -> str:
