@@ -7,16 +7,7 @@ import gin
 import keras
 
 from ssgan_tf import datasets
-from ssgan_tf.config.checks import (
-    ConfigError,
-    Count,
-    Natural,
-    NonNegative,
-    check_fields,
-    config_errors,
-    integer,
-    made_by,
-)
+from ssgan_tf.config import checks
 from ssgan_tf.config.gan import adam
 from ssgan_tf.config.networks import discriminator
 from ssgan_tf.config.parser import configurable
@@ -48,28 +39,28 @@ class Forgetting:
 
     dataset: str
     architecture: str = gin.REQUIRED
-    batch_size: integer(2) = gin.REQUIRED
-    training_steps: Count = gin.REQUIRED
-    steps_per_task: Count = gin.REQUIRED
-    eval_every_steps: Count = 50
-    weight_rotation_loss: NonNegative = 1.0
-    rotated_batch_size: integer(NUM_ROTATIONS) = 64
-    lr: NonNegative = 2e-4
+    batch_size: checks.integer(2) = gin.REQUIRED
+    training_steps: checks.Count = gin.REQUIRED
+    steps_per_task: checks.Count = gin.REQUIRED
+    eval_every_steps: checks.Count = 50
+    weight_rotation_loss: checks.NonNegative = 1.0
+    rotated_batch_size: checks.integer(NUM_ROTATIONS) = 64
+    lr: checks.NonNegative = 2e-4
     optimizer_fn: Callable[[float], keras.optimizers.Optimizer] = adam
-    seed: Natural = 0
+    seed: checks.Natural = 0
 
     def __post_init__(self):
-        check_fields("forgetting", self)
+        checks.check_fields("forgetting", self)
         batch_size, rotated = self.batch_size, self.rotated_batch_size
         if batch_size % 2 or rotated % 4 or rotated > 4 * batch_size:
-            raise ConfigError(
+            raise checks.ConfigError(
                 "`forgetting.batch_size` must be even, and "
                 "`forgetting.rotated_batch_size` a multiple of 4, at most 4 x "
                 f"batch_size. Received: batch_size={batch_size}, "
                 f"rotated_batch_size={rotated}. Take 64 and 64."
             )
         if self.steps_per_task % self.eval_every_steps:
-            raise ConfigError(
+            raise checks.ConfigError(
                 "`forgetting.eval_every_steps` must divide "
                 "`forgetting.steps_per_task`, to test at every change. Received: "
                 f"eval_every_steps={self.eval_every_steps}, "
@@ -94,9 +85,9 @@ class Forgetting:
             "image_shape": datasets.get_spec(self.dataset).image_shape,
             "rotation_classes": NUM_ROTATIONS if self.num_rotated else 0,
         }
-        with config_errors():
+        with checks.config_errors():
             network = discriminator(self.architecture, spec_fields)
-            optimizer = made_by(
+            optimizer = checks.made_by(
                 "forgetting.optimizer_fn",
                 self.optimizer_fn,
                 keras.optimizers.Optimizer,
@@ -112,12 +103,12 @@ def forgetting() -> Forgetting:
     Raises:
         ConfigError: a value cannot be used; the data set has no labels.
     """
-    with config_errors():
+    with checks.config_errors():
         data = DatasetOptions()
         settings = Forgetting(dataset=data.full_name)
     changed = (data.label_fraction, data.label_file, data.flip) != (1.0, None, False)
     if changed or not datasets.get_spec(data.full_name).num_classes:
-        raise ConfigError(
+        raise checks.ConfigError(
             "`dataset.name` must be a data set with labels, all of them its own, "
             f"without flips. Received: dataset.name={data.full_name!r}, "
             f"label_fraction={data.label_fraction}, label_file={data.label_file!r}, "

@@ -10,19 +10,7 @@ import tensorflow as tf
 
 from ssgan_tf import losses, penalties
 from ssgan_tf.augmentation import OPERATIONS, Augmentation
-from ssgan_tf.config.checks import (
-    ConfigError,
-    Count,
-    Decay,
-    Flag,
-    Natural,
-    NonNegative,
-    Values,
-    choice,
-    integer,
-    made_by,
-    received,
-)
+from ssgan_tf.config import checks
 from ssgan_tf.config.networks import discriminator, generator
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.gan import GAN
@@ -65,7 +53,7 @@ def z(dim: int, distribution_fn: Callable[[int], Latents] = uniform) -> Latents:
         dim: `options.z_dim`.
         distribution_fn: reference. Makes the distribution; a function of the size of z.
     """
-    return made_by("z.distribution_fn", distribution_fn, Latents, (dim,))
+    return checks.made_by("z.distribution_fn", distribution_fn, Latents, (dim,))
 
 
 configurable("hinge", legal_for=_LOSSES)(losses.Hinge)
@@ -83,7 +71,7 @@ def loss(
     Args:
         fn: reference. Makes the pair of losses of D and G.
     """
-    return made_by("loss.fn", fn, losses.AdversarialLoss)
+    return checks.made_by("loss.fn", fn, losses.AdversarialLoss)
 
 
 @configurable("no_penalty", legal_for=_PENALTIES)
@@ -102,7 +90,7 @@ configurable("l2_penalty", legal_for=_PENALTIES)(penalties.L2)
 
 @configurable("penalty")
 def penalty(
-    fn: Callable[[], penalties.Penalty] = NoPenalty, interval: Count = 1
+    fn: Callable[[], penalties.Penalty] = NoPenalty, interval: checks.Count = 1
 ) -> tuple[penalties.Penalty | None, int]:
     """The penalty of D, whose weight is `options.lamba`.
 
@@ -111,13 +99,13 @@ def penalty(
         interval: int >= 1. n: the penalty acts on every n-th update of D, n times as
             strong (lazy regularization).
     """
-    made = made_by("penalty.fn", fn, penalties.Penalty)
+    made = checks.made_by("penalty.fn", fn, penalties.Penalty)
     return None if isinstance(made, NoPenalty) else made, interval
 
 
 _Policy = Annotated[
     Sequence[str],
-    Values(
+    checks.Values(
         f"a list, each value one of {', '.join(map(repr, OPERATIONS))}",
         lambda value: (
             isinstance(value, list | tuple)
@@ -141,9 +129,9 @@ def augmentation(policy: _Policy = ()) -> Augmentation | None:
 @configurable("adam", legal_for=_OPTIMIZERS)
 def adam(
     learning_rate: float,
-    beta1: Decay = 0.9,
-    beta2: Decay = 0.999,
-    epsilon: NonNegative = 1e-8,
+    beta1: checks.Decay = 0.9,
+    beta2: checks.Decay = 0.999,
+    epsilon: checks.NonNegative = 1e-8,
 ) -> keras.optimizers.Optimizer:
     """Adam (Kingma and Ba, 2015).
 
@@ -159,7 +147,9 @@ def adam(
 
 _Tasks = Annotated[
     Sequence[Callable[[], Task]],
-    Values("a list, such as [@my_task]", lambda value: isinstance(value, list | tuple)),
+    checks.Values(
+        "a list, such as [@my_task]", lambda value: isinstance(value, list | tuple)
+    ),
 ]
 
 
@@ -171,16 +161,16 @@ def modular_gan(
     objective: Sequence[Task] = (),
     heads: dict | None = None,
     adversarial: bool = True,
-    conditional: Flag = False,
+    conditional: checks.Flag = False,
     tasks: _Tasks = (),
-    g_lr: NonNegative = 2e-4,
-    d_lr: NonNegative | None = None,
-    lr_schedule: choice(["constant", "linear"]) = "constant",
+    g_lr: checks.NonNegative = 2e-4,
+    d_lr: checks.NonNegative | None = None,
+    lr_schedule: checks.choice(["constant", "linear"]) = "constant",
     g_optimizer_fn: Callable = adam,
     d_optimizer_fn: Callable | None = None,
-    g_use_ema: Flag = False,
-    ema_decay: Decay = 0.9999,
-    ema_start_step: Natural = 40000,
+    g_use_ema: checks.Flag = False,
+    ema_decay: checks.Decay = 0.9999,
+    ema_start_step: checks.Natural = 40000,
 ) -> GAN:
     """A GAN without self-supervision. SSGAN and S3GAN use these parameters too.
 
@@ -208,7 +198,7 @@ def modular_gan(
     d_optimizer_fn = g_optimizer_fn if d_optimizer_fn is None else d_optimizer_fn
     options = plan.options
     d_penalty, interval = penalty()
-    own_tasks = [made_by("ModularGAN.tasks", task, Task) for task in tasks]
+    own_tasks = [checks.made_by("ModularGAN.tasks", task, Task) for task in tasks]
     make_optimizer = functools.partial(_optimizer, options, lr_schedule)
     g_optimizer = make_optimizer("g", g_optimizer_fn, g_lr)
     d_optimizer = make_optimizer("d", d_optimizer_fn, d_lr)
@@ -261,7 +251,7 @@ def _optimizer(options, schedule: str, player: str, factory: Callable, rate: flo
             rate, updates, end_learning_rate=0.0
         )
     parameter = f"ModularGAN.{player}_optimizer_fn"
-    optimizer = made_by(parameter, factory, keras.Optimizer, (rate,))
+    optimizer = checks.made_by(parameter, factory, keras.Optimizer, (rate,))
     if options.precision == "mixed_float16":
         return LossScaled(optimizer)
     return optimizer
@@ -272,14 +262,14 @@ def _num_classes(plan, conditional: bool) -> int:
     if not conditional:
         for name, needed in (("label_fraction", 1), ("label_file", None)):
             if getattr(plan.data, name) != needed:
-                raise ConfigError(
+                raise checks.ConfigError(
                     f"`dataset.{name}` must be {needed} for a GAN that reads no "
-                    f"labels. {received(name, getattr(plan.data, name))} Leave it out, "
-                    "or set ModularGAN.conditional = True."
+                    f"labels. {checks.received(name, getattr(plan.data, name))} Leave "
+                    "it out, or set ModularGAN.conditional = True."
                 )
         return 0
     if not plan.spec.num_classes:
-        raise ConfigError(
+        raise checks.ConfigError(
             "`ModularGAN.conditional` must be False for a data set without labels. "
             f"Received: conditional=True, dataset.name={plan.dataset!r}."
         )
@@ -298,12 +288,12 @@ _SELF_SUPERVISION = {
 @configurable("SSGAN", legal_for=_GANS)
 def ss_gan(
     plan,
-    self_supervision: choice(_SELF_SUPERVISION) = "rotation_gan",
-    rotated_batch_size: integer(NUM_ROTATIONS) = gin.REQUIRED,
-    weight_rotation_loss_d: NonNegative = 1.0,
-    weight_rotation_loss_g: NonNegative = 0.2,
-    each_in_one: Flag = False,
-    g_anneal_steps: Count | None = None,
+    self_supervision: checks.choice(_SELF_SUPERVISION) = "rotation_gan",
+    rotated_batch_size: checks.integer(NUM_ROTATIONS) = gin.REQUIRED,
+    weight_rotation_loss_d: checks.NonNegative = 1.0,
+    weight_rotation_loss_g: checks.NonNegative = 0.2,
+    each_in_one: checks.Flag = False,
+    g_anneal_steps: checks.Count | None = None,
 ) -> GAN:
     """An SS-GAN: a ModularGAN whose D also predicts quarter turns.
 
@@ -341,15 +331,15 @@ def ss_gan(
 @configurable("S3GAN", legal_for=_GANS)
 def s3_gan(
     plan,
-    self_supervision: choice(["rotation", "none"]) = "rotation",
-    rotated_batch_fraction: Count = 1,
-    weight_rotation_loss_d: NonNegative = 1.0,
-    weight_rotation_loss_g: NonNegative = 0.2,
-    each_in_one: Flag = False,
-    g_anneal_steps: Count | None = None,
-    use_predictor: Flag = False,
-    use_soft_pred: Flag = False,
-    weight_class_loss: NonNegative = 1.0,
+    self_supervision: checks.choice(["rotation", "none"]) = "rotation",
+    rotated_batch_fraction: checks.Count = 1,
+    weight_rotation_loss_d: checks.NonNegative = 1.0,
+    weight_rotation_loss_g: checks.NonNegative = 0.2,
+    each_in_one: checks.Flag = False,
+    g_anneal_steps: checks.Count | None = None,
+    use_predictor: checks.Flag = False,
+    use_soft_pred: checks.Flag = False,
+    weight_class_loss: checks.NonNegative = 1.0,
 ) -> GAN:
     """An S3GAN: a ModularGAN for few labels, with rotation loss or without.
 
@@ -373,7 +363,7 @@ def s3_gan(
     if self_supervision == "rotation":
         rotated, rest = divmod(plan.options.batch_size, rotated_batch_fraction)
         if rest or rotated % NUM_ROTATIONS:
-            raise ConfigError(
+            raise checks.ConfigError(
                 "`S3GAN.rotated_batch_fraction` must divide the batch size into a "
                 "multiple of 4. Received: rotated_batch_fraction="
                 f"{rotated_batch_fraction}, batch_size={plan.options.batch_size}."

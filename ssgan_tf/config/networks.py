@@ -7,15 +7,7 @@ from collections.abc import Callable
 import keras
 
 from ssgan_tf import layers, networks
-from ssgan_tf.config.checks import (
-    Count,
-    Decay,
-    Flag,
-    NonNegative,
-    Positive,
-    choice,
-    made_by,
-)
+from ssgan_tf.config import checks
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.layers.spectral_norm import VECTORS
 
@@ -28,9 +20,9 @@ INITIALIZERS = {
 
 @configurable("weights")
 def weights(
-    initializer: choice(INITIALIZERS) = "normal",
+    initializer: checks.choice(INITIALIZERS) = "normal",
     # Spectral normalization would divide by zero.
-    stddev: Positive = 0.02,
+    stddev: checks.Positive = 0.02,
 ) -> keras.initializers.Initializer:
     """The initializer of every kernel.
 
@@ -43,7 +35,7 @@ def weights(
 
 
 @configurable("spectral_norm")
-def spectral_norm(singular_value: choice(VECTORS) = "left") -> str:
+def spectral_norm(singular_value: checks.choice(VECTORS) = "left") -> str:
     """Spectral normalization of G or D.
 
     Args:
@@ -76,10 +68,10 @@ class Moments:
 
 @configurable("standardize_batch")
 def standardize_batch(
-    decay: Decay = 0.9,
-    epsilon: NonNegative = 1e-5,
-    use_moving_averages: Flag = True,
-    num_accu_examples: Count = 204800,
+    decay: checks.Decay = 0.9,
+    epsilon: checks.NonNegative = 1e-5,
+    use_moving_averages: checks.Flag = True,
+    num_accu_examples: checks.Count = 204800,
 ) -> Moments:
     """The moments of every batch normalization of G, whatever modulates it.
 
@@ -104,7 +96,7 @@ def batch_norm(name: str, spectral_norm: str | None) -> keras.layers.Layer:
 
 @configurable("self_modulated_batch_norm", legal_for=_NORMS)
 def self_modulated_batch_norm(
-    name: str, spectral_norm: str | None, num_hidden: Count = 32
+    name: str, spectral_norm: str | None, num_hidden: checks.Count = 32
 ) -> keras.layers.Layer:
     """Batch normalization whose gain and bias are functions of z: sBN of the paper.
 
@@ -122,7 +114,7 @@ def self_modulated_batch_norm(
 
 @configurable("conditional_batch_norm", legal_for=_NORMS)
 def conditional_batch_norm(
-    name: str, spectral_norm: str | None, center_gain: Flag = True
+    name: str, spectral_norm: str | None, center_gain: checks.Flag = True
 ) -> keras.layers.Layer:
     """Batch normalization whose gain and bias are functions of the label.
 
@@ -141,7 +133,9 @@ def conditional_batch_norm(
 
 
 def _norm(factory, vector: str | None, name: str) -> keras.layers.Layer:
-    return made_by("G.batch_norm_fn", factory, keras.layers.Layer, (name, vector))
+    return checks.made_by(
+        "G.batch_norm_fn", factory, keras.layers.Layer, (name, vector)
+    )
 
 
 def _common(width, attention, use_spectral_norm: bool) -> dict:
@@ -159,10 +153,10 @@ def generator(
     architecture: str,
     spec_fields: dict,
     batch_norm_fn: Callable = batch_norm,
-    spectral_norm: Flag = False,
-    width: Count | None = None,
+    spectral_norm: checks.Flag = False,
+    width: checks.Count | None = None,
     attention: str | None = None,
-    hierarchical_z: Flag | None = None,
+    hierarchical_z: checks.Flag | None = None,
 ) -> keras.Model:
     """The generator.
 
@@ -195,9 +189,9 @@ def generator(
 def discriminator(
     architecture: str,
     spec_fields: dict,
-    spectral_norm: Flag = False,
-    layer_norm: Flag = False,
-    width: Count | None = None,
+    spectral_norm: checks.Flag = False,
+    layer_norm: checks.Flag = False,
+    width: checks.Count | None = None,
     attention: str | None = None,
 ) -> keras.Model:
     """The discriminator.

@@ -30,8 +30,6 @@ from ssgan_tf.config.compare_gan_names import (
     our_name,
 )
 
-# Deeper nested lists would end in recursion errors of gin and Python.
-_MAX_DEPTH = 20
 # Errors of Python's tokenizer and gin's parser. Examples of the last three: a dict
 # whose key is a list, a thousand brackets.
 _UNREADABLE = (
@@ -219,15 +217,6 @@ def _syntax_error(error: Exception, text: str, filename: str, place: str) -> str
     )
 
 
-def _depth(value) -> int:
-    """Number of lists, tuples and dicts around the innermost value."""
-    if isinstance(value, dict):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
-
-
 def renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
     """Translates a binding: its key, with scope, and its value, as gin text.
 
@@ -358,8 +347,6 @@ class Parser:
     def bind(self, statement: config_parser.BindingStatement, place: str) -> None:
         """Translates and binds one statement, or adds an error."""
         try:
-            if _depth(statement.value) > _MAX_DEPTH:
-                raise ValueError(f"a value must be nested {_MAX_DEPTH} deep at most")
             key, value = renamed(statement)
         except ValueError as error:
             self.errors.append(f"{place}: {statement.arg_name}: {error}.")

@@ -14,20 +14,8 @@ import gin
 import keras
 
 from ssgan_tf import datasets
+from ssgan_tf.config import checks
 from ssgan_tf.config import gan as training  # noqa: F401  (registers names)
-from ssgan_tf.config.checks import (
-    ConfigError,
-    Count,
-    Flag,
-    Natural,
-    NonNegative,
-    Text,
-    check_fields,
-    choice,
-    config_errors,
-    made_by,
-    number,
-)
 from ssgan_tf.config.networks import standardize_batch
 from ssgan_tf.config.parser import configurable
 from ssgan_tf.datasets import folders
@@ -54,18 +42,18 @@ class DatasetOptions:
         flip: bool. Whether to mirror each image half of the time.
     """
 
-    name: Text = gin.REQUIRED
+    name: checks.Text = gin.REQUIRED
     resolution: int | None = None
     colors: int | None = None
-    label_fraction: number("(0, 1]", lambda value: 0 < value <= 1) = 1.0
-    label_file: Text | None = None
-    flip: Flag = False
+    label_fraction: checks.number("(0, 1]", lambda value: 0 < value <= 1) = 1.0
+    label_file: checks.Text | None = None
+    flip: checks.Flag = False
 
     def __post_init__(self):
-        check_fields("dataset", self)
+        checks.check_fields("dataset", self)
         is_folder = folders.is_folder(self.name)
         if not is_folder and not (self.resolution is None and self.colors is None):
-            raise ConfigError(
+            raise checks.ConfigError(
                 "`dataset.resolution` and `dataset.colors` must be None unless "
                 "`dataset.name` is a folder of images. Received: "
                 f"name={self.name!r}, resolution={self.resolution!r}, "
@@ -75,9 +63,9 @@ class DatasetOptions:
             num_classes = datasets.get_spec(self.full_name).num_classes
         except OSError as error:
             # Gin appends the place of the call to other exceptions.
-            raise ConfigError(str(error)) from error
+            raise checks.ConfigError(str(error)) from error
         if self.label_file and not num_classes:
-            raise ConfigError(
+            raise checks.ConfigError(
                 "`dataset.label_file` must be None for a data set without labels. "
                 f"Received: label_file={self.label_file!r}, name={self.name!r}. Leave "
                 "it out."
@@ -114,18 +102,18 @@ class Options:
             moments.
     """
 
-    architecture: Text = gin.REQUIRED
+    architecture: checks.Text = gin.REQUIRED
     gan_class: Callable[["Plan"], GAN] = gin.REQUIRED
-    batch_size: Count = gin.REQUIRED
-    lamba: NonNegative = 1.0
-    training_steps: Count = gin.REQUIRED
-    disc_iters: Count = 1
-    z_dim: Count = 128
-    precision: choice(["float32", "mixed_bfloat16", "mixed_float16"]) = "float32"
-    accumulate: Count = 1
+    batch_size: checks.Count = gin.REQUIRED
+    lamba: checks.NonNegative = 1.0
+    training_steps: checks.Count = gin.REQUIRED
+    disc_iters: checks.Count = 1
+    z_dim: checks.Count = 128
+    precision: checks.choice(["float32", "mixed_bfloat16", "mixed_float16"]) = "float32"
+    accumulate: checks.Count = 1
 
     def __post_init__(self):
-        check_fields("options", self)
+        checks.check_fields("options", self)
 
 
 @configurable("run_config")
@@ -156,18 +144,18 @@ class RunConfig:
             of the data from there, three times in a row at most.
     """
 
-    seed: Natural = 0
-    warm_start: Text | None = None
-    save_checkpoints_steps: Count | None = None
-    keep_checkpoint_max: Count = 20
-    keep_checkpoint_every_steps: Count | None = None
-    save_summary_steps: Count | None = None
-    iterations_per_loop: Count = 10
-    deterministic: Flag = False
-    on_nan: choice(["stop", "rollback"]) = "stop"
+    seed: checks.Natural = 0
+    warm_start: checks.Text | None = None
+    save_checkpoints_steps: checks.Count | None = None
+    keep_checkpoint_max: checks.Count = 20
+    keep_checkpoint_every_steps: checks.Count | None = None
+    save_summary_steps: checks.Count | None = None
+    iterations_per_loop: checks.Count = 10
+    deterministic: checks.Flag = False
+    on_nan: checks.choice(["stop", "rollback"]) = "stop"
 
     def __post_init__(self):
-        check_fields("run_config", self)
+        checks.check_fields("run_config", self)
         loop = self.iterations_per_loop
         for name, default in (
             ("save_checkpoints_steps", 5000),
@@ -181,7 +169,7 @@ class RunConfig:
 
 def _check_divided(parameter: str, steps: int, iterations_per_loop: int) -> None:
     if steps % iterations_per_loop:
-        raise ConfigError(
+        raise checks.ConfigError(
             f"`{parameter}` must be a multiple of `run_config.iterations_per_loop`. "
             f"Received: {parameter.split('.')[-1]}={steps}, iterations_per_loop="
             f"{iterations_per_loop}. Change one of them."
@@ -237,8 +225,8 @@ class Plan:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision or self.options.precision)
         try:
-            with config_errors():
-                return made_by(
+            with checks.config_errors():
+                return checks.made_by(
                     "options.gan_class", self.options.gan_class, GAN, (self,)
                 )
         finally:
@@ -257,7 +245,7 @@ def plan(warm_start: str | None = None, image_folder: str | None = None) -> Plan
         ConfigError: a required parameter is missing, or values do not fit together; the
             configuration starts from another module than `warm_start`.
     """
-    with config_errors():
+    with checks.config_errors():
         if warm_start is not None:
             _bind_warm_start(warm_start)
         if image_folder is not None:
@@ -283,7 +271,7 @@ def plan(warm_start: str | None = None, image_folder: str | None = None) -> Plan
 def _bind_warm_start(module: str) -> None:
     bound = RunConfig().warm_start
     if bound not in (None, module):
-        raise ConfigError(
+        raise checks.ConfigError(
             "`--warm_start` must be the module that the configuration binds, or the "
             f"configuration none. Received: --warm_start={module}, and in the "
             f"configuration warm_start={bound!r}. Leave one of them out."
@@ -294,7 +282,7 @@ def _bind_warm_start(module: str) -> None:
 def _bind_image_folder(folder: str) -> None:
     path = folder.removeprefix(folders.PREFIX)
     if not path:
-        raise ConfigError(
+        raise checks.ConfigError(
             "`--image_folder` must name a folder. Received: "
             f"--image_folder={folder}. Write --image_folder=DIR; `.` is this one."
         )
