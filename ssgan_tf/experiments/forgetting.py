@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from sklearn.metrics import balanced_accuracy_score
 
 from ssgan_tf import config, datasets, rotation
 from ssgan_tf.training.run_dir import RunDir
@@ -84,7 +85,7 @@ def select_test_images(labels: np.ndarray, task: int) -> tuple[np.ndarray, np.nd
     return np.concatenate([members, rest]), targets.astype("f")
 
 
-# --- Losses and accuracy -------------------------------------------------------
+# --- Losses --------------------------------------------------------------------
 
 
 class Losses(NamedTuple):
@@ -131,27 +132,13 @@ def losses(
     )
     if not num_rotated:
         return Losses(loss, tf.constant(0.0), tf.constant(float("nan")))
-    rotated = (
-        outputs["rotation_logits"][batch - num_rotated :],
-        rotation.rotation_labels(num_rotated),
-    )
+    logits = outputs["rotation_logits"][batch - num_rotated :]
+    turns = rotation.rotation_labels(num_rotated)
     return Losses(
-        loss, rotation.rotation_loss(*rotated), rotation.rotation_accuracy(*rotated)
+        loss,
+        rotation.rotation_loss(logits, turns),
+        rotation.rotation_accuracy(logits, turns),
     )
-
-
-def balanced_accuracy(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The mean of the accuracies on the class and on the rest.
-
-    Args:
-        logits: (n,). Above 0: the class.
-        targets: (n,), 1 or 0.
-
-    Returns:
-        In [0, 1]; chance is 0.5.
-    """
-    right = (np.asarray(logits) > 0) == (np.asarray(targets) == 1)
-    return float(np.mean([right[targets == side].mean() for side in (0, 1)]))
 
 
 # --- Training ------------------------------------------------------------------
@@ -165,7 +152,8 @@ class Row:
         step: int. Updates so far.
         task: int. The class that the following updates train; at the end of training,
             the last class.
-        accuracy: float. `balanced_accuracy` on the test images of that task.
+        accuracy: float. Mean of the accuracies on the class and on the rest, of the
+            test images of that task; chance is 0.5.
         loss: float. Training loss of class against rest, in nats: the mean over the
             steps since the row before. NaN at step 0.
         rotation_accuracy: float. The same of rotations; NaN without a rotation head.
@@ -220,72 +208,106 @@ def train(
         split: datasets.load_split(plan.dataset, split, data_dir)
         for split in ("train", "test")
     }
-    classifier = _Classifier(plan, splits)
+    network, optimizer = plan.build()
+    parts = {"network": network, "optimizer": optimizer}
     operative = config.operative_config()
     if not allow_config_change:
         run.check_config(operative, config.bindings())
     with run.claimed():
-        step = run.checkpoints.restore_latest(classifier.parts)
-        if step is not None:
-            logging.info("continuing from %s", run.checkpoints.prefix(step))
-        table, first = Table(run.path / FILENAME, Row), classifier.step
-        rows = _former_rows(table, first)
+        first = run.checkpoints.restore_latest(parts) or 0
+        table = Table(run.path / FILENAME, Row)
+        rows = table.rows() if first else []
+        if first and not rows:
+            kind = ValueError if table.path.exists() else FileNotFoundError
+            raise kind(
+                f"{table.path} is missing or has no rows, at step {first} of its run. "
+                "Restore the table, or train in another folder."
+            )
         if first < plan.training_steps:
-            # At the end of a shorter run the last task was tested, not the next one.
-            last = (first, classifier.task_at(first))
-            rows = [row for row in rows if row.step < first or _key(row) == last]
+            logging.info("training from step %d", first)
             run.write_config(operative, first)
             run.write_environment(environment.facts(), first)
-            _fit(classifier, run, table, rows)
+            rows = _fit(plan, run, parts, splits=splits, first=first, rows=rows)
         run.train_done.touch()
     return rows
 
 
-def _former_rows(table: Table[Row], step: int) -> list[Row]:
-    """The rows of a run that continues from a step; none from step 0."""
-    rows = table.rows() if step else []
-    if step and not rows:
-        kind = ValueError if table.path.exists() else FileNotFoundError
-        raise kind(
-            f"{table.path} is missing or has no rows, at step {step} of its run. "
-            "Restore the table, or train in another folder."
-        )
-    return rows
-
-
-def _key(row: Row) -> tuple[int, int]:
-    return row.step, row.task
-
-
-def _fit(classifier: "_Classifier", run: RunDir, table: Table[Row], rows: list[Row]):
-    """Trains from the classifier's step on, and appends to the rows."""
-    plan, first = classifier.plan, classifier.step
+def _fit(
+    plan: config.Forgetting,
+    run: RunDir,
+    parts: dict,
+    *,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    first: int,
+    rows: list[Row],
+) -> list[Row]:
+    """Trains from the step `first` on, and returns the rows with those of the tests."""
+    network = parts["network"]
+    update = update_function(network, parts["optimizer"], plan)
+    accuracy_on = _test_function(network, *splits["test"])
+    images, labels = splits["train"]
+    num_classes = datasets.get_spec(plan.dataset).num_classes
+    task = task_of(first, plan.steps_per_task, num_classes)
+    # At the end of a shorter run the last task was tested, not the next one.
+    rows = [
+        row for row in rows if row.step < first or (row.step, row.task) == (first, task)
+    ]
     # Earlier versions wrote this file, which would name a deleted checkpoint.
     (run.checkpoints.folder / "checkpoint").unlink(missing_ok=True)
+    # Loss and rotation accuracy of the steps since the last test.
+    logs: list[tuple[float, float]] = []
 
-    def test(step: int, task: int) -> None:
-        rows.append(classifier.test(step, task))
+    def test(step: int) -> None:
+        rows.append(_row(step, task, accuracy_on(task), logs))
+        logs.clear()
         write_summaries(writer, rows[-1])
 
     def save(step: int) -> None:
         # The table first: a run that continues drops the rows after its checkpoint.
-        table.write(rows)
-        run.checkpoints.save(step, classifier.parts)
+        Table(run.path / FILENAME, Row).write(rows)
+        run.checkpoints.save(step, parts)
         run.checkpoints.keep(1)
 
     writer = tf.summary.create_file_writer(str(run.tensorboard))
     with contextlib.closing(writer):
         steps = range(first, plan.training_steps)
         for step in track(steps, len(steps), "training"):
-            task = classifier.task_at(step)
+            task = task_of(step, plan.steps_per_task, num_classes)
             is_tested = bool(rows) and rows[-1].step == step
             if step % plan.eval_every_steps == 0 and not is_tested:
-                test(step, task)
+                test(step)
             if step % plan.steps_per_task == 0 and step > first:
                 save(step)
-            classifier.update(step, task)
-        test(plan.training_steps, task)
+            indices, targets = draw_batch(
+                labels, task, plan.batch_size, seed=plan.seed, step=step
+            )
+            loss, rotation_accuracy = update(images[indices], targets)
+            logs.append((float(loss), float(rotation_accuracy)))
+        test(plan.training_steps)
     save(plan.training_steps)
+    return rows
+
+
+def _row(step: int, task: int, accuracy: float, logs: list[tuple[float, float]]) -> Row:
+    """The row of a test, after steps with this loss and rotation accuracy.
+
+    Raises:
+        Diverged: the loss or a logit is not finite.
+    """
+    loss, rotation_accuracy = np.mean(logs or [(np.nan, np.nan)], axis=0).tolist()
+    if np.isnan(accuracy) or (logs and not np.isfinite(loss)):
+        raise Diverged(
+            "The losses and logits of a classifier must be finite. Received: "
+            f"loss={loss} before step {step}. Take a smaller forgetting.lr."
+        )
+    return Row(
+        step=step,
+        task=task,
+        accuracy=accuracy,
+        loss=loss,
+        rotation_accuracy=rotation_accuracy,
+        protocol=_PROTOCOL,
+    )
 
 
 def write_summaries(writer: tf.summary.SummaryWriter, row: Row) -> None:
@@ -300,73 +322,6 @@ def write_summaries(writer: tf.summary.SummaryWriter, row: Row) -> None:
                 tf.summary.scalar(tag, value)
     # A run that is killed must keep its curves.
     writer.flush()
-
-
-class _Classifier:
-    """The network of a run with its optimizer and data.
-
-    Args:
-        plan: the parameters.
-        splits: uint8 images and int labels, by "train" and "test".
-    """
-
-    def __init__(self, plan: config.Forgetting, splits: dict):
-        self.plan = plan
-        self.splits = splits
-        self.network, self.optimizer = plan.build()
-        self.parts = {"network": self.network, "optimizer": self.optimizer}
-        self._update = update_function(self.network, self.optimizer, plan)
-        self._logits = _logits_function(self.network)
-        self._num_classes = datasets.get_spec(plan.dataset).num_classes
-        # Loss and rotation accuracy of the steps since the last test.
-        self._logs: list[list[float]] = []
-
-    @property
-    def step(self) -> int:
-        """Updates so far."""
-        return int(self.optimizer.iterations.value)
-
-    def task_at(self, step: int) -> int:
-        """The class of the task after `step` updates."""
-        return task_of(step, self.plan.steps_per_task, self._num_classes)
-
-    def update(self, step: int, task: int) -> None:
-        """Takes one step on a task."""
-        images, labels = self.splits["train"]
-        indices, targets = draw_batch(
-            labels, task, self.plan.batch_size, seed=self.plan.seed, step=step
-        )
-        logs = self._update(images[indices], targets)
-        self._logs.append([float(value) for value in logs])
-
-    def test(self, step: int, task: int) -> Row:
-        """Tests a task.
-
-        Raises:
-            Diverged: the loss since the last test, or a logit, is not finite.
-        """
-        images, labels = self.splits["test"]
-        indices, targets = select_test_images(labels, task)
-        parts = np.split(
-            indices, range(_TEST_BATCH_SIZE, len(indices), _TEST_BATCH_SIZE)
-        )
-        logits = np.concatenate([self._logits(images[part]) for part in parts])
-        means = np.mean(self._logs, axis=0) if self._logs else (np.nan, np.nan)
-        loss, rotation_accuracy = map(float, means)
-        if not np.isfinite(logits).all() or (self._logs and not np.isfinite(loss)):
-            raise Diverged(
-                "The losses and logits of a classifier must be finite. Received: "
-                f"loss={loss} before step {step}. Take a smaller forgetting.lr."
-            )
-        self._logs.clear()
-        return Row(
-            step=step,
-            task=task,
-            accuracy=balanced_accuracy(logits, targets),
-            loss=loss,
-            rotation_accuracy=rotation_accuracy,
-            protocol=_PROTOCOL,
-        )
 
 
 def update_function(network, optimizer, plan: config.Forgetting):
@@ -390,12 +345,24 @@ def update_function(network, optimizer, plan: config.Forgetting):
     return update
 
 
-def _logits_function(network):
-    """Function of uint8 images: the logits of class against rest."""
+def _test_function(network, images: np.ndarray, labels: np.ndarray):
+    """Makes the function of a task that returns the accuracy.
+
+    It is NaN if the logits are not finite.
+    """
 
     @tf.function(reduce_retracing=True)
-    def logits(images):
-        images = tf.cast(images, tf.float32) / 255.0
-        return network(images, training=False)["logits"][:, 0]
+    def logits_of(batch):
+        batch = tf.cast(batch, tf.float32) / 255.0
+        return network(batch, training=False)["logits"][:, 0]
 
-    return logits
+    def accuracy_on(task: int) -> float:
+        indices, targets = select_test_images(labels, task)
+        places = range(_TEST_BATCH_SIZE, len(indices), _TEST_BATCH_SIZE)
+        batches = np.split(indices, places)
+        logits = np.concatenate([logits_of(images[batch]) for batch in batches])
+        if not np.isfinite(logits).all():
+            return np.nan
+        return float(balanced_accuracy_score(targets == 1, logits > 0))
+
+    return accuracy_on

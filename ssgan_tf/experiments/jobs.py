@@ -107,7 +107,7 @@ class Campaign:
         return sum(
             entry["seconds"]
             for entry in self._record(job)
-            if tuple(entry["arguments"]) in job.commands
+            if entry["arguments"] in job.commands
         )
 
     def status(self, jobs: Sequence[Job]) -> str:
@@ -178,18 +178,14 @@ class Campaign:
             start = time.monotonic()
             if code := _run(self._argv(job, arguments), self.log(job)):
                 return code
-            record.append(
-                {
-                    "arguments": list(arguments),
-                    "seconds": round(time.monotonic() - start, 1),
-                }
-            )
+            seconds = round(time.monotonic() - start, 1)
+            record.append({"arguments": arguments, "seconds": seconds})
             text = json.dumps(record, indent=2)
             files.write_text(self._record_path(job), text + "\n")
         return 0
 
     def _remaining_commands(self, job: Job) -> list[tuple[str, ...]]:
-        done = [tuple(entry["arguments"]) for entry in self._record(job)]
+        done = [entry["arguments"] for entry in self._record(job)]
         return [arguments for arguments in job.commands if arguments not in done]
 
     def _record_path(self, job: Job) -> pathlib.Path:
@@ -216,16 +212,15 @@ class Campaign:
             ) from error
 
 
-def _current_form(arguments: Iterable[str]) -> list[str]:
+def _current_form(arguments: Sequence[str]) -> tuple[str, ...]:
     """Returns recorded arguments as `command` writes them.
 
     Earlier records have `-m ssgan_tf.train` for `-m ssgan_tf train`.
     """
-    first, *others = arguments
-    if first == "-m" and others and others[0].startswith("ssgan_tf."):
-        module, *others = others
-        others = ["ssgan_tf", module.removeprefix("ssgan_tf."), *others]
-    return [first, *others]
+    first, second, *others = arguments
+    if second.startswith("ssgan_tf."):
+        return command(second.removeprefix("ssgan_tf."), *others)
+    return (first, second, *others)
 
 
 def _run(argv: Sequence[str], log: pathlib.Path) -> int:

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, ScalarFor
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import results
-from ssgan_tf.experiments.results import Measurement
+from ssgan_tf.experiments.results import Measurement, select
 from ssgan_tf.utils import plots
 
 _PANEL = (4.8, 3.4)
@@ -24,84 +24,73 @@ def draw(measurements: Sequence[Measurement]) -> Figure | None:
     Args:
         measurements: all of one study, as `results.read` returns them.
     """
-    if not any(row.run for row in _values(measurements)):
-        return None
-    return _PLOTS[measurements[0].experiment](measurements)
+    name = measurements[0].experiment
+    if name == "sweep":
+        # All combinations are in the same panels.
+        measurements = [
+            dataclasses.replace(row, arm=row.row, row="") for row in measurements
+        ]
+    is_final = name in ("table1", "table3", "table4")
+    ours = results.finals(measurements) if is_final else measurements
+    ours = [row for row in ours if row.value is not None]
+    arms = results.arms_of(measurements)
+    colors = dict(zip(arms, plots.colors(len(arms)), strict=True))
+    papers = select(measurements, run="")
+    return _PLOTS[name](ours, papers, colors) if ours else None
 
 
 # --- Parts ---------------------------------------------------------------------
 
 
-def _colors(measurements: Sequence[Measurement]) -> dict[str, str]:
-    """A colour for each arm, the same in all panels of a study."""
-    arms = results.arms_of(measurements)
-    return dict(zip(arms, plots.colors(len(arms)), strict=True))
-
-
-def _select(measurements: Iterable[Measurement], **fields) -> list[Measurement]:
-    """The measurements with these fields."""
-    return [
-        row
-        for row in measurements
-        if all(getattr(row, name) == value for name, value in fields.items())
-    ]
-
-
-def _values(measurements: Iterable[Measurement], **fields) -> list[Measurement]:
-    """The measurements with a value and these fields."""
-    return [row for row in _select(measurements, **fields) if row.value is not None]
-
-
-def _by_seed(rows: Sequence[Measurement], x: str) -> dict[int, dict[int, float]]:
-    curves: dict[int, dict[int, float]] = {}
+def _by_seed(
+    rows: Iterable[Measurement], x: str
+) -> tuple[list[dict[int, float]], list[int], list[tuple[float, ...]]]:
+    """The curve of each seed, the places that all have, and the values there."""
+    by_seed: dict[int, dict[int, float]] = {}
     for row in rows:
-        curves.setdefault(row.seed, {})[getattr(row, x)] = row.value
-    return curves
-
-
-def _shared(curves: Sequence[dict[int, float]]) -> tuple[list[int], list[list[float]]]:
-    """The places at which all curves have a value, and these values."""
-    places = sorted(set.intersection(*map(set, curves)))
-    return places, [[curve[place] for curve in curves] for place in places]
+        by_seed.setdefault(row.seed, {})[getattr(row, x)] = row.value
+    curves = list(by_seed.values())
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    return curves, shared, [tuple(curve[at] for curve in curves) for at in shared]
 
 
 def _curves(
-    axes: Axes,
-    rows: Sequence[Measurement],
-    *,
-    color: str,
-    label: str,
-    x: str = "step",
+    axes: Axes, rows: Sequence[Measurement], colors: dict[str, str], x: str = "step"
 ) -> None:
     """Draws a thin line for each seed, and on top their mean where all have a value."""
-    curves = list(_by_seed(rows, x).values())
-    if not curves:
-        return
-    if len(curves) > 1:
-        for curve in curves:
-            axes.plot(*zip(*sorted(curve.items())), color=color, **_THIN)
-    shared, columns = _shared(curves)
-    means = list(map(statistics.fmean, columns))
-    label = f"{label} (n={len(curves)})"
-    axes.plot(shared, means, ".-", color=color, linewidth=2.2, label=label)
+    for arm, color in colors.items():
+        curves, shared, columns = _by_seed(select(rows, arm=arm), x)
+        if len(curves) > 1:
+            for curve in curves:
+                axes.plot(*zip(*sorted(curve.items())), color=color, **_THIN)
+        if curves:
+            means = list(map(statistics.fmean, columns))
+            label = f"{arm or 'ours'} (n={len(curves)})"
+            axes.plot(shared, means, ".-", color=color, linewidth=2.2, label=label)
 
 
-def _paper_curve(axes: Axes, rows: Sequence[Measurement], *, x: str, **style) -> None:
+def _paper_curves(
+    axes: Axes, papers: Sequence[Measurement], colors: dict[str, str], x: str
+) -> None:
     """Draws the paper's numbers."""
-    places = [getattr(row, x) for row in rows]
-    axes.plot(places, [_mean_of(row.paper) for row in rows], ".--", **style)
+    for arm, color in colors.items():
+        if rows := select(papers, arm=arm):
+            places = [getattr(row, x) for row in rows]
+            numbers = list(map(_number, rows))
+            axes.plot(places, numbers, ".--", color=color, label=arm)
 
 
-def _mean_of(paper: str) -> float:
+def _number(row: Measurement) -> float:
     """The paper's number without its deviation; the middle of a range."""
-    numbers = [float(text) for text in re.findall(r"[\d.]+", paper.partition("+-")[0])]
-    return statistics.fmean(numbers)
+    mean = row.paper.partition("+-")[0]
+    return statistics.fmean(map(float, re.findall(r"[\d.]+", mean)))
 
 
-def _distances(measurements: Iterable[Measurement]) -> list[str]:
+def _distances(rows: Iterable[Measurement]) -> list[str]:
     """Names of the Frechet distances among the measurements."""
-    metrics = dict.fromkeys(row.metric for row in _values(measurements))
-    return [metric for metric in metrics if protocols.is_distance(metric)]
+    return list(
+        filter(protocols.is_distance, dict.fromkeys(row.metric for row in rows))
+    )
 
 
 def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list[Axes]]]:
@@ -134,26 +123,24 @@ def _in_words(metric: str) -> str:
 
 
 # --- One for each study --------------------------------------------------------
+#
+# Each takes our values, the paper's numbers and the colour of each arm.
 
 
-def _over_steps(measurements: Sequence[Measurement]) -> Figure | None:
+def _over_steps(ours, papers, colors) -> Figure | None:
     """Two panels for each row: Frechet distance and spread of D's logits."""
-    ours = [row for row in _values(measurements) if row.run]
     places = [
         (dataset, row, metric)
         for dataset, row in dict.fromkeys((m.dataset, m.row) for m in ours)
-        for metric in _distances(_select(ours, dataset=dataset, row=row))
+        for metric in _distances(select(ours, dataset=dataset, row=row))
     ]
     if not places:
         return None
-    colors = _colors(measurements)
     figure, grid = _grid(len(places), 2)
     for (dataset, row, metric), (left, right) in zip(places, grid, strict=True):
-        here = _select(ours, dataset=dataset, row=row)
-        for arm, color in colors.items():
-            style = {"color": color, "label": arm or "ours"}
-            _curves(left, _select(here, arm=arm, metric=metric), **style)
-            _curves(right, _select(here, arm=arm, metric=results.SPREAD), **style)
+        here = select(ours, dataset=dataset, row=row)
+        _curves(left, select(here, metric=metric), colors)
+        _curves(right, select(here, metric=results.SPREAD), colors)
         left.set_ylabel(_in_words(metric))
         right.set_ylabel("standard deviation of D's logits\non test images")
         for axes in (left, right):
@@ -168,58 +155,43 @@ def _over_steps(measurements: Sequence[Measurement]) -> Figure | None:
     return figure
 
 
-def _sweep(measurements: Sequence[Measurement]) -> Figure | None:
-    """As `_over_steps`, with all combinations in the same two panels."""
-    return _over_steps(
-        [dataclasses.replace(row, arm=row.row, row="") for row in measurements]
-    )
-
-
-def _best(measurements: Sequence[Measurement]) -> Figure | None:
+def _best(ours, papers, colors) -> Figure | None:
     """Two panels for each data set: every seed of ours, and the paper's best."""
-    ours = results.finals(measurements)
     places = [
         (dataset, metric)
         for dataset in dict.fromkeys(row.dataset for row in ours)
-        for metric in _distances(_select(ours, dataset=dataset))
+        for metric in _distances(select(ours, dataset=dataset))
     ]
     if not places:
         return None
-    colors = _colors(measurements)
     figure, grid = _grid(len(places), 2)
     for (dataset, metric), (left, right) in zip(places, grid, strict=True):
-        papers = _select(measurements, run="", dataset=dataset)
-        arms = list(dict.fromkeys(row.arm for row in papers))
-        for place, arm in enumerate(arms):
-            rows = _values(ours, dataset=dataset, metric=metric, arm=arm)
-            values = [row.value for row in rows]
-            places_of_seeds = [place] * len(values)
-            left.plot(places_of_seeds, values, "o", color=colors[arm], alpha=0.45)
+        numbers = {row.arm: _number(row) for row in select(papers, dataset=dataset)}
+        for place, arm in enumerate(numbers):
+            rows = select(ours, dataset=dataset, metric=metric, arm=arm)
+            values, color = [row.value for row in rows], colors[arm]
+            left.plot([place] * len(values), values, "o", color=color, alpha=0.45)
             if values:
-                left.plot(place, min(values), "_", color=colors[arm], markersize=24)
+                left.plot(place, min(values), "_", color=color, markersize=24)
         right.bar(
-            range(len(arms)),
-            [_mean_of(row.paper) for row in papers],
-            color=[colors[arm] for arm in arms],
+            range(len(numbers)),
+            list(numbers.values()),
+            color=[colors[arm] for arm in numbers],
         )
         left.set_title(f"{dataset}: ours, each seed")
         left.set_ylabel(_in_words(metric))
         right.set_title("paper, best of three")
         right.set_ylabel("FID")
-        _label_arms(left, arms)
-        _label_arms(right, arms)
+        _label_arms(left, list(numbers))
+        _label_arms(right, list(numbers))
     return figure
 
 
-def _blocks(measurements: Sequence[Measurement]) -> Figure:
+def _blocks(ours, papers, colors) -> Figure:
     """Accuracy over blocks: ours, and the paper's."""
-    ours = results.finals(measurements)
     figure, ((left, right),) = _grid(1, 2)
-    for arm, color in _colors(measurements).items():
-        _curves(left, _values(ours, arm=arm), color=color, label=arm, x="block")
-        papers = _select(measurements, run="", arm=arm)
-        if papers:
-            _paper_curve(right, papers, x="block", color=color, label=arm)
+    _curves(left, ours, colors, x="block")
+    _paper_curves(right, papers, colors, x="block")
     for axes, title in ((left, "ours"), (right, "paper")):
         axes.set_title(title)
         axes.set_xlabel("block of D")
@@ -229,17 +201,12 @@ def _blocks(measurements: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _last_block(measurements: Sequence[Measurement]) -> Figure:
+def _last_block(ours, papers, colors) -> Figure:
     """Accuracy over steps: ours, and the paper's highest and last."""
     figure, ((left, right),) = _grid(1, 2, widths=(3, 1))
-    colors = _colors(measurements)
+    _curves(left, select(ours, metric=results.PROBE), colors)
     for place, (arm, color) in enumerate(colors.items()):
-        rows = _values(measurements, arm=arm, metric=results.PROBE)
-        _curves(left, rows, color=color, label=arm)
-        papers = _select(measurements, run="", arm=arm)
-        (peak,) = _select(papers, metric=results.PROBE_PEAK)
-        (end,) = _select(papers, metric=results.PROBE_END)
-        peak, end = _mean_of(peak.paper), _mean_of(end.paper)
+        peak, end = map(_number, select(papers, arm=arm))
         right.plot([place, place], [peak, end], color=color)
         right.plot(place, peak, "^", color=color)
         right.plot(place, end, "o", color=color)
@@ -252,47 +219,42 @@ def _last_block(measurements: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _forgetting(measurements: Sequence[Measurement]) -> Figure:
+def _forgetting(ours, papers, colors) -> Figure:
     """Accuracy on the class of the moment, which changes at the vertical lines."""
     figure = Figure(figsize=(10.0, 4.2))
     axes = figure.subplots()
-    values = _values(measurements, metric=results.FORGETTING)
-    parts = results.segments(sorted({(row.step, row.row) for row in values if row.run}))
+    ours = select(ours, metric=results.FORGETTING)
+    parts = results.segments({(row.step, row.row) for row in ours})
     switches = [part[0][0] for part in parts]
     for step in switches[1:]:
         axes.axvline(step, color=plots.INK, linewidth=0.6, alpha=0.35)
     num_tasks = len({part[0][1] for part in parts})
-    for (arm, color), marker in zip(_colors(measurements).items(), "sD", strict=True):
-        curves = list(_by_seed(_select(values, arm=arm), "step").values())
+    floors = {"floor_task_2": 2, "floor_task_2_again": 2 + num_tasks}
+    for (arm, color), marker in zip(colors.items(), "sD", strict=True):
+        curves, shared, columns = _by_seed(select(ours, arm=arm), "step")
         if not curves:
             continue
-        shared, columns = _shared(curves)
         if len(curves) > 1:
             low, high = list(map(min, columns)), list(map(max, columns))
             axes.fill_between(shared, low, high, color=color, alpha=0.25, linewidth=0)
         means = list(map(statistics.fmean, columns))
         label = f"{arm} (n={len(curves)})"
         axes.plot(shared, means, color=color, linewidth=1.2, label=label)
-        label = f"paper's floors, read off: {arm}"
-        for metric, task in (
-            ("floor_task_2", 2),
-            ("floor_task_2_again", 2 + num_tasks),
-        ):
-            for row in _select(measurements, run="", arm=arm, metric=metric):
-                if task < len(switches):
-                    axes.plot(
-                        switches[task],
-                        _mean_of(row.paper),
-                        marker,
-                        color=color,
-                        markeredgecolor=plots.INK,
-                        markersize=8,
-                        linestyle="none",
-                        label=label,
-                        zorder=5,
-                    )
-                    # One entry in the legend.
-                    label = None
+        points = [
+            (switches[floors[row.metric]], _number(row))
+            for row in select(papers, arm=arm)
+            if floors.get(row.metric, len(switches)) < len(switches)
+        ]
+        if points:
+            axes.plot(
+                *zip(*points),
+                marker,
+                color=color,
+                markeredgecolor=plots.INK,
+                markersize=8,
+                label=f"paper's floors, read off: {arm}",
+                zorder=5,
+            )
     _label_steps(axes, "updates; the class changes at every line")
     axes.set_ylabel("accuracy, class against rest")
     axes.grid(visible=False, axis="x")
@@ -300,24 +262,19 @@ def _forgetting(measurements: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _fid_over_steps(measurements: Sequence[Measurement]) -> Figure | None:
+def _fid_over_steps(ours, papers, colors) -> Figure | None:
     """Frechet distance over steps: ours, and the paper's."""
-    metrics = _distances(measurements)
+    metrics = _distances(ours)
     if not metrics:
         return None
     figure, (grid,) = _grid(1, len(metrics) + 1)
-    *ours, paper = grid
-    for arm, color in _colors(measurements).items():
-        for axes, metric in zip(ours, metrics, strict=True):
-            rows = _values(measurements, arm=arm, metric=metric)
-            _curves(axes, rows, color=color, label=arm)
-        papers = _select(measurements, run="", arm=arm)
-        _paper_curve(paper, papers, x="step", color=color, label=arm)
-    for axes, metric in zip(ours, metrics, strict=True):
+    for axes, metric in zip(grid, metrics):
+        _curves(axes, select(ours, metric=metric), colors)
         axes.set_title("ours")
         axes.set_ylabel(_in_words(metric))
-    paper.set_title("paper (read off)")
-    paper.set_ylabel("FID")
+    _paper_curves(grid[-1], papers, colors, x="step")
+    grid[-1].set_title("paper (read off)")
+    grid[-1].set_ylabel("FID")
     for axes in grid:
         _label_steps(axes)
         _from_zero(axes)
@@ -333,5 +290,5 @@ _PLOTS = {
     "figure2": _last_block,
     "figure3": _forgetting,
     "figure4": _fid_over_steps,
-    "sweep": _sweep,
+    "sweep": _over_steps,
 }

@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -79,7 +79,9 @@ def probe_checkpoint(
     name = dataset or plan.dataset
     _check_dataset(name, plan.spec.image_shape)
     run.checkpoints.check_whole(step)
-    images, labels = _open_splits(name, data_dir)
+    images, labels = {}, {}
+    for split in ("train", "test"):
+        images[split], labels[split] = datasets.open_split(name, split, data_dir)
     # The accuracies are those of the weights, whatever precision trained them.
     gan = plan.build_gan(precision="float32")
     layers = block_names(gan.discriminator)
@@ -105,15 +107,8 @@ def probe_checkpoint(
                 protocol=_protocol(name, labels),
             )
             scores.append(score)
-            logging.info("%s", _in_words(score))
+            logging.info("%s", score)
     return scores
-
-
-def _open_splits(name: str, data_dir: str | None) -> tuple[dict, dict]:
-    images, labels = {}, {}
-    for split in ("train", "test"):
-        images[split], labels[split] = datasets.open_split(name, split, data_dir)
-    return images, labels
 
 
 def _protocol(dataset: str, labels: dict[str, np.ndarray]) -> str:
@@ -128,13 +123,6 @@ def _protocol(dataset: str, labels: dict[str, np.ndarray]) -> str:
             "maps": "block_outputs",
             **linear_probe.protocol(),
         }.items()
-    )
-
-
-def _in_words(score: BlockScore) -> str:
-    return (
-        f"step {score.step}, block {score.block} ({score.layer}): train "
-        f"{score.train_accuracy:.4f}, test {score.test_accuracy:.4f}"
     )
 
 
@@ -215,17 +203,13 @@ def extract_features(
             np.memmap(folder / f"{split}_{i}", np.float32, "w+", shape=(count, width))
             for i, width in enumerate(widths)
         ]
-        _fill(features[split], pooled, images[split], f"features of the {split} split")
+        batches, done = batches_of(images[split]), 0
+        for batch in track(batches, count, f"features of the {split} split", size=len):
+            stop = done + len(batch)
+            for target, rows in zip(features[split], pooled(batch), strict=True):
+                target[done:stop] = rows.numpy()
+            done = stop
     return features
-
-
-def _fill(targets: list[np.ndarray], pooled: Callable, images, label: str) -> None:
-    done, count = 0, images.shape[0]
-    for batch in track(batches_of(images), count, label, size=len):
-        stop = done + len(batch)
-        for target, rows in zip(targets, pooled(batch), strict=True):
-            target[done:stop] = rows.numpy()
-        done = stop
 
 
 def batches_of(images: tf.Tensor | datasets.StoredImages) -> tf.data.Dataset:
@@ -234,11 +218,8 @@ def batches_of(images: tf.Tensor | datasets.StoredImages) -> tf.data.Dataset:
     tf.data looks the images up on the host, where they are.
     """
     indices = tf.data.Dataset.range(images.shape[0])
-    if isinstance(images, datasets.StoredImages):
-        batches = indices.map(images.look_up, tf.data.AUTOTUNE).batch(_BATCH_SIZE)
-    else:
-        batches = indices.batch(_BATCH_SIZE).map(lambda batch: tf.gather(images, batch))
-    return batches.prefetch(2)
+    look_up = getattr(images, "look_up", lambda index: tf.gather(images, index))
+    return indices.map(look_up, tf.data.AUTOTUNE).batch(_BATCH_SIZE).prefetch(2)
 
 
 class ProbeTable(Table[BlockScore]):

@@ -1,50 +1,49 @@
 """The table and the report of a study: our measurements beside the paper's numbers."""
 
-import dataclasses
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.experiments import results
-from ssgan_tf.experiments.results import Measurement, Study
+from ssgan_tf.experiments.results import Measurement, Study, select
 from ssgan_tf.utils import tables
 from ssgan_tf.utils.progress import clock
 
 NOT_YET = "not yet run"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """The layout of a study's table.
 
     Attributes:
         keys: fields of `Measurement` that identify a line.
-        metrics: the metrics that are shown; None: the Frechet distances, each in a line
-            of its own.
-        decimals: int.
-        last: bool. Whether only measurements at the last step are shown.
+        words: the metrics that are shown, with their descriptions; None: the Frechet
+            distances, each in a line of its own.
         best: bool. Whether the lowest over seeds is shown, instead of mean and
             standard deviation.
-        words: metric -> its description.
     """
 
     keys: tuple[str, ...]
-    metrics: tuple[str, ...] | None = None
-    decimals: int = 2
-    last: bool = True
+    words: dict[str, str] | None = None
     best: bool = False
-    words: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def has(self, metric: str) -> bool:
         """Whether the table shows a metric."""
-        if self.metrics is None:
+        if self.words is None:
             return protocols.is_distance(metric)
-        return metric in self.metrics
+        return metric in self.words
 
-    def place(self, measurement: Measurement) -> tuple:
-        """The line of a measurement."""
-        return tuple(getattr(measurement, name) for name in self.keys)
+    def average(self, values: list[float]) -> str:
+        """The values of the seeds as one number, with their deviation."""
+        decimals = 2 if self.words is None else 3
+        if self.best:
+            return f"{min(values):.{decimals}f}"
+        mean = f"{statistics.fmean(values):.{decimals}f}"
+        if len(values) == 1:
+            return mean
+        return f"{mean} +- {statistics.stdev(values):.{decimals}f}"
 
 
 _FORGETTING = {
@@ -62,15 +61,15 @@ _LAST_BLOCK = {
     results.PROBE_END: "at the end of training",
 }
 _ROWS = _Layout(("dataset", "row"))
-_BLOCKS = _Layout(("block",), (results.PROBE,), decimals=3)
+_BLOCKS = _Layout(("block",), {results.PROBE: results.PROBE})
 _LAYOUTS = {
     "table1": _Layout(("dataset",), best=True),
     "table2": _ROWS,
     "table3": _BLOCKS,
     "table4": _BLOCKS,
-    "figure2": _Layout(("metric",), tuple(_LAST_BLOCK), decimals=3, words=_LAST_BLOCK),
-    "figure3": _Layout(("metric",), tuple(_FORGETTING), decimals=3, words=_FORGETTING),
-    "figure4": _Layout(("step",), last=False),
+    "figure2": _Layout(("metric",), _LAST_BLOCK),
+    "figure3": _Layout(("metric",), _FORGETTING),
+    "figure4": _Layout(("step",)),
     "sweep": _ROWS,
 }
 
@@ -83,91 +82,70 @@ def table(measurements: Sequence[Measurement]) -> list[list[str]]:
     """
     layout = _LAYOUTS[measurements[0].experiment]
     ours = [row for row in measurements if row.run]
-    papers = [row for row in measurements if not row.run]
-    values = [
-        row
-        for row in (results.finals(ours) if layout.last else ours)
-        if row.value is not None and layout.has(row.metric)
-    ]
+    papers = select(measurements, run="")
+    values = _shown(layout, ours if "step" in layout.keys else results.finals(ours))
     arms = results.arms_of(measurements)
     arms_of_paper = {row.arm for row in papers}
-    header = list(layout.keys) + ["metric"] * (layout.metrics is None)
+    has_distances = layout.words is None
+    header = list(layout.keys) + ["metric"] * has_distances
     for arm in arms:
         header.append(arm or "ours")
         if arm in arms_of_paper:
-            header.append("paper (FID)" if layout.metrics is None else "paper")
+            header.append("paper (FID)" if has_distances else "paper")
     lines = [header]
     for place in _places(layout, [*papers, *values, *ours]):
-        here = [row for row in values if layout.place(row) == place]
+        here = select(values, **place)
         for metric in dict.fromkeys(row.metric for row in here) or [""]:
-            line = [layout.words.get(part, str(part)) for part in place]
-            if layout.metrics is None:
+            line = [(layout.words or {}).get(key, str(key)) for key in place.values()]
+            if has_distances:
                 line.append(metric or "-")
             for arm in arms:
-                seeds = [row for row in here if (row.arm, row.metric) == (arm, metric)]
-                line.append(_cell(layout, place, seeds, _of_arm(ours, arm)))
+                seeds = select(here, arm=arm, metric=metric)
+                line.append(_cell(layout, seeds, place, select(ours, arm=arm)))
                 if arm in arms_of_paper:
-                    number = _of_arm(papers, arm, layout, place)
-                    line.append(number[0].paper if number else "-")
+                    numbers = select(papers, arm=arm, **place)
+                    line.append(numbers[0].paper if numbers else "-")
             lines.append(line)
     return lines
 
 
-def _of_arm(
-    rows: Iterable[Measurement],
-    arm: str,
-    layout: _Layout | None = None,
-    place: tuple = (),
-) -> list[Measurement]:
-    """The measurements of an arm, or those in one place of it."""
+def _shown(layout: _Layout, measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The values of the metrics that the table shows."""
     return [
-        row
-        for row in rows
-        if row.arm == arm and (layout is None or layout.place(row) == place)
+        row for row in measurements if row.value is not None and layout.has(row.metric)
     ]
 
 
-def _places(layout: _Layout, measurements: Iterable[Measurement]) -> list[tuple]:
-    """The lines of a table, in order."""
-    places = list(dict.fromkeys(map(layout.place, measurements)))
+def _places(layout: _Layout, measurements: Iterable[Measurement]) -> list[dict]:
+    """The fields that identify each line, in the order of the lines."""
+    places = dict.fromkeys(
+        tuple(getattr(row, name) for name in layout.keys) for row in measurements
+    )
     if layout.keys == ("metric",):
-        return sorted(
-            (place for place in places if place[0] in layout.metrics),
-            key=lambda place: layout.metrics.index(place[0]),
-        )
-    if layout.keys in (("block",), ("step",)):
-        return sorted(place for place in places if place[0] is not None)
-    return places
+        places = [(metric,) for metric in layout.words if (metric,) in places]
+    elif layout.keys in (("block",), ("step",)):
+        places = sorted(place for place in places if place[0] is not None)
+    return [dict(zip(layout.keys, place, strict=True)) for place in places]
 
 
 def _cell(
     layout: _Layout,
-    place: tuple,
     seeds: Sequence[Measurement],
+    place: dict,
     runs: Sequence[Measurement],
 ) -> str:
     """The cell of an arm: one value per seed, out of all measurements of its runs."""
-    for name, value in zip(layout.keys, place, strict=True):
-        if name in ("dataset", "row"):
-            runs = [row for row in runs if getattr(row, name) == value]
+    of_runs = {name: place[name] for name in ("dataset", "row") if name in place}
+    runs = select(runs, **of_runs)
     if not seeds:
         is_missing = any(row.value is None for row in runs)
         # The paper's runs may have steps that ours never reach.
-        is_reached = layout.keys != ("step",) or place in map(layout.place, runs)
+        is_reached = "step" not in place or select(runs, **place)
         return NOT_YET if is_missing and is_reached else "-"
-    values = [row.value for row in seeds]
     planned = len({row.run for row in runs})
-    suffix = f" of {planned}" if len(values) < planned else ""
-    return f"{_average(layout, values)} (n={len(values)}{suffix})"
-
-
-def _average(layout: _Layout, values: list[float]) -> str:
-    if layout.best:
-        return f"{min(values):.{layout.decimals}f}"
-    mean = f"{statistics.fmean(values):.{layout.decimals}f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} +- {statistics.stdev(values):.{layout.decimals}f}"
+    suffix = f" of {planned}" if len(seeds) < planned else ""
+    average = layout.average([row.value for row in seeds])
+    return f"{average} (n={len(seeds)}{suffix})"
 
 
 def report(
@@ -206,13 +184,21 @@ def report(
     return "\n".join([*lines, *_runs(measurements), ""])
 
 
-def _by_seeds(names: Sequence[str]) -> list[str]:
+def _by_seeds(names: Iterable[str]) -> list[str]:
     """Groups runs that differ in their seeds alone into one line."""
-    seeds: dict[str, list[str]] = {}
-    for name in names:
-        run, _, seed = name.rpartition("-seed")
-        seeds.setdefault(run, []).append(seed)
-    return [f"- {run}, seed {', '.join(of_run)}" for run, of_run in seeds.items()]
+    parts = [name.rpartition("-seed") for name in names]
+    return [
+        f"- {run}, seed {', '.join(seed for _, _, seed in of_run)}"
+        for run, of_run in _grouped(parts, lambda part: part[0]).items()
+    ]
+
+
+def _grouped(items: Iterable, key: Callable) -> dict:
+    """The items with each key, in order."""
+    groups: dict = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def _spread_in_words(study: Study, layout: _Layout) -> str:
@@ -224,29 +210,25 @@ def _spread_in_words(study: Study, layout: _Layout) -> str:
 
 def _protocol_in_words(study: Study, layout: _Layout, measurements) -> list[str]:
     lines = [_SOURCES[study.source]]
-    shown = [
-        row for row in measurements if row.value is not None and layout.has(row.metric)
-    ]
+    shown = _shown(layout, measurements)
     if any(row.metric.startswith("frechet_") for row in shown):
         paper = ", and not comparable with the paper's" if study.paper else ""
         lines[0] += (
             " On the features of a small classifier trained on the data set's labels "
             f"that is no FID{paper}."
         )
-    by_metric: dict[tuple, list[Measurement]] = {}
-    by_protocol: dict[str, list[Measurement]] = {}
-    for row in shown:
-        by_metric.setdefault((row.dataset, row.metric), []).append(row)
-        by_protocol.setdefault(row.protocol, []).append(row)
+    by_metric = _grouped(shown, lambda row: (row.dataset, row.metric))
     for (_, metric), rows in by_metric.items():
         for key, values in _differences(rows).items():
             lines.append(
                 f"**Not comparable among themselves**, as {key} of "
-                f"{layout.words.get(metric, metric)} differs: {' | '.join(values)}."
+                f"{(layout.words or {}).get(metric, metric)} differs: "
+                f"{' | '.join(values)}."
             )
+    by_protocol = _grouped(shown, lambda row: row.protocol)
     for text, rows in by_protocol.items():
         heading = "Protocol"
-        if layout.metrics is None:
+        if layout.words is None:
             heading += f" of {', '.join(dict.fromkeys(row.metric for row in rows))}"
         if len(by_protocol) > 1:
             heading += f" ({', '.join(dict.fromkeys(map(_method, rows)))})"
@@ -296,10 +278,8 @@ _SOURCES = {
 
 def _runs(measurements: Sequence[Measurement]) -> list[str]:
     """The steps, wall time, commit, machine and configuration of each run."""
-    last: dict[str, Measurement] = {}
-    for row in measurements:
-        if row.value is not None and row.run:
-            last[row.run] = max(last.get(row.run, row), row, key=lambda row: row.step)
+    values = [row for row in measurements if row.value is not None]
+    last = {row.run: row for row in results.finals(values)}
     if not last:
         return []
     cells = [["run", "steps", "wall time of training", "commit", "machine"]]
@@ -308,10 +288,9 @@ def _runs(measurements: Sequence[Measurement]) -> list[str]:
         facts = [row.commit or "-", row.machine or "-"]
         cells.append([run, f"{row.step:,}", duration, *facts])
     lines = ["", "## Runs", "", *tables.markdown_table(*cells), ""]
-    configs: dict[str, list[int]] = {}
-    for row in last.values():
-        text = re.sub(r"(seed=)\d+", r"\1SEED", row.config)
-        configs.setdefault(text, []).append(row.seed)
-    for text, seeds in configs.items():
-        lines.append(f"- `{text}`, SEED = {', '.join(map(str, seeds))}")
+    configs = _grouped(
+        last.values(), lambda row: re.sub(r"(seed=)\d+", r"\1SEED", row.config)
+    )
+    for text, rows in configs.items():
+        lines.append(f"- `{text}`, SEED = {', '.join(str(row.seed) for row in rows)}")
     return lines

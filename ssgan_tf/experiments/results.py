@@ -5,6 +5,7 @@ A run that lacks its last measurement has a row without a value.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import statistics
@@ -90,11 +91,6 @@ class Study:
     differences: tuple[str, ...] = ()
 
 
-def write(path: str | os.PathLike, measurements: Iterable[Measurement]) -> None:
-    """Writes the table, whole or not at all."""
-    Table(path, Measurement).write(measurements)
-
-
 def read(path: str | os.PathLike) -> list[Measurement]:
     """Reads the table.
 
@@ -102,6 +98,30 @@ def read(path: str | os.PathLike) -> list[Measurement]:
         ValueError: the table is damaged; the message names the row and the column.
     """
     return Table(path, Measurement).rows()
+
+
+def select(measurements: Iterable[Measurement], **fields) -> list[Measurement]:
+    """The measurements with these fields."""
+    return [
+        row
+        for row in measurements
+        if all(getattr(row, name) == value for name, value in fields.items())
+    ]
+
+
+def arms_of(measurements: Sequence[Measurement]) -> list[str]:
+    """The arms of a study, in the order of its runs."""
+    runs = [row for row in measurements if row.run]
+    return list(dict.fromkeys(row.arm for row in [*runs, *measurements]))
+
+
+def finals(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The measurements at the last step of their runs."""
+    runs = [row for row in measurements if row.run]
+    last: dict[str, int] = {}
+    for row in runs:
+        last[row.run] = max(row.step, last.get(row.run, 0))
+    return [row for row in runs if row.step == last[row.run]]
 
 
 # --- From the runs to the table ------------------------------------------------
@@ -121,25 +141,37 @@ def collect(study: Study, campaign: Campaign) -> list[Measurement]:
     for job in study.jobs:
         path = campaign.run_dir(job)
         readings = _READERS[study.source](path, job.steps)
-        common = {
-            "experiment": study.name,
-            "scale": study.scale,
-            "dataset": job.dataset,
-            "row": job.row,
-            "arm": job.arm,
-            "seed": job.seed,
-            "run": job.name,
-            "config": job.config,
-        }
-        if readings:
-            common |= _circumstances(path)
-        if not any(reading["step"] == job.steps for reading in readings):
-            readings.append({"step": job.steps})
+        missing = Measurement(
+            experiment=study.name,
+            scale=study.scale,
+            dataset=job.dataset,
+            row=job.row,
+            arm=job.arm,
+            seed=job.seed,
+            step=job.steps,
+            run=job.name,
+            config=job.config,
+            **(_circumstances(path) if readings else {}),
+        )
+        rows = [dataclasses.replace(missing, **reading) for reading in readings]
+        if not select(rows, step=job.steps):
+            rows.append(missing)
         measurements += [
-            _with_paper(Measurement(**common | reading), study.paper, job.steps)
-            for reading in readings
+            dataclasses.replace(row, paper=_paper_number(row, study, job.steps))
+            for row in rows
         ]
     return measurements
+
+
+def _paper_number(row: Measurement, study: Study, last_step: int) -> str:
+    """The paper's number that the report shows beside a measurement, if any."""
+    metric = "fid" if protocols.is_distance(row.metric) else row.metric
+    place = {"dataset": row.dataset, "row": row.row, "arm": row.arm, "metric": metric}
+    for number in select(study.paper, **place):
+        step = last_step if number.step is None else number.step
+        if row.step == step and number.block in (None, row.block):
+            return number.paper
+    return ""
 
 
 def _circumstances(path: pathlib.Path) -> dict:
@@ -148,56 +180,50 @@ def _circumstances(path: pathlib.Path) -> dict:
     from ssgan_tf.training import events
     from ssgan_tf.training.run_dir import RunDir
 
-    sessions = RunDir(path).environments()
-    last = sessions[max(sessions)] if sessions else {}
-    machine = [last["cpu"], _cores(last["cores"])] if last else []
-    devices = last.get("devices", ())
-    machine += [device for device in devices if not device.startswith("CPU")]
-    return {
-        "commit": last.get("commit") or "",
-        "machine": ", ".join(machine),
-        "seconds": round(events.train_seconds(path), 1) or None,
-    }
+    facts = {"seconds": round(events.train_seconds(path), 1) or None}
+    if sessions := RunDir(path).environments():
+        last = sessions[max(sessions)]
+        cores = f"{last['cores']} core{'s' * (last['cores'] > 1)}"
+        devices = [name for name in last["devices"] if not name.startswith("CPU")]
+        facts["machine"] = ", ".join([last["cpu"], cores, *devices])
+        facts["commit"] = last["commit"] or ""
+    return facts
 
 
-def _cores(count: int) -> str:
-    return f"{count} core{'s' * (count > 1)}"
-
-
-# Each reader returns fields of measurements. If a step was measured more than once,
-# the last measurement counts.
+# Each reader returns fields of measurements.
 
 
 def _scores(path: pathlib.Path, steps: int) -> list[dict]:
     """The mean of every metric."""
     from ssgan_tf.evaluation.score_table import FILENAME, ScoreTable
 
-    readings = {}
-    for row in ScoreTable(path / FILENAME).rows():
-        for metric, mean in row.means().items():
-            readings[row.step, metric] = {
-                "step": row.step,
-                "metric": metric,
-                "value": mean,
-                "protocol": row.protocol,
-            }
-    return [readings[key] for key in sorted(readings)]
+    return _latest(
+        {"step": row.step, "metric": metric, "value": mean, "protocol": row.protocol}
+        for row in ScoreTable(path / FILENAME).rows()
+        for metric, mean in row.means().items()
+    )
 
 
 def _probe(path: pathlib.Path, steps: int) -> list[dict]:
     """The test accuracy of every block."""
     from ssgan_tf.experiments.probe import ProbeTable
 
-    readings = {}
-    for row in ProbeTable(path / "probe.csv").rows():
-        readings[row.step, row.block] = {
+    return _latest(
+        {
             "step": row.step,
             "block": row.block,
             "metric": PROBE,
             "value": row.test_accuracy,
             "protocol": row.protocol,
         }
-    return [readings[key] for key in sorted(readings)]
+        for row in ProbeTable(path / "probe.csv").rows()
+    )
+
+
+def _latest(readings: Iterable[dict]) -> list[dict]:
+    """The last reading of each number, by step."""
+    by_key = {(row["step"], row.get("block"), row["metric"]): row for row in readings}
+    return [by_key[key] for key in sorted(by_key)]
 
 
 def _last_block(path: pathlib.Path, steps: int) -> list[dict]:
@@ -231,10 +257,10 @@ def _forgetting(path: pathlib.Path, steps: int) -> list[dict]:
         for row in rows
     ]
     if rows and rows[-1].step == steps:
-        common = {"step": steps, "protocol": rows[-1].protocol}
         points = [(row.step, row.task, row.accuracy) for row in rows]
+        end = {"step": steps, "protocol": rows[-1].protocol}
         readings += [
-            common | {"metric": metric, "value": value}
+            end | {"metric": metric, "value": value}
             for metric, value in forgetting_summary(points).items()
         ]
     return readings
@@ -248,14 +274,10 @@ _READERS: dict[str, Callable] = {
 }
 
 
-def segments(points: Sequence[tuple]) -> list[list[tuple]]:
-    """Cuts points `(step, task, ...)`, in order of steps, where the task changes."""
-    parts: list[list[tuple]] = []
-    for point in sorted(points):
-        if not parts or parts[-1][-1][1] != point[1]:
-            parts.append([])
-        parts[-1].append(point)
-    return parts
+def segments(points: Iterable[tuple]) -> list[list[tuple]]:
+    """Sorts points `(step, task, ...)`, and cuts them where the task changes."""
+    groups = itertools.groupby(sorted(points), key=lambda point: point[1])
+    return [list(points_of_task) for _, points_of_task in groups]
 
 
 def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, float]:
@@ -283,9 +305,9 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
     numbers = {}
     if len(parts) > 1:
         numbers["at_switches"] = statistics.fmean(part[0][2] for part in parts[1:])
-    if len(parts) > 1 and all(after):
-        numbers["floors"] = statistics.fmean(map(min, after[1:]))
-        numbers["peaks"] = statistics.fmean(map(max, after))
+        if all(after):
+            numbers["floors"] = statistics.fmean(map(min, after[1:]))
+            numbers["peaks"] = statistics.fmean(map(max, after))
     for part, name in ((2, "floor_task_2"), (2 + tasks, "floor_task_2_again")):
         if part < len(after) and after[part]:
             numbers[name] = min(after[part])
@@ -300,39 +322,3 @@ def forgetting_summary(points: Sequence[tuple[int, int, float]]) -> dict[str, fl
             "second_minus_first": second - first,
         }
     return numbers
-
-
-def _with_paper(
-    measurement: Measurement, paper: Sequence[Measurement], last_step: int
-) -> Measurement:
-    """Adds the paper's number to a measurement, if there is one."""
-    if measurement.value is None:
-        return measurement
-    is_distance = protocols.is_distance(measurement.metric)
-    metric = "fid" if is_distance else measurement.metric
-    key = (measurement.dataset, measurement.row, measurement.arm, metric)
-    for number in paper:
-        step = last_step if number.step is None else number.step
-        if (
-            key == (number.dataset, number.row, number.arm, number.metric)
-            and measurement.step == step
-            and number.block in (None, measurement.block)
-        ):
-            return dataclasses.replace(measurement, paper=number.paper)
-    return measurement
-
-
-def arms_of(measurements: Sequence[Measurement]) -> list[str]:
-    """The arms of a study, in the order of its runs."""
-    runs = [measurement for measurement in measurements if measurement.run]
-    return list(dict.fromkeys(row.arm for row in [*runs, *measurements]))
-
-
-def finals(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """The measurements at the last step of their runs."""
-    runs = [measurement for measurement in measurements if measurement.run]
-    last: dict[str, int] = {}
-    for row in runs:
-        if row.step is not None:
-            last[row.run] = max(row.step, last.get(row.run, 0))
-    return [row for row in runs if row.step == last[row.run]]

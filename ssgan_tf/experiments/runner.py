@@ -5,8 +5,9 @@ import pathlib
 
 from ssgan_tf.experiments import report, results
 from ssgan_tf.experiments.jobs import Campaign, select
-from ssgan_tf.experiments.results import Study
+from ssgan_tf.experiments.results import Measurement, Study
 from ssgan_tf.utils import files, startup
+from ssgan_tf.utils.tables import Table
 
 
 def run(
@@ -74,9 +75,10 @@ def write_report(study: Study, campaign: Campaign, folder: str | os.PathLike) ->
     from ssgan_tf.utils import plots
 
     folder = pathlib.Path(folder)
-    results.write(folder / "results.csv", results.collect(study, campaign))
+    table = Table(folder / "results.csv", Measurement)
+    table.write(results.collect(study, campaign))
     # Plot and report follow from the table alone, so that anybody can make them.
-    measurements = results.read(folder / "results.csv")
+    measurements = table.rows()
     picture = None
     with plots.style():
         figure = draw(measurements)
