@@ -11,7 +11,7 @@ import contextlib
 import tensorflow as tf
 
 from ssgan_tf import rotation
-from ssgan_tf.gan import GAN, step_latents
+from ssgan_tf.gan import GAN, Step
 from ssgan_tf.layers import batch_norm, resampling
 from ssgan_tf.randomness import Share
 
@@ -68,7 +68,7 @@ def step(gan: GAN, images: tf.Tensor) -> dict[str, tf.Tensor]:
     d_variables = gan.discriminator.trainable_variables
     g_variables = gan.generator.trainable_variables
     for d_step, real_images in enumerate(tf.split(real, gan.d_steps)):
-        latents = step_latents(gan, batch_size, d_step, Share(0, 1))
+        latents = Step(gan, Share(0, 1)).latents(batch_size, d_step)
         with tf.GradientTape(watch_accessed_variables=False) as g_tape:
             g_tape.watch([v.value for v in g_variables])
             fake_images = gan.generator(latents, training=True)

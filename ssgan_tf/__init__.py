@@ -53,19 +53,7 @@ _MODULES = {
     "penalties": "ssgan_tf.penalties",
 }
 
-__all__ = [
-    "Adam",
-    "GAN",
-    "Latents",
-    "RotationTask",
-    "callbacks",
-    "export",
-    "layers",
-    "load",
-    "losses",
-    "networks",
-    "penalties",
-]
+__all__ = sorted([*_OBJECTS, *_MODULES])
 
 
 def __getattr__(name: str):

@@ -10,8 +10,6 @@ Reference:
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -89,9 +87,8 @@ def translation(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         # The window on the padded image starts at `most - t`, which is uniform too.
         start = 2 * most - _integers(noise[:, axis - 1], 2 * most + 1)
         # A product with a permutation matrix would be rounded on accelerators.
-        images = tf.gather(
-            padded, start[:, None] + tf.range(size), axis=axis, batch_dims=1
-        )
+        pixels = start[:, None] + tf.range(size)
+        images = tf.gather(padded, pixels, axis=axis, batch_dims=1)
     return images
 
 
@@ -118,15 +115,11 @@ def cutout(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     return tf.where(square, tf.cast(GREY, images.dtype), images)
 
 
-class _Operation(NamedTuple):
-    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    noise_size: int
-
-
+# Name -> function, and uniform numbers per image.
 OPERATIONS = {
-    "color": _Operation(color, 3),
-    "translation": _Operation(translation, 2),
-    "cutout": _Operation(cutout, 2),
+    "color": (color, 3),
+    "translation": (translation, 2),
+    "cutout": (cutout, 2),
 }
 
 
@@ -153,14 +146,13 @@ class Augmentation:
         if not self.policy or not set(self.policy) <= set(OPERATIONS):
             raise ValueError(
                 f"`policy` must be a sequence of at least one of {tuple(OPERATIONS)}. "
-                f"Received: policy={self.policy!r}. For no augmentation, leave it "
-                "out."
+                f"Received: policy={self.policy!r}."
             )
 
     @property
     def noise_size(self) -> int:
         """Uniform numbers per image."""
-        return sum(OPERATIONS[name].noise_size for name in self.policy)
+        return sum(OPERATIONS[name][1] for name in self.policy)
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Augments image i by row i of the noise.
@@ -177,11 +169,11 @@ class Augmentation:
         Raises:
             ValueError: the noise has another shape.
         """
-        if not noise.shape.is_compatible_with((images.shape[0], self.noise_size)):
+        expected = images.shape[0], self.noise_size
+        if not noise.shape.is_compatible_with(expected):
             raise ValueError(
-                "`noise` must have the shape (batch, noise_size) = "
-                f"{(images.shape[0], self.noise_size)}. Received: noise.shape="
-                f"{tuple(noise.shape)}. Draw `noise_size` numbers per image."
+                f"`noise` must have the shape (batch, noise_size) = {expected}. "
+                f"Received: noise.shape={tuple(noise.shape)}."
             )
         start = 0
         for name in self.policy:

@@ -96,7 +96,6 @@ class GAN(StepModel):
         average: keras.Model | None = None,
     ):
         super().__init__(name="gan")
-        _check_networks(generator, discriminator)
         self.num_classes = num_classes_of(generator)
         self.generator = generator
         self.discriminator = discriminator
@@ -227,7 +226,7 @@ class GAN(StepModel):
     def log_names(self) -> list[str]:
         """Names of the scalars that a train step reports."""
         names = ["loss/d", "loss/g", "logits/real"]
-        if self._d_sees_fakes:
+        if self.d_sees_fakes:
             names.append("logits/fake")
         if self.penalty is not None:
             names.append("loss/penalty")
@@ -237,7 +236,8 @@ class GAN(StepModel):
         return names
 
     @property
-    def _d_sees_fakes(self) -> bool:
+    def d_sees_fakes(self) -> bool:
+        """Whether D's loss depends on the fakes."""
         return self.adversarial_loss is not None or any(
             task.acts_on_d and task.d_sees_fakes for task in self.tasks
         )
@@ -263,101 +263,189 @@ class GAN(StepModel):
                 divide into `d_steps` batches; a task cannot use such a batch; a
                 conditional GAN gets no labels.
         """
-        batches = _split(data, self)
+        batches = self._batches(data)
         if self.accumulate > 1:
             return _accumulated_step(self, batches)
-        share, d_logs = Share.of_replica(), []
+        step, d_logs = Step(self, Share.of_replica()), []
         for d_step, reals in enumerate(batches):
             # G's update reuses the fakes of D's last update.
             last = d_step == self.d_steps - 1
-            size = reals.images.shape[0]
-            fakes, tape = self.make_fakes(size, d_step, share, watched=last)
-            gradients, logs = self.d_gradients(reals, fakes, d_step, share)
+            fakes, tape = step.make_fakes(reals.images.shape[0], d_step, watched=last)
+            gradients, logs = step.d_gradients(reals, fakes, d_step)
             self.update_discriminator(gradients)
             d_logs.append(logs)
-        gradients, g_logs = self.g_gradients(fakes, tape, share)
+        gradients, g_logs = step.g_gradients(fakes, tape)
         self.update_generator(gradients)
         return _mean(d_logs) | g_logs
 
+    def _batches(self, data) -> list[Batch]:
+        """A replica's real images for every update of D in one step."""
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = tf.convert_to_tensor(images)
+        _check_images(images, self.d_steps, self.accumulate)
+        replicas = Share.of_replica().count
+        batch_size = images.shape[0] // self.d_steps * replicas
+        self.check_batch(batch_size, replicas * self.accumulate)
+        if images.dtype == tf.uint8:
+            images = tf.cast(images, tf.float32) / 255.0
+        images = tf.split(images, self.d_steps)
+        if not self.num_classes:
+            return [Batch(batch, None) for batch in images]
+        if labels is None:
+            raise ValueError(
+                "A conditional GAN must be trained on (images, labels). Received: "
+                "images alone. Batch them together."
+            )
+        labels = tf.split(tf.cast(labels, tf.int32), self.d_steps)
+        return [Batch(*pair) for pair in zip(images, labels, strict=True)]
+
+    def update_discriminator(self, gradients: Gradients) -> None:
+        """One step of D's optimizer."""
+        variables = self.discriminator.trainable_variables
+        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def update_generator(self, gradients: Gradients) -> None:
+        """One step of G's optimizer, and of the average."""
+        step = self.step_number()
+        variables = self.generator.trainable_variables
+        self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.average is not None:
+            decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
+            optimizers.update_average(self.average, self.generator, decay)
+
+    def step_number(self) -> tf.Tensor:
+        """`step` inside a train step: int64 scalar."""
+        # `tf.cast` may return the variable itself, to be read after the next update.
+        iterations = tf.convert_to_tensor(self.g_optimizer.iterations.value)
+        return tf.cast(iterations, tf.int64)
+
+
+def _mean(logs: list[Logs]) -> Logs:
+    """Means of scalars of the same names."""
+    return {name: tf.add_n([log[name] for log in logs]) / len(logs) for name in logs[0]}
+
+
+class Step:
+    """The computations of one train step on one share of the batch.
+
+    Args:
+        gan: `GAN`, compiled.
+        share: the share.
+    """
+
+    def __init__(self, gan: GAN, share: Share):
+        self.gan = gan
+        self.share = share
+        self.number = gan.step_number()
+
+    # ------------------------------------------------------------------- the noise
+
+    def latents(self, size: int, d_step: int) -> tf.Tensor:
+        """The share's latents, `(size, dim)`, for update `d_step` of D."""
+        sample = self.gan.latents.sample
+        return self._deal(sample, size, TRAINING_STREAM, self._d_update(d_step))
+
+    def labels(self, size: int, d_step: int) -> tf.Tensor | None:
+        """The labels of the same fakes; None without classes."""
+        num_classes = self.gan.num_classes
+        if not num_classes:
+            return None
+
+        def sample(num, seed):
+            return draw_labels(num, num_classes, seed)
+
+        return self._deal(sample, size, TRAINING_LABELS_STREAM, self._d_update(d_step))
+
+    def _d_update(self, d_step: int) -> tf.Tensor:
+        """Number of D's updates before this one, int64 scalar."""
+        return self.number * self.gan.d_steps + d_step
+
+    def _deal(self, sample: Callable, rows: int, stream: int, draw: tf.Tensor):
+        # A rollback selects other streams. Another seed could be that of another run.
+        stream += NUM_STREAMS * tf.convert_to_tensor(self.gan.rollbacks.value)
+        seed = self.gan.seed
+        return deal(sample, rows, self.share, seed=seed, stream=stream, draw=draw)
+
+    # ------------------------------------------------------------------ the players
+
     def make_fakes(
-        self, size: int, d_step: int, share: Share, *, watched: bool
+        self, size: int, d_step: int, *, watched: bool
     ) -> tuple[Batch, tf.GradientTape]:
-        """A share's fakes for one update of D, and the recorded pass through G.
+        """The share's fakes for one update of D, and the recorded pass through G.
 
         With `watched` the tape can differentiate by G's weights, for G's update.
         """
-        latents = step_latents(self, size, d_step, share)
-        labels = step_labels(self, size, d_step, share)
+        generator = self.gan.generator
+        latents, labels = self.latents(size, d_step), self.labels(size, d_step)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             if watched:
-                tape.watch([v.value for v in self.generator.trainable_variables])
-            images = self.generator(latents, *as_arguments(labels), training=True)
+                tape.watch([v.value for v in generator.trainable_variables])
+            images = generator(latents, *as_arguments(labels), training=True)
         return Batch(images, labels), tape
 
     def d_gradients(
-        self, reals: Batch, fakes: Batch, d_step: int, share: Share
+        self, reals: Batch, fakes: Batch, d_step: int
     ) -> tuple[Gradients, Logs]:
-        """A share's part of the gradient of D's loss, and its scalars."""
+        """The share's part of the gradient of D's loss, and its scalars."""
+        gan = self.gan
         fakes = Batch(tf.stop_gradient(fakes.images), fakes.labels)
-        tasks = [task for task in self.tasks if task.acts_on_d]
-        players = [inputs_for_tasks(*reals, tasks, share.count)]
-        if self._d_sees_fakes:
+        tasks = [task for task in gan.tasks if task.acts_on_d]
+        players = [inputs_for_tasks(*reals, tasks, self.share.count)]
+        if gan.d_sees_fakes:
             # A plain rotation task does not use rotated fakes here.
             f_tasks = [task if task.d_sees_fakes else None for task in tasks]
-            players.append(inputs_for_tasks(*fakes, f_tasks, share.count))
+            players.append(inputs_for_tasks(*fakes, f_tasks, self.share.count))
         with tf.GradientTape() as tape:
-            real, *others = self._discriminate(players, d_step, share)
+            real, *others = self._discriminate(players, d_step)
             fake = others[0] if others else [None] * len(real)
             loss = tf.zeros([])
             real_logits = real[0].upright["logits"]
             logs = {"logits/real": tf.reduce_mean(real_logits)}
-            if fake[0] is not None:
+            if others:
                 fake_logits = fake[0].upright["logits"]
                 logs["logits/fake"] = tf.reduce_mean(fake_logits)
-            if self.adversarial_loss is not None:
-                loss += self.adversarial_loss.d_loss(real_logits, fake_logits)
-            step = _step(self)
+            if gan.adversarial_loss is not None:
+                loss += gan.adversarial_loss.d_loss(real_logits, fake_logits)
             for task, on_real, on_fake in zip(tasks, real[1:], fake[1:], strict=True):
-                task_loss, task_logs = task.d_loss(on_real, on_fake, step)
+                task_loss, task_logs = task.d_loss(on_real, on_fake, self.number)
                 loss += task_loss
                 logs |= task_logs
-            if self.penalty is not None:
-                penalty = _penalty(self, reals, fakes, d_step=d_step, share=share)
-                loss += self.penalty_weight * penalty
+            if gan.penalty is not None:
+                penalty = self._penalty(reals, fakes, d_step)
+                loss += gan.penalty_weight * penalty
                 logs["loss/penalty"] = penalty
             # The optimizer adds the gradients of all shares.
-            scaled_loss = self.d_optimizer.scale_loss(loss / share.count)
+            scaled_loss = gan.d_optimizer.scale_loss(loss / self.share.count)
         # A head that is in no loss gets the gradient zero.
         gradients = tape.gradient(
             scaled_loss,
-            [v.value for v in self.discriminator.trainable_variables],
+            [v.value for v in gan.discriminator.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return gradients, logs | {"loss/d": loss}
 
     def g_gradients(
-        self, fakes: Batch, g_tape: tf.GradientTape, share: Share
+        self, fakes: Batch, g_tape: tf.GradientTape
     ) -> tuple[Gradients, Logs]:
-        """A share's part of the gradient of G's loss, and its scalars."""
-        logs = {}
-        tasks = [task for task in self.tasks if task.acts_on_g]
+        """The share's part of the gradient of G's loss, and its scalars."""
+        gan, logs = self.gan, {}
+        tasks = [task for task in gan.tasks if task.acts_on_g]
         # This tape ends at the images: D's weights need no gradient here.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fakes.images)
-            player = inputs_for_tasks(*fakes, tasks, share.count)
-            (fake,) = self._discriminate([player], self.d_steps, share)
+            player = inputs_for_tasks(*fakes, tasks, self.share.count)
+            ((fake, *on_fakes),) = self._discriminate([player], gan.d_steps)
             loss = tf.zeros([])
-            if self.adversarial_loss is not None:
-                loss += self.adversarial_loss.g_loss(fake[0].upright["logits"])
-            step = _step(self)
-            for task, on_fake in zip(tasks, fake[1:], strict=True):
-                task_loss, task_logs = task.g_loss(on_fake, step)
+            if gan.adversarial_loss is not None:
+                loss += gan.adversarial_loss.g_loss(fake.upright["logits"])
+            for task, on_fake in zip(tasks, on_fakes, strict=True):
+                task_loss, task_logs = task.g_loss(on_fake, self.number)
                 loss += task_loss
                 logs |= task_logs
-            scaled_loss = self.g_optimizer.scale_loss(loss / share.count)
+            scaled_loss = gan.g_optimizer.scale_loss(loss / self.share.count)
         gradients = g_tape.gradient(
             fakes.images,
-            [v.value for v in self.generator.trainable_variables],
+            [v.value for v in gan.generator.trainable_variables],
             # Not None, which would mean ones, if the loss does not see the fakes.
             output_gradients=tape.gradient(
                 scaled_loss,
@@ -367,106 +455,40 @@ class GAN(StepModel):
         )
         return gradients, logs | {"loss/g": loss}
 
-    def update_discriminator(self, gradients: Gradients) -> None:
-        """One step of D's optimizer."""
-        variables = self.discriminator.trainable_variables
-        self.d_optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    def update_generator(self, gradients: Gradients) -> None:
-        """One step of G's optimizer, and of the average."""
-        step = _step(self)
-        variables = self.generator.trainable_variables
-        self.g_optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        if self.average is not None:
-            decay = self.ema_decay * tf.cast(step >= self.ema_start_step, tf.float32)
-            optimizers.update_average(self.average, self.generator, decay)
-
     def _discriminate(
-        self, players: Sequence[list], d_step: int, share: Share
+        self, players: Sequence[list], d_step: int
     ) -> list[list[DiscriminatorOutputs]]:
         """Runs D, with augmentation, once on the images of all players.
 
         One pass is one power iteration of the spectral norms. G's update counts as one
         more update of D, number `d_steps`.
         """
+        gan = self.gan
 
         def discriminate(images, labels):
-            if self.augmentation is not None:
-                images = _augmented(self, images, d_step, share)
-            return self.discriminator(images, *as_arguments(labels), training=True)
+            if gan.augmentation is not None:
+                draw = self.number * (gan.d_steps + 1) + d_step
+                sample, rows = uniform((gan.augmentation.noise_size,)), images.shape[0]
+                noise = self._deal(sample, rows, AUGMENTATION_STREAM, draw)
+                images = gan.augmentation(images, noise)
+            return gan.discriminator(images, *as_arguments(labels), training=True)
 
         return run_discriminator(discriminate, players)
 
+    def _penalty(self, reals: Batch, fakes: Batch, d_step: int) -> tf.Tensor:
+        """The penalty of one update of D, without its weight."""
+        penalty, update, noise = self.gan.penalty, self._d_update(d_step), None
+        shape = penalty.noise_shape(reals.images.shape)
+        if shape is not None:
+            rows, *row_shape = shape
+            sample = uniform(tuple(row_shape))
+            noise = self._deal(sample, rows, PENALTY_STREAM, update)
+        points = penalty.points(reals.images, fakes.images, noise)
 
-def _mean(logs: list[Logs]) -> Logs:
-    """Means of scalars of the same names."""
-    return {name: tf.add_n([log[name] for log in logs]) / len(logs) for name in logs[0]}
+        def value():
+            return penalty.value(self.gan.discriminator, points, reals.labels)
 
-
-def _augmented(gan: GAN, images: tf.Tensor, d_step: int, share: Share) -> tf.Tensor:
-    """The images as D sees them in its update `d_step`."""
-    draw = _step(gan) * (gan.d_steps + 1) + d_step
-    sample, rows = uniform((gan.augmentation.noise_size,)), images.shape[0]
-    noise = _deal(gan, sample, rows, share, stream=AUGMENTATION_STREAM, draw=draw)
-    return gan.augmentation(images, noise)
-
-
-def _penalty(
-    gan: GAN, reals: Batch, fakes: Batch, *, d_step: int, share: Share
-) -> tf.Tensor:
-    """The penalty of one update of D, without its weight."""
-    update = _d_update(gan, d_step)
-    shape = gan.penalty.noise_shape(reals.images.shape)
-    noise = None
-    if shape is not None:
-        rows, *row_shape = shape
-        sample = uniform(tuple(row_shape))
-        noise = _deal(gan, sample, rows, share, stream=PENALTY_STREAM, draw=update)
-    points = gan.penalty.points(reals.images, fakes.images, noise)
-
-    def value():
-        return gan.penalty.value(gan.discriminator, points, reals.labels)
-
-    return lazy(value, update, gan.penalty_interval)
-
-
-# ----------------------------------------------------------------------- the noise
-
-
-def step_latents(gan: GAN, size: int, d_step: int, share: Share) -> tf.Tensor:
-    """A share's latents for one update of D in the current step."""
-    draw = _d_update(gan, d_step)
-    sample = gan.latents.sample
-    return _deal(gan, sample, size, share, stream=TRAINING_STREAM, draw=draw)
-
-
-def step_labels(gan: GAN, size: int, d_step: int, share: Share) -> tf.Tensor | None:
-    """The labels of the same fakes; None without classes."""
-    if not gan.num_classes:
-        return None
-
-    def sample(num, seed):
-        return draw_labels(num, gan.num_classes, seed)
-
-    draw = _d_update(gan, d_step)
-    return _deal(gan, sample, size, share, stream=TRAINING_LABELS_STREAM, draw=draw)
-
-
-def _deal(gan: GAN, sample: Callable, rows: int, share: Share, *, stream, draw):
-    # A rollback selects other streams. Another seed could be that of another run.
-    stream += NUM_STREAMS * tf.convert_to_tensor(gan.rollbacks.value)
-    return deal(sample, rows, share, seed=gan.seed, stream=stream, draw=draw)
-
-
-def _d_update(gan: GAN, d_step: int) -> tf.Tensor:
-    """Number of D's updates before this one, int64 scalar."""
-    return _step(gan) * gan.d_steps + d_step
-
-
-def _step(gan: GAN) -> tf.Tensor:
-    """`gan.step` inside a train step: int64 scalar."""
-    # `tf.cast` may return the variable itself, to be read after the next update.
-    return tf.cast(tf.convert_to_tensor(gan.g_optimizer.iterations.value), tf.int64)
+        return lazy(value, update, self.gan.penalty_interval)
 
 
 # ------------------------------------------------------------- gradient accumulation
@@ -475,6 +497,7 @@ def _step(gan: GAN) -> tf.Tensor:
 def _accumulated_step(gan: GAN, batches: list[Batch]) -> Logs:
     """`GAN.train_step` with `gan.accumulate` pieces in turn."""
     share, num_pieces = Share.of_replica(), gan.accumulate
+    steps = [Step(gan, share.piece(i, num_pieces)) for i in range(num_pieces)]
     g_state, d_state = (
         # Integers are the states of random generators, which must advance.
         [v for v in network.non_trainable_variables if "float" in v.dtype]
@@ -487,13 +510,9 @@ def _accumulated_step(gan: GAN, batches: list[Batch]) -> Logs:
         g_start = _values(g_state)
 
         def d_piece(i, reals=reals, d_step=d_step):
-            piece = share.piece(i, num_pieces)
-            fakes, _ = gan.make_fakes(size, d_step, piece, watched=False)
-            rows = Batch(
-                labels=None if reals.labels is None else reals.labels[i::num_pieces],
-                images=reals.images[i::num_pieces],
-            )
-            return gan.d_gradients(rows, fakes, d_step, piece)
+            fakes, _ = steps[i].make_fakes(size, d_step, watched=False)
+            rows = (None if part is None else part[i::num_pieces] for part in reals)
+            return steps[i].d_gradients(Batch(*rows), fakes, d_step)
 
         gradients, logs = accumulate(d_piece, num_pieces, state)
         gan.update_discriminator(gradients)
@@ -503,9 +522,8 @@ def _accumulated_step(gan: GAN, batches: list[Batch]) -> Logs:
         variable.assign(value)
 
     def g_piece(i):
-        piece = share.piece(i, num_pieces)
-        fakes = gan.make_fakes(size, gan.d_steps - 1, piece, watched=True)
-        return gan.g_gradients(*fakes, piece)
+        fakes = steps[i].make_fakes(size, gan.d_steps - 1, watched=True)
+        return steps[i].g_gradients(*fakes)
 
     gradients, g_logs = accumulate(g_piece, num_pieces, state)
     gan.update_generator(gradients)
@@ -554,30 +572,7 @@ def _values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
     return [tf.identity(tf.convert_to_tensor(variable)) for variable in variables]
 
 
-# --------------------------------------------------------------- inputs and checks
-
-
-def _split(data, gan: GAN) -> list[Batch]:
-    """A replica's real images for every update of D in one step."""
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    images = tf.convert_to_tensor(images)
-    _check_images(images, gan.d_steps, gan.accumulate)
-    replicas = Share.of_replica().count
-    gan.check_batch(
-        images.shape[0] // gan.d_steps * replicas, replicas * gan.accumulate
-    )
-    if images.dtype == tf.uint8:
-        images = tf.cast(images, tf.float32) / 255.0
-    images = tf.split(images, gan.d_steps)
-    if not gan.num_classes:
-        return [Batch(batch, None) for batch in images]
-    if labels is None:
-        raise ValueError(
-            "A conditional GAN must be trained on (images, labels). Received: "
-            "images alone. Batch them together."
-        )
-    labels = tf.split(tf.cast(labels, tf.int32), gan.d_steps)
-    return [Batch(*pair) for pair in zip(images, labels, strict=True)]
+# --------------------------------------------------------------------------- checks
 
 
 def _check_images(images: tf.Tensor, d_steps: int, num_pieces: int) -> None:
@@ -588,9 +583,8 @@ def _check_images(images: tf.Tensor, d_steps: int, num_pieces: int) -> None:
         )
     if images.shape.rank != 4 or None in images.shape:
         raise ValueError(
-            "Images must have a static shape (d_steps * batch, size, size, "
-            f"channels). Received: images.shape={images.shape}. Batch them with "
-            "drop_remainder=True."
+            "Images must have a static shape (d_steps * batch, size, size, channels). "
+            f"Received: images.shape={images.shape}. Batch with drop_remainder=True."
         )
     if images.shape[0] % (d_steps * num_pieces):
         raise ValueError(
@@ -600,7 +594,17 @@ def _check_images(images: tf.Tensor, d_steps: int, num_pieces: int) -> None:
         )
 
 
-def _check_networks(generator: keras.Model, discriminator: keras.Model) -> None:
+def _pass_shapes(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    average: keras.Model | None,
+    latent_dim: int,
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Shape of G's images and columns of D's outputs; builds unbuilt networks.
+
+    Raises:
+        ValueError: the networks do not fit together.
+    """
     g_classes, d_classes = map(num_classes_of, (generator, discriminator))
     if d_classes != g_classes:
         raise ValueError(
@@ -608,57 +612,42 @@ def _check_networks(generator: keras.Model, discriminator: keras.Model) -> None:
             f"generator.num_classes={g_classes}, "
             f"discriminator.num_classes={d_classes}. Build them with one number."
         )
-    g_shape, d_shape = (
-        getattr(network, "image_shape", None) for network in (generator, discriminator)
-    )
-    # TensorFlow would not complain: it convolves in groups where channels differ.
-    if None not in (g_shape, d_shape) and tuple(g_shape) != tuple(d_shape):
-        raise ValueError(
-            "D must take the images that G makes. Received: "
-            f"generator.image_shape={g_shape}, discriminator.image_shape={d_shape}."
-            " Build them with one shape."
-        )
-
-
-def _pass_shapes(
-    generator: keras.Model,
-    discriminator: keras.Model,
-    average: keras.Model | None,
-    latent_dim: int,
-) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Shape of G's images and columns of D's outputs; builds unbuilt networks."""
-    conditional = num_classes_of(generator) > 0
-    labels = keras.KerasTensor((1,), "int32") if conditional else None
+    labels = keras.KerasTensor((1,), "int32") if g_classes else None
     inputs = keras.KerasTensor((1, latent_dim)), *as_arguments(labels)
     if average is not None and not average.built:
         average(*inputs)
     images = generator(*inputs)
+    g_shape = tuple(images.shape[1:])
+    d_shape = tuple(getattr(discriminator, "image_shape", None) or g_shape)
+    # TensorFlow would not complain: it convolves in groups where channels differ.
+    if d_shape != g_shape:
+        raise ValueError(
+            "D must take the images that G makes. Received: images of the shape "
+            f"{g_shape}, discriminator.image_shape={d_shape}. Build them with one."
+        )
     outputs = discriminator(images, *inputs[1:])
     if not isinstance(outputs, dict) or "logits" not in outputs:
         raise ValueError(
             "D's outputs must be a dict with `logits`, (batch, 1). Received: "
-            f"{list(outputs) if isinstance(outputs, dict) else outputs}. Give the "
-            "true/fake output this name."
+            f"{outputs}. Give the true/fake output this name."
         )
-    columns = {name: output.shape[-1] for name, output in outputs.items()}
-    return tuple(images.shape[1:]), columns
+    return g_shape, {name: output.shape[-1] for name, output in outputs.items()}
 
 
 def _check_tasks(tasks: Sequence[Task], adversarial_loss, d_columns) -> None:
     if adversarial_loss is None and not tasks:
         raise ValueError(
             "A GAN needs an adversarial loss or a task. Received: "
-            "adversarial_loss=None and no tasks. Give one of them."
+            "adversarial_loss=None and no tasks."
         )
     for task in tasks:
         for name, columns in task.heads.items():
             received = d_columns.get(name, "no such output")
             if received != columns:
                 raise ValueError(
-                    f"{type(task).__name__} needs a discriminator whose output "
-                    f"{name!r} has {columns} columns. Received: a discriminator "
-                    f"with {received}. Build D with that output (in ours: "
-                    "DiscriminatorSpec.rotation_classes), or leave the task out."
+                    f"{type(task).__name__} needs a discriminator whose output {name!r}"
+                    f" has {columns} columns. Received: {received}. Build D with that "
+                    "output (in ours: DiscriminatorSpec.rotation_classes)."
                 )
 
 
@@ -666,6 +655,5 @@ def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if not (isinstance(value, numbers.Integral) and value >= 1):
             raise ValueError(
-                f"`{name}` must be an integer of at least 1. Received: {name}="
-                f"{value}. For the usual step, leave it out."
+                f"`{name}` must be an integer of at least 1. Received: {name}={value}."
             )

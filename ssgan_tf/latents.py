@@ -28,14 +28,11 @@ class Latents:
 
     def __post_init__(self):
         if self.dim < 1:
-            raise ValueError(
-                f"`z_dim` must be positive. Received: z_dim={self.dim}. The paper "
-                "uses 128."
-            )
+            raise ValueError(f"`z_dim` must be positive. Received: z_dim={self.dim}.")
         if self.distribution not in DISTRIBUTIONS:
             raise ValueError(
                 f"The distribution of z must be one of {DISTRIBUTIONS}. Received: "
-                f"distribution={self.distribution!r}. The paper uses 'uniform'."
+                f"distribution={self.distribution!r}."
             )
 
     def sample(self, num: int, seed, truncation: float | None = None) -> tf.Tensor:
@@ -72,13 +69,9 @@ class Latents:
         limit = 1.0 if self.distribution == "uniform" else math.inf
         # This form rejects NaN too.
         if not 0.0 < truncation <= limit:
-            rule = (
-                "positive" if limit > 1.0 else "positive, and at most 1 for uniform z"
-            )
             raise ValueError(
-                f"The truncation of z must be {rule}. Received: truncation="
-                f"{truncation}, distribution={self.distribution!r}. For no truncation, "
-                "leave it out."
+                "The truncation of z must be positive, for uniform z at most 1. "
+                f"Received: {truncation=}, distribution={self.distribution!r}."
             )
 
 

@@ -76,10 +76,8 @@ class LossScaled(keras.optimizers.LossScaleOptimizer):
 
     def apply(self, grads, trainable_variables=None):
         replica = tf.distribute.get_replica_context()
-        overflows = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM,
-            tf.cast(tf.logical_not(self.check_finite(grads)), tf.float32),
-        )
+        overflow = tf.logical_not(self.check_finite(grads))
+        overflows = replica.all_reduce("SUM", tf.cast(overflow, tf.float32))
         # NaN makes Keras skip the step on all replicas.
         first, *others = grads
         first = tf.where(overflows > 0, tf.constant(float("nan"), first.dtype), first)
@@ -100,11 +98,9 @@ def update_average(average: keras.Model, model: keras.Model, decay: tf.Tensor) -
         model: the trained model.
         decay: scalar in [0, 1]. 0 copies everything.
     """
-    for mean, weight in zip(
-        average.trainable_variables, model.trainable_variables, strict=True
-    ):
+    means, weights = average.trainable_variables, model.trainable_variables
+    for mean, weight in zip(means, weights, strict=True):
         mean.assign(decay * mean + (1.0 - decay) * weight)
-    for copy, weight in zip(
-        average.non_trainable_variables, model.non_trainable_variables, strict=True
-    ):
+    copies, weights = average.non_trainable_variables, model.non_trainable_variables
+    for copy, weight in zip(copies, weights, strict=True):
         copy.assign(weight)

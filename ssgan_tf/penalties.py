@@ -92,35 +92,26 @@ def lazy(value: Callable[[], tf.Tensor], update: tf.Tensor, interval: int) -> tf
     """
     if interval == 1:
         return value()
-    return tf.cond(
-        update % interval == 0,
-        lambda: interval * value(),
-        lambda: tf.zeros([]),
-    )
+    due = update % interval == 0
+    return tf.cond(due, lambda: interval * value(), lambda: tf.zeros([]))
 
 
 class _GradientPenalty(Penalty):
     """A function of |grad D|^2, the squared norm of the logit's gradient per image."""
 
-    @abc.abstractmethod
     def target(self, squared_norms: tf.Tensor) -> tf.Tensor:
-        """The penalty, a scalar, from the squared norms, `(batch,)`."""
+        """The penalty, a scalar, from the squared norms, `(batch,)`: slope 1."""
+        slopes = tf.sqrt(EPSILON + squared_norms)
+        return tf.reduce_mean(tf.square(slopes - 1.0))
 
     def value(self, discriminator, points, labels):
         points = tf.convert_to_tensor(points)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
-            logits = discriminator(points, *as_arguments(labels), training=False)[
-                "logits"
-            ]
+            outputs = discriminator(points, *as_arguments(labels), training=False)
         # The gradient of the sum is that of every logit: each depends on one image.
-        gradients = tape.gradient(logits, points)
+        gradients = tape.gradient(outputs["logits"], points)
         return self.target(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
-
-
-def _deviation_from_slope_one(squared_norms: tf.Tensor) -> tf.Tensor:
-    slopes = tf.sqrt(EPSILON + squared_norms)
-    return tf.reduce_mean(tf.square(slopes - 1.0))
 
 
 class WganGP(_GradientPenalty):
@@ -140,9 +131,6 @@ class WganGP(_GradientPenalty):
 
     def points(self, real_images, fake_images, noise):
         return real_images + noise * (fake_images - real_images)
-
-    def target(self, squared_norms):
-        return _deviation_from_slope_one(squared_norms)
 
 
 class Dragan(_GradientPenalty):
@@ -165,9 +153,6 @@ class Dragan(_GradientPenalty):
         _, variance = cross_replica_moments(real_images, axes=[0, 1, 2, 3])
         moved = real_images + tf.sqrt(variance) * (noise - 0.5)
         return tf.clip_by_value(moved, 0.0, 1.0)
-
-    def target(self, squared_norms):
-        return _deviation_from_slope_one(squared_norms)
 
 
 class R1(_GradientPenalty):

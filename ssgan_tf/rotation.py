@@ -87,13 +87,11 @@ def rotated_views(
         `(3 * num_rotated, size, size, channels)`: n images rotated once, n twice, n
         three times.
     """
-    return tf.concat(
-        [
-            rotate(chosen(images, num_rotated, rotation, each_in_one), rotation)
-            for rotation in range(1, NUM_ROTATIONS)
-        ],
-        axis=0,
-    )
+    views = [
+        rotate(chosen(images, num_rotated, rotation, each_in_one), rotation)
+        for rotation in range(1, NUM_ROTATIONS)
+    ]
+    return tf.concat(views, axis=0)
 
 
 def rotation_labels(num_rotated: int) -> tf.Tensor:
@@ -207,14 +205,12 @@ class RotationTask(Task):
         if size < 4 or size % NUM_ROTATIONS:
             raise ValueError(
                 "`rotated_batch_size` must be a positive multiple of 4, the number of "
-                f"orientations. Received: rotated_batch_size={size}. Choose a multiple "
-                "of 4."
+                f"orientations. Received: rotated_batch_size={size}."
             )
         if self.g_anneal_steps is not None and self.g_anneal_steps < 1:
             raise ValueError(
                 "`g_anneal_steps` must be a positive number of steps, or None. "
-                f"Received: g_anneal_steps={self.g_anneal_steps}. None keeps alpha "
-                "constant."
+                f"Received: g_anneal_steps={self.g_anneal_steps}."
             )
 
     @property
@@ -236,17 +232,15 @@ class RotationTask(Task):
         divisor = NUM_ROTATIONS * num_shares
         if size % divisor:
             raise ValueError(
-                "`rotated_batch_size` must be divisible by 4 x the number of shares, "
-                "which is replicas x `options.accumulate`. Received: "
-                f"rotated_batch_size={size}, shares={num_shares}. Choose a multiple of "
-                f"{divisor}."
+                f"`rotated_batch_size` must be a multiple of {divisor}, 4 x replicas x "
+                f"`options.accumulate`. Received: rotated_batch_size={size}, "
+                f"shares={num_shares}."
             )
         if size > batch_size * (1 if self.each_in_one else NUM_ROTATIONS):
             factor = "" if self.each_in_one else "4 x "
             raise ValueError(
-                f"`rotated_batch_size` must not exceed {factor}the batch size. "
-                f"Received: rotated_batch_size={size}, batch_size={batch_size}. Lower "
-                "it, or raise the batch size."
+                f"`rotated_batch_size` must be at most {factor}the batch size. "
+                f"Received: rotated_batch_size={size}, batch_size={batch_size}."
             )
 
     def extra_images(self, images, num_shares):
@@ -254,10 +248,8 @@ class RotationTask(Task):
 
     def extra_labels(self, labels, num_shares):
         num = self.num_rotated(num_shares)
-        return tf.concat(
-            [chosen(labels, num, k, self.each_in_one) for k in (1, 2, 3)],
-            axis=0,
-        )
+        rows = [chosen(labels, num, k, self.each_in_one) for k in (1, 2, 3)]
+        return tf.concat(rows, axis=0)
 
     def _rotation_logits(
         self, outputs: DiscriminatorOutputs
@@ -322,10 +314,8 @@ class MinimaxRotationTask(RotationTask):
         loss, logs = super().d_loss(real, fake, step)
         logits, rotations = self._rotation_logits(fake)
         fake_loss = rotation_loss(logits, self.fake_classes(rotations))
-        return (
-            loss + self.d_weight * fake_loss,
-            logs | {"loss/rotation_d_fake": fake_loss},
-        )
+        logs["loss/rotation_d_fake"] = fake_loss
+        return loss + self.d_weight * fake_loss, logs
 
     def g_loss(self, fake, step):
         logits, rotations = self._rotation_logits(fake)

@@ -104,9 +104,8 @@ def inputs_for_tasks(
     """
     inputs = [(images, labels)]
     for task in tasks:
-        extra = extra_labels = None
-        if task is not None:
-            extra = task.extra_images(images, num_shares)
+        extra = task and task.extra_images(images, num_shares)
+        extra_labels = None
         if extra is not None and labels is not None:
             extra_labels = task.extra_labels(labels, num_shares)
         inputs.append(None if extra is None else (extra, extra_labels))
@@ -133,24 +132,16 @@ def run_discriminator(
         None if labels[0] is None else tf.concat(labels, axis=0),
     )
     sizes = [piece.shape[0] for piece in images]
-    outputs_of_pieces = iter(
-        dict(zip(outputs, columns, strict=True))
-        for columns in zip(
-            *(tf.split(output, sizes) for output in outputs.values()), strict=True
-        )
+    split = {name: tf.split(output, sizes) for name, output in outputs.items()}
+    rows = iter(
+        dict(zip(split, row, strict=True)) for row in zip(*split.values(), strict=True)
     )
     results = []
     for (_, batch_labels), *extra_inputs in players:
-        upright = next(outputs_of_pieces)
-        extras = [
-            None if inputs is None else next(outputs_of_pieces)
-            for inputs in extra_inputs
-        ]
+        upright = next(rows)
+        extras = [None if inputs is None else next(rows) for inputs in extra_inputs]
         results.append(
-            [
-                DiscriminatorOutputs(upright, extra, batch_labels)
-                for extra in (None, *extras)
-            ]
+            [DiscriminatorOutputs(upright, e, batch_labels) for e in (None, *extras)]
         )
     return results
 
@@ -187,8 +178,8 @@ class ClassTask(Task):
         logits, labels = real.upright["class_logits"], real.labels
         if labels is None:
             raise ValueError(
-                "A class task needs the labels of the real images. Received: "
-                "labels=None. Make the GAN conditional."
+                "A class task needs labels. Received: labels=None. Make the GAN "
+                "conditional."
             )
         labelled = tf.cast(labels >= 0, tf.float32)
         # -1 is no valid class; its loss is dropped below.
@@ -196,19 +187,15 @@ class ClassTask(Task):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
         hits = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
         replica = tf.distribute.get_replica_context()
-        num_labelled = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.reduce_sum(labelled)
-        )
+        num_labelled = replica.all_reduce("SUM", tf.reduce_sum(labelled))
         # The train step takes the mean over replicas.
         scale = replica.num_replicas_in_sync / tf.maximum(num_labelled, 1.0)
         loss, accuracy = (
             scale * tf.reduce_sum(labelled * tf.cast(values, tf.float32))
             for values in (losses, hits)
         )
-        return self.weight * loss, {
-            "loss/class_real": loss,
-            "accuracy/class_real": accuracy,
-        }
+        logs = {"loss/class_real": loss, "accuracy/class_real": accuracy}
+        return self.weight * loss, logs
 
     def g_loss(self, fake, step):
         raise NotImplementedError("This task acts on D only.")

@@ -103,9 +103,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_rules_hold(file):
-    assert violations(file, FILES[file].read_text()) == []
+def test_rules_hold():
+    for file, path in FILES.items():
+        assert violations(file, path.read_text()) == []
 
 
 def test_every_file_has_a_line():
@@ -117,57 +117,29 @@ def test_every_file_has_a_line():
     assert len(listed) <= 24
 
 
-@pytest.mark.parametrize(
-    ("file", "line", "words"),
-    [
-        ("utils/files.py", "from ssgan_tf import layers", "not below utils"),
-        ("rotation.py", "from ssgan_tf.gan import GAN", "not below rotation"),
-        ("networks/base.py", "from ssgan_tf import datasets", "not below networks"),
-        (
-            "training/loop.py",
-            "from ssgan_tf.compare_gan import convert",
-            "not below training",
-        ),
-        (
-            "layers/linear.py",
-            "def f():\n    from ssgan_tf.networks import base",
-            "not below layers",
-        ),
-        ("layers/linear.py", "from ..networks import base", "not below layers"),
-        ("evaluation/features.py", "from ssgan_tf import gan", "training code: gan"),
-        (
-            "evaluation/features.py",
-            "from ssgan_tf.networks import base",
-            "training code: networks",
-        ),
-        ("modules/hub.py", "from ssgan_tf import networks", "training code: networks"),
-        ("modules/hub.py", "from ssgan_tf import training", "not below modules"),
-        ("training/loop.py", "import gin", "imports gin"),
-        ("compare_gan/checkpoint.py", "from gin import config", "imports gin"),
-        (
-            "evaluation/frechet.py",
-            "import tensorflow_gan.python.eval",
-            "imports tensorflow_gan",
-        ),
-        (
-            "experiments/runner.py",
-            "import absl\nabsl.flags.DEFINE_string('a', None, '')",
-            "defines flags",
-        ),
-        ("training/loop.py", "from absl import flags, logging", "reads flags"),
-        ("utils/machine.py", "import absl\nabsl.flags.FLAGS.x", "reads flags"),
-        (
-            "training/loop.py",
-            "from ssgan_tf.utils.files import _remove",
-            "uses _remove of another",
-        ),
-        (
-            "training/loop.py",
-            "from ssgan_tf.utils import files\nfiles._remove()",
-            "uses files._remove of another",
-        ),
-    ],
-)
+PLANTED = [
+    ("utils/files.py", "from ssgan_tf import layers", "not below utils"),
+    ("rotation.py", "from ssgan_tf.gan import GAN", "not below rotation"),
+    ("networks/base.py", "from ssgan_tf import datasets", "not below networks"),
+    ("training/loop.py", "from ssgan_tf import compare_gan", "not below training"),
+    ("layers/linear.py", "if 1: from ssgan_tf.networks import base", "not below"),
+    ("layers/linear.py", "from ..networks import base", "not below layers"),
+    ("evaluation/features.py", "from ssgan_tf import gan", "training code: gan"),
+    ("evaluation/features.py", "from ssgan_tf import networks", "code: networks"),
+    ("modules/hub.py", "from ssgan_tf import networks", "training code: networks"),
+    ("modules/hub.py", "from ssgan_tf import training", "not below modules"),
+    ("training/loop.py", "import gin", "imports gin"),
+    ("compare_gan/checkpoint.py", "from gin import config", "imports gin"),
+    ("evaluation/frechet.py", "import tensorflow_gan.x", "imports tensorflow_gan"),
+    ("experiments/runner.py", "absl.flags.DEFINE_bool('a', 0, '')", "defines flags"),
+    ("training/loop.py", "from absl import flags, logging", "reads flags"),
+    ("utils/machine.py", "import absl; absl.flags.FLAGS.x", "reads flags"),
+    ("training/loop.py", "from ssgan_tf.utils import _a", "uses _a of another"),
+    ("training/loop.py", "from ssgan_tf import utils; utils._a()", "uses utils._a"),
+]
+
+
+@pytest.mark.parametrize(("file", "line", "words"), PLANTED)
 def test_a_planted_violation_fails(file, line, words):
     source = FILES[file].read_text() if file in FILES else ""
     before = violations(file, source)

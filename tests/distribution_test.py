@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import numpy as np
-import objectives
 import pytest
 import tensorflow as tf
 from objectives import (
@@ -21,7 +20,6 @@ from objectives import (
     assert_same_logs,
     build,
     changes,
-    elements,
     on_one_device,
     on_replicas,
     variables,
@@ -29,9 +27,8 @@ from objectives import (
 from paths import TESTS
 
 from ssgan_tf import datasets
-from ssgan_tf.gan import step_latents
+from ssgan_tf.gan import Step
 from ssgan_tf.randomness import Share
-from ssgan_tf.rotation import RotationTask
 from ssgan_tf.utils.processes import cluster_environments
 
 
@@ -42,46 +39,25 @@ def assert_same_changes(ours, expected):
 
 
 class TestReplicasEqualOneDevice:
+    # `test_several_steps` covers the other objectives.
+    @pytest.mark.slow
     @pytest.mark.parametrize(
-        "objective",
-        [
-            # Marked slow: `test_several_steps` covers the first two.
-            pytest.param(PLAIN, marks=pytest.mark.slow, id="plain"),
-            pytest.param(FEW_LABELS, marks=pytest.mark.slow, id="few labels"),
-            pytest.param(MINIMAX, marks=pytest.mark.slow, id="minimax"),
-        ],
+        ("strategy", "objective"),
+        [("two_replicas", MINIMAX), ("four_replicas", FOUR)],
+        ids=["minimax", "four"],
     )
-    def test_losses_and_gradients(self, two_replicas, objective):
+    def test_losses_and_gradients(self, strategy, objective, request):
         single, expected_logs, before = on_one_device(objective, 1, 1, **ONE_STEP)
-        shared, logs = on_replicas(two_replicas, objective, 1, 1, **ONE_STEP)
-        assert_same_logs(logs, expected_logs)
-        assert_same_changes(changes(shared, before), changes(single, before))
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("strategy", ["two_replicas", "four_replicas"])
-    def test_a_batch_of_64(self, strategy, request, monkeypatch):
-        monkeypatch.setattr(objectives, "BATCH", 64)
-        full = FOUR._replace(options=FOUR.options | {"tasks": [RotationTask(64)]})
-        single, expected_logs, before = on_one_device(full, 2, 2, **ONE_STEP)
         strategy = request.getfixturevalue(strategy)
-        shared, logs = on_replicas(strategy, full, 2, 2, **ONE_STEP)
-        assert shared.step == 2
+        shared, logs = on_replicas(strategy, objective, 1, 1, **ONE_STEP)
         assert_same_logs(logs, expected_logs)
         assert_same_changes(changes(shared, before), changes(single, before))
 
     @pytest.mark.slow
-    def test_losses_and_gradients_of_four(self, four_replicas):
-        single, expected_logs, before = on_one_device(FOUR, 1, 1, **ONE_STEP)
-        shared, logs = on_replicas(four_replicas, FOUR, 1, 1, **ONE_STEP)
-        assert_same_logs(logs, expected_logs)
-        assert_same_changes(changes(shared, before), changes(single, before))
-
     @pytest.mark.parametrize(
         ("objective", "d_steps"),
-        [
-            pytest.param(MODULATED, 2, id="plain", marks=pytest.mark.slow),
-            pytest.param(FEW_LABELS, 1, id="few", marks=pytest.mark.slow),
-        ],
+        [(MODULATED, 2), (FEW_LABELS, 1)],
+        ids=["modulated", "few labels"],
     )
     def test_several_steps(self, two_replicas, objective, d_steps):
         options = dict(adam=True, d_steps=d_steps, steps_per_execution=2)
@@ -102,7 +78,7 @@ class TestReplicasEqualOneDevice:
 def test_the_noise_is_dealt_to_the_replicas_in_turn(two_replicas, d_step):
     def draw(gan, strategy, num):
         gan.g_optimizer.iterations.assign(5)
-        draws = strategy.run(lambda: step_latents(gan, num, d_step, Share.of_replica()))
+        draws = strategy.run(lambda: Step(gan, Share.of_replica()).latents(num, d_step))
         rows = np.stack(strategy.experimental_local_results(draws), axis=1)
         return rows.reshape(-1, LATENT_DIM)
 
@@ -112,20 +88,6 @@ def test_the_noise_is_dealt_to_the_replicas_in_turn(two_replicas, d_step):
         gan = build(PLAIN, **options)
     assert whole.shape == (BATCH, LATENT_DIM)
     np.testing.assert_array_equal(draw(gan, two_replicas, SHARE), whole)
-
-
-@pytest.mark.slow
-def test_fit(two_replicas):
-    options = dict(adam=True, d_steps=2, steps_per_execution=2)
-    _, expected_logs, _ = on_one_device(PLAIN, 4, 2, **options)
-    with two_replicas.scope():
-        gan = build(PLAIN, **options)
-    data = two_replicas.distribute_datasets_from_function(
-        lambda context: tf.data.Dataset.from_tensor_slices(elements(4, 2, context))
-    )
-    history = gan.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history
-    logs = [{name: history[name][epoch] for name in history} for epoch in (0, 1)]
-    assert_same_logs(logs, expected_logs)
 
 
 def test_logs_do_not_depend_on_the_number_of_replicas(two_replicas):

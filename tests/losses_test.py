@@ -25,12 +25,6 @@ FORMULAS = {
         lambda f: ((special.expit(f) - 1) ** 2).mean() / 2,
     ),
 }
-AT_ZERO = {
-    losses.Hinge: (2.0, 0.0),
-    losses.NonSaturating: (2 * np.log(2), np.log(2)),
-    losses.Wasserstein: (0.0, 0.0),
-    losses.LeastSquares: (0.25, 0.125),
-}
 every_loss = pytest.mark.parametrize("loss", FORMULAS, ids=lambda c: c.__name__)
 
 
@@ -60,13 +54,11 @@ def test_nothing_overflows(loss, sign):
     real = sign * np.array([[1e4], [300.0], [88.8]])
     fake = -sign * np.array([[2e4], [500.0], [88.8]])
     check(loss, real, fake, dtype=tf.float32, rtol=1e-6)
-
-
-@every_loss
-def test_value_if_all_logits_are_zero(loss):
-    zeros = tf.zeros((4, 1), tf.float64)
-    d_loss, g_loss = loss().d_loss(zeros, zeros), loss().g_loss(zeros)
-    np.testing.assert_allclose([d_loss, g_loss], AT_ZERO[loss], atol=1e-15)
+    sides = tf.constant(real, tf.float32), tf.constant(fake, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(sides)
+        total = loss().d_loss(*sides) + loss().g_loss(sides[1])
+    assert np.isfinite(tape.gradient(total, sides)).all()
 
 
 @every_loss
@@ -87,18 +79,3 @@ def test_gradients(loss):
         expected = finite_differences(formula, point)
         assert np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(gradient, expected, atol=1e-9)
-
-
-@every_loss
-def test_an_extreme_logit_has_a_finite_gradient(loss):
-    sides = tf.constant([[1e4], [-1e4]]), tf.constant([[1e4], [-1e4]])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(sides)
-        d_loss, g_loss = loss().d_loss(*sides), loss().g_loss(sides[1])
-    for gradient in (*tape.gradient(d_loss, sides), tape.gradient(g_loss, sides[1])):
-        assert np.isfinite(gradient).all()
-
-
-def test_a_loss_must_define_both_formulas():
-    with pytest.raises(TypeError):
-        losses.AdversarialLoss()

@@ -277,6 +277,27 @@ def values(model) -> list[np.ndarray]:
     return [np.array(v) for v in getattr(model, "variables", model)]
 
 
+def assert_close(ours, expected, rtol=1e-5, atol=1e-6) -> None:
+    """Compares the variables of models, or arrays, in order."""
+    names = [getattr(v, "path", "") for v in getattr(ours, "variables", ours)]
+    for name, *pair in zip(names, values(ours), values(expected), strict=True):
+        np.testing.assert_allclose(*pair, rtol=rtol, atol=atol, err_msg=name)
+
+
+def assert_equal(ours, expected) -> None:
+    """The same, bit for bit."""
+    assert_close(ours, expected, rtol=0, atol=0)
+
+
+def halves(strategy, array):
+    """The first half of a batch on one replica, the second on the other."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(
+            np.split(array, 2)[context.replica_id_in_sync_group]
+        )
+    )
+
+
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
     for ours, theirs in zip(target.variables, source.variables, strict=True):
         ours.assign(np.array(theirs))

@@ -40,7 +40,6 @@ def test_rotate_is_rot90(turns, dtype):
 
 # Batch, images per orientation, whether every image has one orientation.
 VIEWS = [(5, 2, False), (4, 4, False), (3, 1, False), (9, 2, True), (8, 2, True)]
-every_view = pytest.mark.parametrize(("batch", "num_rotated", "each_in_one"), VIEWS)
 
 
 def rows_shown(batch, num_rotated, each_in_one):
@@ -50,41 +49,11 @@ def rows_shown(batch, num_rotated, each_in_one):
     return np.tile(np.arange(batch)[batch - num_rotated :], (4, 1))
 
 
-@every_view
-def test_chosen(batch, num_rotated, each_in_one):
-    rows = np.arange(3 * batch).reshape(batch, 3)
-    for turns, indices in enumerate(rows_shown(batch, num_rotated, each_in_one)):
-        ours = rotation.chosen(tf.constant(rows), num_rotated, turns, each_in_one)
-        np.testing.assert_array_equal(ours, rows[indices])
-
-
-@every_view
-def test_views_are_the_chosen_images_rotated_by_their_labels(
-    batch, num_rotated, each_in_one
-):
-    images = noise(batch, 6, 6, 3).astype("float32")
-    upright = rotation.chosen(tf.constant(images), num_rotated, 0, each_in_one)
-    views = rotation.rotated_views(tf.constant(images), num_rotated, each_in_one)
-    labels = rotation.rotation_labels(num_rotated).numpy()
-    assert views.shape == (3 * num_rotated, 6, 6, 3)
-    np.testing.assert_array_equal(labels, np.arange(4).repeat(num_rotated))
-    shown = np.concatenate([upright, views])
-    indices = rows_shown(batch, num_rotated, each_in_one).ravel()
-    for image, label, index in zip(shown, labels, indices, strict=True):
-        np.testing.assert_array_equal(image, np.rot90(images[index], label))
-
-
 def test_loss_is_the_cross_entropy():
     logits = 3 * noise(32, 4)
     labels = np.random.default_rng(1).integers(0, 4, 32)
     loss = rotation.rotation_loss(tf.constant(logits), tf.constant(labels)).numpy()
     np.testing.assert_allclose(loss, cross_entropy(logits, labels), rtol=1e-12)
-
-
-def test_loss_at_chance_level_is_log_4():
-    labels = rotation.rotation_labels(3)
-    loss = rotation.rotation_loss(tf.zeros((12, 4)), labels).numpy()
-    np.testing.assert_allclose(loss, np.log(4), rtol=1e-6)
 
 
 def test_gradient_does_not_vanish_where_the_head_is_most_wrong():
@@ -99,16 +68,6 @@ def test_gradient_does_not_vanish_where_the_head_is_most_wrong():
     np.testing.assert_allclose(gradient, [[-1.0, 1.0, 0.0, 0.0]], atol=1e-6)
 
 
-def test_gradient_matches_finite_differences():
-    logits, labels = noise(6, 4), np.array([0, 1, 2, 3, 3, 1])
-    point = tf.constant(logits)
-    with tf.GradientTape() as tape:
-        tape.watch(point)
-        loss = rotation.rotation_loss(point, tf.constant(labels))
-    expected = finite_differences(lambda x: cross_entropy(x, labels), logits)
-    np.testing.assert_allclose(tape.gradient(loss, point), expected, atol=1e-8)
-
-
 @pytest.mark.parametrize("columns", [4, 5, 8])
 def test_scores_are_logits_of_the_rotation_alone(columns):
     logits = 3 * noise(64, columns, seed=2)
@@ -121,104 +80,81 @@ def test_scores_are_logits_of_the_rotation_alone(columns):
     np.testing.assert_allclose(np.exp(scores), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("columns", [4, 5, 8])
-def test_accuracy_is_the_share_of_right_predictions(columns):
-    logits = noise(64, columns, seed=2).astype("float32")
-    turns = np.random.default_rng(3).integers(0, 4, 64).astype("int32")
-    accuracy = rotation.rotation_accuracy(tf.constant(logits), tf.constant(turns))
-    likely = np.exp(logits[:, :4])
-    if columns == 8:
-        likely += np.exp(logits[:, 4:])
-    expected = np.mean(
-        [row.argmax() == k for row, k in zip(likely, turns, strict=True)]
-    )
-    assert 0.1 < expected < 0.6
-    assert expected != np.mean(logits.argmax(axis=1) == turns) or columns == 4
-    np.testing.assert_allclose(accuracy.numpy(), expected, rtol=1e-6)
-
-
 # --------------------------------------------------------------------- the tasks
 
 
-class TestRotationTask:
-    @pytest.mark.parametrize("size", [0, -4, 3, 6])
-    def test_rejects_what_is_not_whole_images(self, size):
-        with pytest.raises(ValueError, match=f"rotated_batch_size={size}"):
-            RotationTask(rotated_batch_size=size)
-
-    @pytest.mark.parametrize("steps", [0, -1])
-    def test_rejects_annealing_without_steps(self, steps):
-        with pytest.raises(ValueError, match=f"g_anneal_steps={steps}"):
-            RotationTask(4, g_anneal_steps=steps)
-
-    def test_a_replicas_share(self):
-        task = RotationTask(rotated_batch_size=64)
-        for replicas, expected in ((1, 16), (2, 8), (4, 4)):
-            task.check(64 // replicas, replicas)
-            assert task.num_rotated(replicas) == expected
-
-    def test_rejects_shares_that_are_not_whole(self):
-        with pytest.raises(ValueError, match="rotated_batch_size=12, shares=2"):
-            RotationTask(rotated_batch_size=12).check(64, 2)
-
-    @pytest.mark.parametrize(("each_in_one", "most"), [(False, 32), (True, 8)])
-    def test_rejects_more_than_the_batch(self, each_in_one, most):
-        for batch, replicas in ((8, 1), (4, 2)):
-            RotationTask(most, each_in_one=each_in_one).check(batch, replicas)
-            task = RotationTask(most + 8, each_in_one=each_in_one)
-            message = f"rotated_batch_size={most + 8}, batch_size=8"
-            with pytest.raises(ValueError, match=message):
-                task.check(batch, replicas)
-
-    @every_view
-    def test_extra_images_keep_their_labels(self, batch, num_rotated, each_in_one):
-        images = noise(batch, 6, 6, 3).astype("float32")
-        labels = np.arange(batch, dtype="int32")
-        indices = rows_shown(batch, num_rotated, each_in_one)
-        # The same for a global batch of twice the size on two replicas.
-        for replicas in (1, 2):
-            task = RotationTask(4 * num_rotated * replicas, each_in_one=each_in_one)
-            extra = task.extra_images(tf.constant(images), replicas)
-            extra_labels = task.extra_labels(tf.constant(labels), replicas)
-            np.testing.assert_array_equal(extra_labels, indices[1:].ravel())
-            for row, index in enumerate(indices[1:].ravel()):
-                turned = np.rot90(images[index], 1 + row // num_rotated)
-                np.testing.assert_array_equal(extra[row], turned)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"rotated_batch_size": size} for size in (0, -4, 3, 6)),
+        *({"g_anneal_steps": steps} for steps in (0, -1)),
+    ],
+)
+def test_refuses_settings(settings):
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        RotationTask(**{"rotated_batch_size": 4} | settings)
 
 
-def rotation_d(real, fake):
-    return BETA * cross_entropy(real, ROTATIONS)
+def test_refuses_shares_that_are_not_whole():
+    task = RotationTask(rotated_batch_size=12)
+    task.check(64, 3)
+    with pytest.raises(ValueError, match="rotated_batch_size=12, shares=2"):
+        task.check(64, 2)
 
 
-def rotation_g(fake):
-    return ALPHA * cross_entropy(fake, ROTATIONS)
+@pytest.mark.parametrize(("each_in_one", "most"), [(False, 32), (True, 8)])
+def test_refuses_more_than_the_batch(each_in_one, most):
+    for batch, replicas in ((8, 1), (4, 2)):
+        RotationTask(most, each_in_one=each_in_one).check(batch, replicas)
+        task = RotationTask(most + 8, each_in_one=each_in_one)
+        message = f"rotated_batch_size={most + 8}, batch_size=8"
+        with pytest.raises(ValueError, match=message):
+            task.check(batch, replicas)
 
 
-def minimax_d(real, fake):
-    return BETA * (
-        cross_entropy(real, ROTATIONS) + cross_entropy(fake, np.full_like(ROTATIONS, 4))
-    )
+@pytest.mark.parametrize(("batch", "num_rotated", "each_in_one"), VIEWS)
+def test_extra_images_are_rotated_and_keep_their_labels(
+    batch, num_rotated, each_in_one
+):
+    images = noise(batch, 6, 6, 3).astype("float32")
+    labels = np.arange(batch, dtype="int32")
+    indices = rows_shown(batch, num_rotated, each_in_one)
+    # The same for a global batch of twice the size on two replicas.
+    for replicas in (1, 2):
+        task = RotationTask(4 * num_rotated * replicas, each_in_one=each_in_one)
+        extra = task.extra_images(tf.constant(images), replicas)
+        extra_labels = task.extra_labels(tf.constant(labels), replicas)
+        assert extra.shape == (3 * num_rotated, 6, 6, 3)
+        np.testing.assert_array_equal(extra_labels, indices[1:].ravel())
+        for row, index in enumerate(indices[1:].ravel()):
+            turned = np.rot90(images[index], 1 + row // num_rotated)
+            np.testing.assert_array_equal(extra[row], turned)
 
 
-def minimax_g(fake):
-    return ALPHA * (
-        cross_entropy(fake, ROTATIONS) - cross_entropy(fake, np.full_like(ROTATIONS, 4))
-    )
+def in_opposition(fake_classes):
+    """L_D and L_G of a head with classes for rotated fakes."""
 
+    def d_loss(real, fake):
+        terms = cross_entropy(real, ROTATIONS), cross_entropy(fake, fake_classes)
+        return BETA * sum(terms)
 
-def augmented_d(real, fake):
-    return BETA * (cross_entropy(real, ROTATIONS) + cross_entropy(fake, 4 + ROTATIONS))
+    def g_loss(fake):
+        difference = cross_entropy(fake, ROTATIONS) - cross_entropy(fake, fake_classes)
+        return ALPHA * difference
 
-
-def augmented_g(fake):
-    return ALPHA * (cross_entropy(fake, ROTATIONS) - cross_entropy(fake, 4 + ROTATIONS))
+    return d_loss, g_loss
 
 
 # Columns of the head, L_D of real and fake logits, L_G of fake ones.
 FORMULAS = {
-    RotationTask: (4, rotation_d, rotation_g),
-    MinimaxRotationTask: (5, minimax_d, minimax_g),
-    LabelAugmentedTask: (8, augmented_d, augmented_g),
+    RotationTask: (
+        4,
+        lambda real, fake: BETA * cross_entropy(real, ROTATIONS),
+        lambda fake: ALPHA * cross_entropy(fake, ROTATIONS),
+    ),
+    MinimaxRotationTask: (5, *in_opposition(np.full_like(ROTATIONS, 4))),
+    LabelAugmentedTask: (8, *in_opposition(4 + ROTATIONS)),
 }
 every_task = pytest.mark.parametrize("task", FORMULAS, ids=lambda c: c.__name__)
 both_modes = pytest.mark.parametrize("each_in_one", [False, True])
@@ -254,6 +190,24 @@ def check_gradients(gradients, pieces, formula):
         np.testing.assert_allclose(gradient, expected, atol=1e-9)
 
 
+def check_logs(logs, d_loss, g_loss, real, fake, each_in_one):
+    """The losses are without their weights; the accuracies are shares of hits."""
+    sides = {
+        name: chosen_logits(*side, each_in_one)
+        for name, side in (("real", real), ("fake", fake))
+    }
+    on_real = cross_entropy(sides["real"], ROTATIONS)
+    np.testing.assert_allclose(logs["loss/rotation_real"], on_real, rtol=1e-12)
+    np.testing.assert_allclose(logs["loss/rotation_fake"], g_loss, rtol=1e-12)
+    d_terms = on_real + logs.get("loss/rotation_d_fake", 0.0)
+    np.testing.assert_allclose(d_terms, d_loss, rtol=1e-12)
+    for name, logits in sides.items():
+        odds = np.exp(logits)
+        likely = odds[:, :4] + (odds[:, 4:] if odds.shape[1] == 8 else 0.0)
+        expected = np.mean(likely.argmax(axis=1) == ROTATIONS)
+        np.testing.assert_allclose(logs[f"accuracy/rotation_{name}"], expected)
+
+
 @every_task
 @both_modes
 def test_losses_and_gradients(task, each_in_one):
@@ -270,6 +224,7 @@ def test_losses_and_gradients(task, each_in_one):
         g_loss, g_logs = ours.g_loss(on_fake, STEP)
     assert set(d_logs) == set(task.d_log_names)
     assert set(g_logs) == set(task.g_log_names)
+    check_logs(d_logs | g_logs, d_loss / BETA, g_loss / ALPHA, real, fake, each_in_one)
 
     def d_value(real_pieces, fake_pieces):
         sides = real_pieces, fake_pieces
@@ -289,82 +244,19 @@ def test_losses_and_gradients(task, each_in_one):
 
 
 @every_task
-@both_modes
-def test_logs_are_without_weights(task, each_in_one):
-    columns, d_formula, g_formula = FORMULAS[task]
-    real, fake = random_logits(columns, 2), random_logits(columns, 3)
-    sides = [chosen_logits(*side, each_in_one) for side in (real, fake)]
-    ours = task(4 * NUM_ROTATED, BETA, ALPHA, each_in_one=each_in_one)
-    _, d_logs = ours.d_loss(outputs(*real), outputs(*fake), STEP)
-    _, g_logs = ours.g_loss(outputs(*fake), STEP)
-    logs = d_logs | g_logs
-    on_real, on_fake = logs["loss/rotation_real"], logs["loss/rotation_fake"]
-    np.testing.assert_allclose(on_real, cross_entropy(sides[0], ROTATIONS), rtol=1e-12)
-    np.testing.assert_allclose(on_fake, g_formula(sides[1]) / ALPHA, rtol=1e-12)
-    d_terms = [on_real, logs.get("loss/rotation_d_fake", 0.0)]
-    np.testing.assert_allclose(sum(d_terms), d_formula(*sides) / BETA, rtol=1e-12)
-    for name, logits in zip(("real", "fake"), sides, strict=True):
-        odds = np.exp(logits)
-        likely = odds[:, :4] + (odds[:, 4:] if columns == 8 else 0.0)
-        expected = np.mean(likely.argmax(axis=1) == ROTATIONS)
-        np.testing.assert_allclose(logs[f"accuracy/rotation_{name}"], expected)
-
-
-@every_task
-def test_alpha_falls_linearly_to_zero(task):
-    columns, _, g_formula = FORMULAS[task]
-    fake = [piece.astype("float32") for piece in random_logits(columns, 4)]
-    whole = g_formula(chosen_logits(*fake, False))
-    ours = task(4 * NUM_ROTATED, BETA, ALPHA, g_anneal_steps=8)
-    for step, share in (
-        (0, 1.0),
-        (1, 0.875),
-        (4, 0.5),
-        (7, 0.125),
-        (8, 0.0),
-        (20, 0.0),
-    ):
-        loss, _ = ours.g_loss(outputs(*fake), tf.constant(step, tf.int64))
-        np.testing.assert_allclose(loss, share * whole, rtol=1e-6, atol=1e-6)
-
-
-def test_beta_does_not_fall():
-    real = [piece.astype("float32") for piece in random_logits(4, 5)]
-    ours = RotationTask(4 * NUM_ROTATED, BETA, ALPHA, g_anneal_steps=8)
-    losses = [
-        ours.d_loss(outputs(*real), None, tf.constant(step, tf.int64))[0]
-        for step in (0, 4, 20)
-    ]
-    assert losses[0] == losses[1] == losses[2] > 0.0
-
-
-@every_task
-def test_weights_may_be_integers(task):
+def test_alpha_falls_linearly_to_zero_and_beta_does_not(task):
     columns, d_formula, g_formula = FORMULAS[task]
     real, fake = (
         [piece.astype("float32") for piece in random_logits(columns, seed)]
-        for seed in (6, 7)
+        for seed in (4, 5)
     )
-    for anneal_steps in (None, 6):
-        ours = task(4 * NUM_ROTATED, 1, 2, g_anneal_steps=anneal_steps)
-        d_loss, _ = ours.d_loss(outputs(*real), outputs(*fake), STEP)
-        g_loss, _ = ours.g_loss(outputs(*fake), STEP)
-        sides = [chosen_logits(*side, False) for side in (real, fake)]
+    sides = [chosen_logits(*side, False) for side in (real, fake)]
+    # Weights may be integers.
+    ours = task(4 * NUM_ROTATED, 1, 2, g_anneal_steps=8)
+    for step, share in ((0, 1.0), (1, 0.875), (4, 0.5), (7, 0.125), (8, 0), (20, 0)):
+        step = tf.constant(step, tf.int64)
+        g_loss, _ = ours.g_loss(outputs(*fake), step)
+        d_loss, _ = ours.d_loss(outputs(*real), outputs(*fake), step)
+        whole = 2 * g_formula(sides[1]) / ALPHA
+        np.testing.assert_allclose(g_loss, share * whole, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(d_loss, d_formula(*sides) / BETA, rtol=1e-6)
-        left = 1.0 if anneal_steps is None else 0.5
-        expected = 2 * left * g_formula(sides[1]) / ALPHA
-        np.testing.assert_allclose(g_loss, expected, rtol=1e-5)
-
-
-def test_minimax_does_not_reward_a_collapsed_g():
-    # D recognizes its images as fakes, and predicts their rotations with certainty.
-    certain = 20.0 * np.eye(4)[ROTATIONS]
-    fooled = np.pad(certain, [(0, 0), (0, 1)])
-    caught = np.pad(certain, [(0, 0), (0, 1)], constant_values=40.0)
-    upright = np.zeros((BATCH, 5))
-
-    def loss(task, logits):
-        upright[-NUM_ROTATED:] = logits[:NUM_ROTATED]
-        return float(task(8).g_loss(outputs(upright, logits[NUM_ROTATED:]), STEP)[0])
-
-    assert loss(MinimaxRotationTask, caught) > 0 > loss(MinimaxRotationTask, fooled)

@@ -53,13 +53,13 @@ class SelfAttention(keras.layers.Layer):
         _, height, width, channels = input_shape
         if channels < 8:
             raise ValueError(
-                "Self-attention needs 8 channels or more. Received: "
-                f"channels={channels}. Put it after a wider block."
+                f"Self-attention needs 8 channels or more. Received: {channels=}. Put "
+                "it after a wider block."
             )
         if min(height, width) < 2:
             raise ValueError(
-                "Self-attention needs a map of 2x2 or more. Received: "
-                f"height={height}, width={width}. Put it where the map is larger."
+                f"Self-attention needs a map of 2x2 or more. Received: {height=}, "
+                f"{width=}. Put it where the map is larger."
             )
         self.theta = Conv2D(channels // 8, name="conv2d_theta", **self._conv)
         self.phi = Conv2D(channels // 8, name="conv2d_phi", **self._conv)

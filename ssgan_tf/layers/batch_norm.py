@@ -48,24 +48,17 @@ class _BatchNorm(keras.layers.Layer):
     def __init__(self, *, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs):
         super().__init__(**kwargs)
         if not 0.0 <= momentum < 1.0:
-            raise ValueError(
-                f"`momentum` must be in [0, 1). Received: momentum={momentum}. The "
-                "default is 0.9."
-            )
+            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum=}.")
         if epsilon <= 0.0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}. The default "
-                "is 1e-5."
-            )
+            raise ValueError(f"`epsilon` must be positive. Received: {epsilon=}.")
         self.momentum = momentum
         self.epsilon = epsilon
 
     def _build_moments(self, inputs_shape):
         if len(inputs_shape) not in (2, 4):
             raise ValueError(
-                "The inputs must have rank 2 or 4. Received: "
-                f"inputs_shape={tuple(inputs_shape)}. Reshape them to (batch, "
-                "channels) or (batch, height, width, channels)."
+                "The inputs must have rank 2 or 4: vectors or images. Received: "
+                f"inputs_shape={tuple(inputs_shape)}."
             )
         per_channel = dict(shape=(inputs_shape[-1],), autocast=False)
         self.moving_mean = self.add_weight(
@@ -130,15 +123,13 @@ class _BatchNorm(keras.layers.Layer):
 
     def _store(self, mean, variance):
         # These are moments of the global batch: every replica stores the same update.
-        for moving, moment in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
+        moving = self.moving_mean, self.moving_variance
+        for variable, moment in zip(moving, (mean, variance), strict=True):
             update = tf.stop_gradient(moment)
             # Not `0 * moving`, which is NaN in `standing_statistics`.
             if self.momentum:
-                update = self.momentum * moving + (1.0 - self.momentum) * update
-            moving.assign(update)
+                update = self.momentum * variable + (1.0 - self.momentum) * update
+            variable.assign(update)
 
 
 class BatchNorm(_BatchNorm):
@@ -169,12 +160,8 @@ class BatchNorm(_BatchNorm):
         self.beta = self.add_weight(initializer="zeros", name="beta", **per_channel)
 
     def call(self, inputs, latents=None, label_vectors=None, training=False):
-        return self._normalize(
-            inputs,
-            tf.convert_to_tensor(self.gamma),
-            tf.convert_to_tensor(self.beta),
-            training,
-        )
+        gamma, beta = map(tf.convert_to_tensor, (self.gamma, self.beta))
+        return self._normalize(inputs, gamma, beta, training)
 
 
 class SelfModulatedBatchNorm(_BatchNorm):
@@ -228,9 +215,8 @@ class SelfModulatedBatchNorm(_BatchNorm):
         _check_latents(latents_shape)
         self._build_moments(inputs_shape)
         channels = inputs_shape[-1]
-        self.gamma = Dense(
-            channels, name="gamma", bias_initializer="ones", **self._dense
-        )
+        gamma = {"name": "gamma", "bias_initializer": "ones"}
+        self.gamma = Dense(channels, **gamma, **self._dense)
         self.beta = Dense(channels, name="beta", **self._dense)
         self.hidden.build(latents_shape)
         for modulation in (self.gamma, self.beta):
@@ -247,8 +233,7 @@ class SelfModulatedBatchNorm(_BatchNorm):
 def _check_latents(latents):
     if latents is None:
         raise ValueError(
-            "A self-modulated norm needs the latents. Received: latents=None. Pass z, "
-            "or use `BatchNorm`."
+            "A self-modulated norm needs z. Received: latents=None. Or use `BatchNorm`."
         )
 
 
@@ -298,10 +283,9 @@ class ConditionalBatchNorm(_BatchNorm):
             keras.initializers.get(kernel_initializer), keras.initializers.Zeros
         ):
             raise ValueError(
-                "A spectrally normalized kernel must not start at zero. "
-                f"Received: spectral_norm={spectral_norm!r}, "
-                f"kernel_initializer={kernel_initializer!r}. Pass another "
-                "kernel_initializer, such as 'orthogonal', or spectral_norm=None."
+                "A spectrally normalized kernel must not start at zero. Received: "
+                f"{spectral_norm=}, {kernel_initializer=}. Pass another initializer, "
+                "such as 'orthogonal', or spectral_norm=None."
             )
         self.center_gain = center_gain
         self._dense = dict(
@@ -315,9 +299,8 @@ class ConditionalBatchNorm(_BatchNorm):
         _check_label_vectors(label_vectors_shape)
         if len(label_vectors_shape) != 2:
             raise ValueError(
-                "The label vectors must have shape (batch, n). Received: "
-                f"label_vectors_shape={tuple(label_vectors_shape)}. Convert integer "
-                "labels with `tf.one_hot`."
+                "The label vectors must be (batch, n), as of `tf.one_hot`. Received: "
+                f"label_vectors_shape={tuple(label_vectors_shape)}."
             )
         self._build_moments(inputs_shape)
         self.gamma = Dense(inputs_shape[-1], name="gamma", **self._dense)
@@ -338,8 +321,7 @@ def _check_label_vectors(label_vectors):
     if label_vectors is None:
         raise ValueError(
             "A conditional norm needs labels. Received: label_vectors=None. Make the "
-            "network conditional (in gin: ModularGAN.conditional = True), or use "
-            "`BatchNorm`."
+            "network conditional (in gin: ModularGAN.conditional = True)."
         )
 
 
@@ -369,10 +351,7 @@ def standing_statistics(
         - Brock et al., 2019, https://arxiv.org/abs/1809.11096
     """
     if num_batches < 1:
-        raise ValueError(
-            f"`num_batches` must be at least 1. Received: num_batches={num_batches}. "
-            "Choose 1 or more."
-        )
+        raise ValueError(f"`num_batches` must be at least 1. Received: {num_batches=}.")
     norms = [n for n in model._flatten_layers() if isinstance(n, _BatchNorm)]
     moving = [m for norm in norms for m in (norm.moving_mean, norm.moving_variance)]
     momenta = [norm.momentum for norm in norms]

@@ -30,10 +30,7 @@ class LayerNorm(keras.layers.Layer):
     def __init__(self, *, epsilon: float = 1e-12, **kwargs):
         super().__init__(**kwargs)
         if epsilon <= 0.0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}. The default "
-                "is 1e-12."
-            )
+            raise ValueError(f"`epsilon` must be positive. Received: {epsilon=}.")
         self.epsilon = epsilon
 
     def build(self, inputs_shape, latents_shape=None, label_vectors_shape=None):

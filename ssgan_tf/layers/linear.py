@@ -21,18 +21,16 @@ class _Linear(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_positive("units", units)
+        _check_positive(units=units)
         self.units = units
         self.use_bias = use_bias
         # An initializer draws its seed when it is made: a shared one would give every
         # kernel the same numbers. A clone draws another seed.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.spectral_norm = (
-            None
-            if spectral_norm is None
-            else SpectralNorm(spectral_norm, name="spectral_norm")
-        )
+        self.spectral_norm = self.bias = None
+        if spectral_norm is not None:
+            self.spectral_norm = SpectralNorm(spectral_norm, name="spectral_norm")
 
     def _build_weights(self, kernel_shape):
         self.kernel = self.add_weight(
@@ -42,13 +40,9 @@ class _Linear(keras.layers.Layer):
             autocast=False,
             name="kernel",
         )
-        self.bias = (
-            self.add_weight(
-                shape=(self.units,), initializer=self.bias_initializer, name="bias"
-            )
-            if self.use_bias
-            else None
-        )
+        if self.use_bias:
+            initializer = self.bias_initializer
+            self.bias = self.add_weight((self.units,), initializer, name="bias")
         if self.spectral_norm is not None:
             self.spectral_norm.build(kernel_shape)
 
@@ -120,18 +114,16 @@ class Conv2D(_Linear):
         **kwargs,
     ):
         super().__init__(units, **kwargs)
-        _check_positive("kernel_size", kernel_size)
-        _check_positive("strides", strides)
+        _check_positive(kernel_size=kernel_size, strides=strides)
         if resample not in RESAMPLED_CONVS:
             raise ValueError(
                 f"`resample` must be one of {sorted(RESAMPLED_CONVS)}. Received: "
-                f"resample={resample!r}. For a plain convolution, leave it out."
+                f"resample={resample!r}."
             )
         if resample != "none" and (kernel_size not in (1, 3) or strides != 1):
             raise ValueError(
-                "A resampling convolution must have kernel size 1 or 3 and strides 1. "
-                f"Received: resample={resample!r}, kernel_size={kernel_size}, "
-                f"strides={strides}. For other sizes pass resample='none'."
+                "A resampling convolution needs kernel size 1 or 3, strides 1. "
+                f"Received: {resample=}, {kernel_size=}, {strides=}."
             )
         self.kernel_size = kernel_size
         self.strides = strides
@@ -188,8 +180,7 @@ class Conv2DTranspose(_Linear):
         **kwargs,
     ):
         super().__init__(units, **kwargs)
-        _check_positive("kernel_size", kernel_size)
-        _check_positive("strides", strides)
+        _check_positive(kernel_size=kernel_size, strides=strides)
         self.kernel_size = kernel_size
         self.strides = strides
         self.output_size = output_size
@@ -214,8 +205,7 @@ class Conv2DTranspose(_Linear):
         return self._add_bias(outputs)
 
 
-def _check_positive(name, value):
-    if value < 1:
-        raise ValueError(
-            f"`{name}` must be at least 1. Received: {name}={value}. Choose 1 or more."
-        )
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}.")

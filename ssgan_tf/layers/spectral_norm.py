@@ -67,8 +67,7 @@ class SpectralNorm(keras.layers.Layer):
         if vector not in VECTORS:
             raise ValueError(
                 f"The singular vector to keep must be one of {list(VECTORS)}. "
-                f"Received: vector={vector!r}. For no spectral normalization pass "
-                "spectral_norm=None."
+                f"Received: {vector=}. For no normalization pass spectral_norm=None."
             )
         self.vector = vector
 
@@ -76,8 +75,7 @@ class SpectralNorm(keras.layers.Layer):
         if len(kernel_shape) < 2:
             raise ValueError(
                 "A spectrally normalized kernel must have rank 2 or more. Received: "
-                f"kernel_shape={tuple(kernel_shape)}. Do not normalize vectors, such "
-                "as biases."
+                f"kernel_shape={tuple(kernel_shape)}."
             )
         rows, columns = math.prod(kernel_shape[:-1]), kernel_shape[-1]
         self.keeps_left = _keeps_left(self.vector, rows, columns)
@@ -90,10 +88,10 @@ class SpectralNorm(keras.layers.Layer):
 
     def call(self, kernel, training=False):
         matrix = tf.reshape(tf.cast(kernel, tf.float32), (-1, kernel.shape[-1]))
-        # The right vector of W is the left vector of its transpose.
-        start = self.u if self.keeps_left else tf.transpose(self.u)
+        start = tf.convert_to_tensor(self.u)
         if not self.keeps_left:
-            matrix = tf.transpose(matrix)
+            # The right vector of W is the left vector of its transpose.
+            start, matrix = tf.transpose(start), tf.transpose(matrix)
         frozen = tf.stop_gradient(matrix)
         v = tf.math.l2_normalize(
             tf.matmul(frozen, start, transpose_a=True), epsilon=EPSILON

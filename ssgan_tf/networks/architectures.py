@@ -7,6 +7,7 @@ can make a network smaller without changing its form.
 import dataclasses
 import difflib
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -50,42 +51,24 @@ class Architecture:
 # ------------------------------------------------------------------- small helpers
 
 
-def _stages(multiples: Sequence[int], resamples: Sequence[str], width: int):
+def _blocks(multiples: Sequence[int], resamples: Sequence[str], width: int, first=1):
+    """Blocks B1, B2, ...; the resamples are repeated as often as needed."""
+    stages = zip(multiples, itertools.cycle(resamples), strict=False)
     return [
-        Stage(multiple * width, resample)
-        for multiple, resample in zip(multiples, resamples, strict=True)
+        (f"B{i}", Stage(multiple * width, resample))
+        for i, (multiple, resample) in enumerate(stages, first)
     ]
 
 
-def _named(stages: Sequence[Stage], first: int = 1) -> list[tuple[str, Stage]]:
-    return [(f"B{i}", stage) for i, stage in enumerate(stages, first)]
-
-
-def _attention_block(spec, default: str | None, names: Sequence[str]) -> str | None:
-    """The block before self-attention; None for no attention."""
-    if spec.attention is None:
-        return default if default in names else None
-    if spec.attention == "none":
-        return None
-    if spec.attention not in names:
-        raise ValueError(
-            "Self-attention must follow one of the blocks "
-            f"{', '.join(names)}, or be 'none'. Received: "
-            f"attention={spec.attention!r}. Name one of them, or leave it out."
-        )
-    return spec.attention
+def _halvings(size: int) -> int:
+    """Number of halvings of an image down to 4 to 7 pixels."""
+    return size.bit_length() - 3
 
 
 def _deal(spec: GeneratorSpec, default: bool) -> Callable:
     """The function that distributes z to the layers."""
     hierarchical = default if spec.hierarchical_z is None else spec.hierarchical_z
     return split_latents if hierarchical else whole_latents
-
-
-def _class_embedding(spec: GeneratorSpec) -> int:
-    """Size of the shared label embedding, by default BigGAN's."""
-    size = spec.class_embedding
-    return CLASS_EMBEDDING if size is None else size
 
 
 def _trunk(
@@ -96,43 +79,35 @@ def _trunk(
     attention: str | None = None,
 ) -> list[keras.layers.Layer]:
     """Residual blocks of a discriminator, and self-attention after one of them."""
-    norm = {}
-    if spec.layer_norm:
-        norm["norm_prefix"] = "ln"
+    norm = (
+        {"norm": LayerNorm, "norm_prefix": "ln"} if spec.layer_norm else {"norm": None}
+    )
     layers = []
     for name, stage in blocks:
-        layers.append(
-            block(
-                stage,
-                in_channels,
-                norm=LayerNorm if spec.layer_norm else None,
-                name=name,
-                **norm,
-                **spec.kernels,
-            )
-        )
+        layers.append(block(stage, in_channels, name=name, **norm, **spec.kernels))
         if name == attention:
             layers.append(SelfAttention(name="non_local_block", **spec.kernels))
         in_channels = stage.channels
     return layers
 
 
-def _resnet_generator(spec, start, multiples, resamples, *, width, **options):
+def _resnet_generator(spec, start, multiples, resamples, *, width: int, **options):
     """A generator of `ResNetBlock`s; the first multiple is for the linear layer."""
+    width = spec.width or width
     return ResNetGenerator(
         spec,
         start=(start, multiples[0] * width),
-        blocks=_named(_stages(multiples[1:], resamples, width)),
+        blocks=_blocks(multiples[1:], resamples, width),
         **options,
     )
 
 
 def _resnet_discriminator(spec, multiples, resamples, *, width: int, first: int):
-    stages = _stages(multiples, resamples, width)
+    blocks = _blocks(multiples, resamples, spec.width or width, first)
     return Discriminator(
         spec,
-        trunk=_trunk(spec, _named(stages, first), spec.image_shape[-1]),
-        num_features=stages[-1].channels,
+        trunk=_trunk(spec, blocks, spec.image_shape[-1]),
+        num_features=blocks[-1][1].channels,
     )
 
 
@@ -144,21 +119,13 @@ def _cifar_generator(spec: GeneratorSpec) -> ResNetGenerator:
 
     https://arxiv.org/abs/1802.05957
     """
-    return _resnet_generator(
-        spec,
-        4,
-        4 * [1],
-        3 * ["up"],
-        width=spec.width or 256,
-        deal=_deal(spec, default=False),
-    )
+    deal = _deal(spec, default=False)
+    return _resnet_generator(spec, 4, 4 * [1], ["up"], width=256, deal=deal)
 
 
 def _cifar_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     resamples = ("down", "down", "none", "none")
-    return _resnet_discriminator(
-        spec, 4 * [1], resamples, width=spec.width or 128, first=1
-    )
+    return _resnet_discriminator(spec, 4 * [1], resamples, width=128, first=1)
 
 
 def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
@@ -167,8 +134,8 @@ def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
         spec,
         6,
         (8, 4, 2, 1),
-        3 * ["up"],
-        width=spec.width or 64,
+        ["up"],
+        width=64,
         final_norm_name="batch_norm",
         ends_normalized=False,
     )
@@ -176,42 +143,28 @@ def _stl_generator(spec: GeneratorSpec) -> ResNetGenerator:
 
 def _stl_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     resamples = 4 * ["down"] + ["none"]
-    return _resnet_discriminator(
-        spec, (1, 2, 4, 8, 16), resamples, width=spec.width or 64, first=0
-    )
+    return _resnet_discriminator(spec, (1, 2, 4, 8, 16), resamples, width=64, first=0)
 
 
 def _resnet5_generator(spec: GeneratorSpec) -> ResNetGenerator:
     """Five blocks, of which the first ones double the size, from 4 pixels on."""
-    num_up = (spec.size // 4).bit_length() - 1
+    resamples = _halvings(spec.size) * ["up"] + 2 * ["none"]
+    multiples = (8, 8, 4, 4, 2, 1)
     return _resnet_generator(
-        spec,
-        4,
-        (8, 8, 4, 4, 2, 1),
-        num_up * ["up"] + (5 - num_up) * ["none"],
-        width=spec.width or 64,
-        ends_normalized=False,
+        spec, 4, multiples, resamples, width=64, ends_normalized=False
     )
 
 
 def _resnet5_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    return _resnet_discriminator(
-        spec, (1, 2, 4, 4, 8, 8), 6 * ["down"], width=spec.width or 64, first=0
-    )
-
-
-def _halvings(size: int) -> int:
-    """Number of halvings of an image down to 4 to 7 pixels."""
-    return size.bit_length() - 3
+    multiples = (1, 2, 4, 4, 8, 8)
+    return _resnet_discriminator(spec, multiples, ["down"], width=64, first=0)
 
 
 def _resnet_generator_of_any_size(spec: GeneratorSpec) -> ResNetGenerator:
     """From 4 to 7 pixels on; channels, at most 8 units, halve as the size doubles."""
     num_up = _halvings(spec.size)
     multiples = [min(8, 2 ** (num_up - i)) for i in range(num_up + 1)]
-    return _resnet_generator(
-        spec, spec.size >> num_up, multiples, num_up * ["up"], width=spec.width or 64
-    )
+    return _resnet_generator(spec, spec.size >> num_up, multiples, ["up"], width=64)
 
 
 def _resnet_discriminator_of_any_size(spec: DiscriminatorSpec) -> Discriminator:
@@ -220,23 +173,20 @@ def _resnet_discriminator_of_any_size(spec: DiscriminatorSpec) -> Discriminator:
     multiples = [min(8, 2**i) for i in range(num_down)]
     resamples = num_down * ["down"] + ["none"]
     return _resnet_discriminator(
-        spec, [*multiples, multiples[-1]], resamples, width=spec.width or 64, first=1
+        spec, [*multiples, multiples[-1]], resamples, width=64, first=1
     )
 
 
-_SUPERBLOCKS, _BLOCKS_EACH = 6, 5
-
-
 def _resnet30_blocks(multiples: Sequence[int], resample: str, width: int):
-    """Six groups of five blocks, and a block between groups that changes the size."""
+    """Groups of five blocks, and a block between groups that changes the size."""
     blocks = []
     for group, multiple in enumerate(multiples):
-        same = Stage(multiple * width, "none")
-        blocks += [(f"B_{group}_{i}", same) for i in range(_BLOCKS_EACH)]
-        if group < _SUPERBLOCKS - 1:
+        if group:
             # compare_gan names them "up" in D too.
-            change = Stage(multiples[group + 1] * width, resample)
-            blocks.append((f"B_{group}_up", change))
+            change = Stage(multiple * width, resample)
+            blocks.append((f"B_{group - 1}_up", change))
+        same = Stage(multiple * width, "none")
+        blocks += [(f"B_{group}_{i}", same) for i in range(5)]
     return blocks
 
 
@@ -258,12 +208,10 @@ def _resnet30_generator(spec: GeneratorSpec) -> ResNetGenerator:
 def _resnet30_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     width = spec.width or 16
     blocks = _resnet30_blocks((1, 2, 4, 8, 16, 32), "down", width)
+    stem = Conv2D(width, name="color_conv", **spec.raw_kernels)
     return Discriminator(
         spec,
-        trunk=[
-            Conv2D(width, name="color_conv", **spec.raw_kernels),
-            *_trunk(spec, blocks, width),
-        ],
+        trunk=[stem, *_trunk(spec, blocks, width)],
         num_features=4 * 4 * 32 * width,
         to_features=flatten,
     )
@@ -272,12 +220,7 @@ def _resnet30_discriminator(spec: DiscriminatorSpec) -> Discriminator:
 # ------------------------------------------------------------------------- BigGAN
 
 
-def _tanh_images(outputs: tf.Tensor) -> tf.Tensor:
-    return (tf.tanh(outputs) + 1.0) / 2.0
-
-
 CLASS_EMBEDDING = 128
-_ATTENTION_SIZE = 64
 G_BIGGAN = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
@@ -292,53 +235,6 @@ D_BIGGAN = {
     256: (1, 2, 4, 8, 8, 16, 16),
     512: (1, 1, 2, 4, 8, 8, 16, 16),
 }
-
-
-def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
-    """Brock et al., 2019, appendix B, table 4. https://arxiv.org/abs/1809.11096"""
-    width = spec.width or 96
-    multiples = G_BIGGAN[spec.size]
-    names = [f"B{i}" for i in range(1, len(multiples))]
-    return _resnet_generator(
-        spec,
-        4,
-        multiples,
-        len(names) * ["up"],
-        width=width,
-        block=functools.partial(ResNetBlock, shortcut=1),
-        attention=_attention_block(spec, "B4", names),
-        deal=_deal(spec, default=True),
-        class_embedding=_class_embedding(spec),
-        final_norm=spec.plain_norm,
-        to_images=_tanh_images,
-    )
-
-
-def _biggan_block(stage: Stage, in_channels: int, **options) -> ResNetBlock:
-    shortcut = 0 if stage.channels == in_channels else 1
-    return ResNetBlock(stage, in_channels, shortcut=shortcut, **options)
-
-
-def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    multiples = D_BIGGAN[spec.size]
-    resamples = (len(multiples) - 1) * ["down"] + ["none"]
-    blocks = _named(_stages(multiples, resamples, spec.width or 96))
-    # At the 64x64 map of larger images. compare_gan's default is B1 at all sizes,
-    # which needs 4 GiB per image at 512 pixels.
-    default = f"B{max(1, (spec.size // _ATTENTION_SIZE).bit_length() - 1)}"
-    attention = _attention_block(spec, default, [name for name, _ in blocks])
-    return Discriminator(
-        spec,
-        trunk=_trunk(
-            spec, blocks, spec.image_shape[-1], _biggan_block, attention=attention
-        ),
-        num_features=blocks[-1][1].channels,
-        to_features=sum_pool,
-        logit_name="final_fc",
-        embedding_initializer="glorot_normal",
-    )
-
-
 G_DEEP = {
     32: 8 * (4,),
     64: 4 * (16,) + 2 * (8,) + (4, 4, 2),
@@ -355,54 +251,61 @@ D_DEEP = {
 }
 
 
-def _deep_blocks(multiples, resamples, width: int, start: int):
-    """Blocks of alternating resampling, and the name of the one before attention."""
-    resamples = [resamples[i % 2] for i in range(len(multiples) - 1)]
-    blocks = _named(_stages(multiples[1:], resamples, width))
-    size, attention = start, None
-    for i, (name, stage) in enumerate(blocks):
-        size = {"up": 2 * size, "down": size // 2, "none": size}[stage.resample]
-        # The second of each pair.
-        if i % 2 and size == _ATTENTION_SIZE:
-            attention = name
-    return blocks, attention
+def _attention_block(spec, blocks: Sequence[tuple[str, Stage]], size: int):
+    """The block before self-attention; None for no attention.
+
+    By default the map has 64x64 positions. compare_gan's default in D is B1 at all
+    sizes, which needs 4 GiB per image at 512 pixels.
+
+    Args:
+        spec: specification of the network.
+        blocks: its blocks.
+        size: height and width of the first block's input.
+
+    Returns:
+        Name of the block, by default in G the first with such a map, in D the last.
+    """
+    names = [name for name, _ in blocks]
+    if spec.attention is None:
+        fitting = []
+        for name, stage in blocks:
+            size = {"up": 2 * size, "down": size // 2, "none": size}[stage.resample]
+            fitting += [name] * (size == 64)
+        in_generator = isinstance(spec, GeneratorSpec)
+        return fitting[0 if in_generator else -1] if fitting else None
+    if spec.attention == "none":
+        return None
+    if spec.attention not in names:
+        raise ValueError(
+            f"Self-attention must follow one of {', '.join(names)}, or be 'none'. "
+            f"Received: attention={spec.attention!r}. Name one, or leave it out."
+        )
+    return spec.attention
 
 
-def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
-    """Brock et al., 2019, appendix B, table 7. https://arxiv.org/abs/1809.11096"""
-    width = spec.width or 128
-    multiples = G_DEEP[spec.size]
-    blocks, attention = _deep_blocks(multiples, ("none", "up"), width, 4)
+def _tanh_images(outputs: tf.Tensor) -> tf.Tensor:
+    return (tf.tanh(outputs) + 1.0) / 2.0
+
+
+def _big_generator(spec, blocks, start: int, **options) -> ResNetGenerator:
+    """The common part of both BigGANs; `start`: channels of the linear layer."""
+    size = spec.class_embedding
     return ResNetGenerator(
         spec,
-        start=(4, multiples[0] * width),
+        start=(4, start),
         blocks=blocks,
-        block=BottleneckBlock,
-        attention=_attention_block(spec, attention, [name for name, _ in blocks]),
-        deal=joined_latents,
-        class_embedding=_class_embedding(spec),
+        attention=_attention_block(spec, blocks, 4),
+        class_embedding=CLASS_EMBEDDING if size is None else size,
         final_norm=spec.plain_norm,
         to_images=_tanh_images,
+        **options,
     )
 
 
-def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    width = spec.width or 128
-    multiples = D_DEEP[spec.size]
-    blocks, attention = _deep_blocks(multiples, ("down", "none"), width, spec.size)
-    attention = _attention_block(spec, attention, [name for name, _ in blocks])
+def _big_discriminator(spec, blocks, trunk) -> Discriminator:
     return Discriminator(
         spec,
-        trunk=[
-            Conv2D(multiples[0] * width, name="initial_conv", **spec.kernels),
-            *_trunk(
-                spec,
-                blocks,
-                multiples[0] * width,
-                BottleneckBlock,
-                attention=attention,
-            ),
-        ],
+        trunk=trunk,
         num_features=blocks[-1][1].channels,
         to_features=sum_pool,
         logit_name="final_fc",
@@ -410,80 +313,114 @@ def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
     )
 
 
+def _biggan_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Brock et al., 2019, appendix B, table 4. https://arxiv.org/abs/1809.11096"""
+    first, *multiples = G_BIGGAN[spec.size]
+    width = spec.width or 96
+    return _big_generator(
+        spec,
+        _blocks(multiples, ["up"], width),
+        first * width,
+        block=functools.partial(ResNetBlock, shortcut=1),
+        deal=_deal(spec, default=True),
+    )
+
+
+def _biggan_block(stage: Stage, in_channels: int, **options) -> ResNetBlock:
+    shortcut = 0 if stage.channels == in_channels else 1
+    return ResNetBlock(stage, in_channels, shortcut=shortcut, **options)
+
+
+def _biggan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    multiples = D_BIGGAN[spec.size]
+    resamples = (len(multiples) - 1) * ["down"] + ["none"]
+    blocks = _blocks(multiples, resamples, spec.width or 96)
+    # Images of 32 and 64 pixels have no such map behind a block.
+    small = spec.attention is None and spec.size <= 64
+    attention = "B1" if small else _attention_block(spec, blocks, spec.size)
+    colors = spec.image_shape[-1]
+    trunk = _trunk(spec, blocks, colors, _biggan_block, attention=attention)
+    return _big_discriminator(spec, blocks, trunk)
+
+
+def _deep_generator(spec: GeneratorSpec) -> ResNetGenerator:
+    """Brock et al., 2019, appendix B, table 7. https://arxiv.org/abs/1809.11096"""
+    first, *multiples = G_DEEP[spec.size]
+    width = spec.width or 128
+    return _big_generator(
+        spec,
+        _blocks(multiples, ["none", "up"], width),
+        first * width,
+        block=BottleneckBlock,
+        deal=joined_latents,
+    )
+
+
+def _deep_discriminator(spec: DiscriminatorSpec) -> Discriminator:
+    first, *multiples = D_DEEP[spec.size]
+    width = spec.width or 128
+    blocks = _blocks(multiples, ["down", "none"], width)
+    attention = _attention_block(spec, blocks, spec.size)
+    stem = Conv2D(first * width, name="initial_conv", **spec.kernels)
+    trunk = _trunk(spec, blocks, first * width, BottleneckBlock, attention=attention)
+    return _big_discriminator(spec, blocks, [stem, *trunk])
+
+
 # ---------------------------------------------------------------- the plain ones
 
 
-def _convolutions(*rows) -> list[dcgan.Convolution]:
-    return [dcgan.Convolution(*row) for row in rows]
+def _conv_generator(spec, table, *, norm_before_reshape: bool) -> dcgan.ConvGenerator:
+    """Names, kernel sizes and strides of four convolutions; widths halve."""
+    width = spec.width or 64
+    channels = (4 * width, 2 * width, width, spec.image_shape[-1])
+    return dcgan.ConvGenerator(
+        spec,
+        channels=8 * width,
+        convolutions=[
+            dcgan.Convolution(name, units, *sizes)
+            for units, (name, *sizes) in zip(channels, table, strict=True)
+        ],
+        norm_before_reshape=norm_before_reshape,
+    )
+
+
+def _conv_discriminator(spec, table, *, leak, logit_name, before=()) -> Discriminator:
+    """Multiples of the width, kernel sizes and strides of convolutions d_conv1, ..."""
+    width, layers, size = spec.width or 64, list(before), spec.size
+    for i, (multiple, kernel_size, strides) in enumerate(table, 1):
+        row = dcgan.Convolution(f"d_conv{i}", multiple * width, kernel_size, strides)
+        layers.append(dcgan.LeakyConv2D(row, leak=leak, **spec.kernels))
+        size = -(-size // strides)
+    return Discriminator(
+        spec,
+        trunk=layers,
+        num_features=size**2 * layers[-1].units,
+        to_features=flatten,
+        logit_name=logit_name,
+    )
 
 
 def _sndcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
     """Miyato et al., 2018, table 3. https://arxiv.org/abs/1802.05957"""
-    width = spec.width or 64
-    return dcgan.ConvGenerator(
-        spec,
-        channels=8 * width,
-        convolutions=_convolutions(
-            ("g_dc2", 4 * width, 4, 2),
-            ("g_dc3", 2 * width, 4, 2),
-            ("g_dc4", width, 4, 2),
-            ("g_dc5", spec.image_shape[-1], 3, 1),
-        ),
-        norm_before_reshape=True,
-    )
+    table = (("g_dc2", 4, 2), ("g_dc3", 4, 2), ("g_dc4", 4, 2), ("g_dc5", 3, 1))
+    return _conv_generator(spec, table, norm_before_reshape=True)
 
 
 def _sndcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    width = spec.width or 64
-    convolutions = _convolutions(
-        ("d_conv1", width, 3, 1),
-        ("d_conv2", 2 * width, 4, 2),
-        ("d_conv3", 2 * width, 3, 1),
-        ("d_conv4", 4 * width, 4, 2),
-        ("d_conv5", 4 * width, 3, 1),
-        ("d_conv6", 8 * width, 4, 2),
-        ("d_conv7", 8 * width, 3, 1),
-    )
-    return Discriminator(
-        spec,
-        trunk=[
-            dcgan.centered,
-            *(dcgan.LeakyConv2D(c, leak=0.1, **spec.kernels) for c in convolutions),
-        ],
-        num_features=(-(-spec.size // 8)) ** 2 * 8 * width,
-        to_features=flatten,
-        logit_name="d_fc1",
-    )
+    rows = ((1, 3, 1), (2, 4, 2), (2, 3, 1), (4, 4, 2), (4, 3, 1), (8, 4, 2), (8, 3, 1))
+    before = [dcgan.centered]
+    return _conv_discriminator(spec, rows, leak=0.1, logit_name="d_fc1", before=before)
 
 
 def _dcgan_generator(spec: GeneratorSpec) -> dcgan.ConvGenerator:
     """After Radford et al., 2016. https://arxiv.org/abs/1511.06434"""
-    width = spec.width or 64
-    return dcgan.ConvGenerator(
-        spec,
-        channels=8 * width,
-        convolutions=_convolutions(
-            ("g_dc1", 4 * width, 5, 2),
-            ("g_dc2", 2 * width, 5, 2),
-            ("g_dc3", width, 5, 2),
-            ("g_dc4", spec.image_shape[-1], 5, 2),
-        ),
-        norm_before_reshape=False,
-    )
+    table = [(f"g_dc{i}", 5, 2) for i in (1, 2, 3, 4)]
+    return _conv_generator(spec, table, norm_before_reshape=False)
 
 
 def _dcgan_discriminator(spec: DiscriminatorSpec) -> Discriminator:
-    width = spec.width or 64
-    convolutions = _convolutions(
-        *((f"d_conv{i + 1}", 2**i * width, 5, 2) for i in range(4))
-    )
-    return Discriminator(
-        spec,
-        trunk=[dcgan.LeakyConv2D(c, leak=0.2, **spec.kernels) for c in convolutions],
-        num_features=(-(-spec.size // 16)) ** 2 * 8 * width,
-        to_features=flatten,
-        logit_name="d_fc4",
-    )
+    table = [(multiple, 5, 2) for multiple in (1, 2, 4, 8)]
+    return _conv_discriminator(spec, table, leak=0.2, logit_name="d_fc4")
 
 
 # --------------------------------------------------------------------- the table

@@ -39,21 +39,15 @@ class _Spec:
 
     def __post_init__(self):
         height, width, channels = self.image_shape
-        if height != width:
+        if height != width or channels not in (1, 3):
             raise ValueError(
-                "Images must be square, so that rotations keep their shape. "
-                f"Received: image_shape={tuple(self.image_shape)}. Crop or resize them."
-            )
-        if channels not in (1, 3):
-            raise ValueError(
-                "Images must have 1 or 3 channels. Received: "
-                f"image_shape={tuple(self.image_shape)}. Convert them to grey or RGB."
+                "Images must be square, with 1 or 3 channels. Received: image_shape="
+                f"{tuple(self.image_shape)}. Crop, resize or convert them."
             )
         if self.width is not None and self.width < 1:
             raise ValueError(
                 "The width of a network must be a positive number of channels. "
-                f"Received: width={self.width}. For the architecture's default, leave "
-                "it out."
+                f"Received: width={self.width}. For the default, leave it out."
             )
 
     @property
@@ -130,14 +124,13 @@ class DiscriminatorSpec(_Spec):
             )
         if self.class_predictor and not self.num_classes:
             raise ValueError(
-                "A class predictor needs classes. Received: "
-                "num_classes=0. Make the GAN conditional."
+                "A class predictor needs classes. Received: num_classes=0. Make the "
+                "GAN conditional."
             )
         if self.rotation_classes == 8 and self.num_classes:
             raise ValueError(
-                "The eight-way rotation head replaces the true/fake head and reads no "
-                "labels. Received: rotation_classes=8, "
-                f"num_classes={self.num_classes}. Make the GAN unconditional."
+                "An eight-way rotation head reads no labels. Received: "
+                f"rotation_classes=8, num_classes={self.num_classes}."
             )
 
 

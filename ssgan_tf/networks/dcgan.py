@@ -55,24 +55,15 @@ class ConvGenerator(Generator):
                 "A DCGAN generator has no spectral normalization. Received: "
                 f"spectral_norm={spec.spectral_norm!r}. Set G.spectral_norm = False."
             )
-        sizes = _sizes(spec.size, convolutions)
-        size = sizes[0]
+        size, *sizes = _sizes(spec.size, convolutions)
         self.start_shape = (size, size, channels)
         self.norm_before_reshape = norm_before_reshape
         self.fc_noise = Dense(size * size * channels, name="g_fc1", **spec.kernels)
-        self.norms = [
-            spec.norm(name=f"g_bn{i + 1}") for i, _ in enumerate(convolutions)
-        ]
+        names = (f"g_bn{i}" for i, _ in enumerate(convolutions, 1))
+        self.norms = [spec.norm(name=name) for name in names]
         self.convolutions = [
-            Conv2DTranspose(
-                layer.channels,
-                layer.kernel_size,
-                layer.strides,
-                output_size=output_size,
-                name=layer.name,
-                **spec.kernels,
-            )
-            for layer, output_size in zip(convolutions, sizes[1:], strict=True)
+            Conv2DTranspose(*numbers, output_size=size, name=name, **spec.kernels)
+            for (name, *numbers), size in zip(convolutions, sizes, strict=True)
         ]
         self.finish()
 
@@ -81,9 +72,8 @@ class ConvGenerator(Generator):
         if not self.norm_before_reshape:
             outputs = tf.reshape(outputs, (-1, *self.start_shape))
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            outputs = tf.nn.relu(
-                norm(outputs, latents, label_vectors, training=training)
-            )
+            outputs = norm(outputs, latents, label_vectors, training=training)
+            outputs = tf.nn.relu(outputs)
             if outputs.shape.rank == 2:
                 outputs = tf.reshape(outputs, (-1, *self.start_shape))
             outputs = convolution(outputs, training=training)
@@ -109,13 +99,8 @@ class LeakyConv2D(Conv2D):
     is_block = True
 
     def __init__(self, layer: Convolution, *, leak: float, **kernels):
-        super().__init__(
-            layer.channels,
-            layer.kernel_size,
-            layer.strides,
-            name=layer.name,
-            **kernels,
-        )
+        name, *numbers = layer
+        super().__init__(*numbers, name=name, **kernels)
         self.leak = leak
 
     def call(self, inputs, training=False):

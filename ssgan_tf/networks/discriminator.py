@@ -100,14 +100,9 @@ class Discriminator(Composite, keras.Model):
                 spec.num_classes, name="predictor_linear", **kernels
             )
         if spec.num_classes:
-            self.embedding = Dense(
-                num_features,
-                use_bias=False,
-                spectral_norm=spec.spectral_norm,
-                kernel_initializer=embedding_initializer or spec.kernel_initializer,
-                dtype=self.variable_dtype,
-                name="embedding_fc",
-            )
+            initializer = embedding_initializer or spec.kernel_initializer
+            kernels |= {"kernel_initializer": initializer, "use_bias": False}
+            self.embedding = Dense(num_features, name="embedding_fc", **kernels)
         labels = keras.KerasTensor((None,), "int32") if spec.num_classes else None
         self(keras.KerasTensor((None, *self.image_shape)), labels)
 
@@ -136,8 +131,8 @@ class Discriminator(Composite, keras.Model):
         """Inner product of the label's embedding and the features: `(batch, 1)`."""
         if labels is None:
             raise ValueError(
-                "A conditional discriminator must be called with labels. Received: "
-                "labels=None. Give int labels, -1 for unknown."
+                "A conditional discriminator must be called with labels, -1 for "
+                "unknown. Received: labels=None."
             )
         # A label of -1 becomes zeros.
         vectors = tf.one_hot(labels, self.num_classes)

@@ -41,20 +41,17 @@ class Generator(Composite, keras.Model, abc.ABC):
         self(keras.KerasTensor((None, self.latent_dim)), labels)
         if self.num_classes and not self._reads_labels():
             raise ValueError(
-                "A conditional generator must read its labels. Received: "
-                f"num_classes={self.num_classes}, and no layer reads labels. Use a "
-                "conditional norm (in gin: G.batch_norm_fn = @conditional_batch_norm), "
-                "or no classes."
+                "A conditional generator must read its labels. Received: num_classes="
+                f"{self.num_classes}, and no layer reads labels. Use another norm, in "
+                "gin G.batch_norm_fn = @conditional_batch_norm."
             )
 
     def _reads_labels(self) -> bool:
         """Whether the images depend on the labels, in the graph of a call."""
-        specs = (
-            tf.TensorSpec((None, self.latent_dim), tf.float32),
-            tf.TensorSpec((None,), tf.int32, "labels"),
-        )
-        call = tf.function(lambda latents, labels: self(latents, labels))
-        graph = call.get_concrete_function(*specs).graph
+        latents = tf.TensorSpec((None, self.latent_dim), tf.float32)
+        labels = tf.TensorSpec((None,), tf.int32, "labels")
+        call = tf.function(lambda *inputs: self(*inputs))
+        graph = call.get_concrete_function(latents, labels).graph
         visited, pending = set(), [output.op for output in graph.outputs]
         while pending:
             op = pending.pop()

@@ -143,14 +143,7 @@ class BottleneckBlock(Composite, keras.layers.Layer):
     resolution before the first 3x3 convolution, D before the last 1x1 convolution. The
     shortcut drops surplus channels; a 1x1 convolution makes missing ones.
 
-    Args:
-        stage: `Stage`. Channels and resampling.
-        in_channels: int. Channels of the input.
-        norm: None, or a function that makes a normalization layer from a `name`.
-        spectral_norm: None, or the singular vector to keep, for all kernels.
-        kernel_initializer: initializer of all kernels.
-
-    Call arguments: those of `ResNetBlock`.
+    Arguments: those of `ResNetBlock`, but for `norm_prefix` and `shortcut`.
 
     Reference:
         - Brock et al., 2019, appendix B, https://arxiv.org/abs/1809.11096
@@ -180,9 +173,8 @@ class BottleneckBlock(Composite, keras.layers.Layer):
             _NormConv(*row, norm=norm, name=f"conv{i + 1}", **kernels)
             for i, row in enumerate(table)
         ]
-        self.shortcut = _IdentityShortcut(
-            stage, in_channels, name="shortcut", **kernels
-        )
+        shortcut = _IdentityShortcut(stage, in_channels, name="shortcut", **kernels)
+        self.shortcut = shortcut
 
     def call(self, inputs, latents=None, label_vectors=None, training=False):
         outputs = inputs
@@ -265,8 +257,7 @@ class ResNetGenerator(Generator):
         super().__init__(spec)
         if deal is split_latents and spec.latent_dim % (len(blocks) + 1):
             raise ValueError(
-                "A hierarchical z must split into equal pieces for "
-                f"{len(blocks)} blocks and the linear layer. Received: "
+                "A hierarchical z must split into equal pieces. Received: "
                 f"z_dim={spec.latent_dim}. Choose a multiple of {len(blocks) + 1}."
             )
         size, channels = start
@@ -280,11 +271,9 @@ class ResNetGenerator(Generator):
                 class_embedding, use_bias=False, name="embed_y", **spec.raw_kernels
             )
         self.fc_noise = Dense(size * size * channels, name="fc_noise", **ends)
-        self.blocks = []
+        self.blocks, options = [], {"norm": spec.norm, **spec.kernels}
         for name, stage in blocks:
-            self.blocks.append(
-                block(stage, channels, norm=spec.norm, name=name, **spec.kernels)
-            )
+            self.blocks.append(block(stage, channels, name=name, **options))
             channels = stage.channels
         self.attention_after = attention
         self.attention = None

@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from oracles import copy_weights, power_iteration, randomize, values
+from oracles import (
+    assert_close,
+    assert_equal,
+    copy_weights,
+    halves,
+    power_iteration,
+    randomize,
+    values,
+)
 
 from ssgan_tf.layers import (
     BatchNorm,
@@ -124,8 +132,7 @@ def test_inference_uses_and_keeps_the_moving_moments(kind, rank):
     np.testing.assert_allclose(
         outputs, expected_outputs(layer, inputs, *codes, *stored), atol=1e-4
     )
-    for now, then in zip(values(layer), before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    assert_equal(layer, before)
     # An example's output does not depend on the others.
     alone = layer(inputs[2:3], *(c[2:3] for c in codes), training=False)
     np.testing.assert_allclose(alone, outputs[2:3], atol=1e-5)
@@ -152,21 +159,6 @@ def test_momentum_and_epsilon_are_the_callers(kind, momentum):
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "position"), [("self_modulated", 1), ("conditional", 2)]
-)
-def test_row_i_modulates_example_i_and_only_its_own_code_does(kind, position):
-    layer = built(kind)
-    before = arguments()
-    first = layer(*before, training=True).numpy()
-    for moved in (1, 2):
-        after = arguments()
-        after[moved][5] += 1.0
-        changed = np.abs(layer(*after, training=True) - first).max(axis=(1, 2, 3))
-        assert (changed[5] > 0.1) == (moved == position)
-        np.testing.assert_array_equal(np.delete(changed, 5), 0.0)
-
-
 @every_rank
 @pytest.mark.parametrize("norm", [SelfModulatedBatchNorm, ConditionalBatchNorm])
 def test_modulation_starts_as_plain_normalization(norm, rank):
@@ -186,42 +178,19 @@ def test_modulation_starts_as_plain_normalization(norm, rank):
     )
 
 
-def test_weights():
-    assert SelfModulatedBatchNorm().hidden.units == 32
-    names = {
-        "plain": ["gamma", "beta"],
-        "self_modulated": ["hidden/kernel", "hidden/bias"]
-        + [f"{w}/{part}" for w in ("gamma", "beta") for part in ("kernel", "bias")],
-        "conditional": ["gamma/kernel", "beta/kernel"],
-    }
-    for kind, expected in names.items():
-        layer = built(kind)
-        paths = [v.path for v in layer.trainable_variables]
-        assert paths == [f"{kind}/{name}" for name in expected]
-        assert [v.name for v in layer.non_trainable_variables] == [
-            "moving_mean",
-            "moving_variance",
-        ]
-
-
 @pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        ("self_modulated_sn", ["hidden", "gamma", "beta"]),
-        ("conditional_sn", ["gamma", "beta"]),
-    ],
+    ("kind", "count"), [("self_modulated_sn", 3), ("conditional_sn", 2)]
 )
-def test_every_kernel_has_a_vector_that_training_advances(kind, names):
+def test_training_advances_the_vector_of_every_kernel(kind, count):
     layer = built(kind)
     vectors = [v for v in layer.non_trainable_variables if v.name == "u"]
-    assert [v.path.split("/")[1] for v in vectors] == names
-    before = values(vectors)
-    layer(*arguments(), training=False)
-    for vector, value in zip(vectors, before, strict=True):
-        np.testing.assert_array_equal(np.array(vector), value)
-    layer(*arguments(), training=True)
-    for vector, value in zip(vectors, before, strict=True):
-        assert np.abs(np.array(vector) - value).max() > 1e-3
+    assert len(vectors) == count
+    for training in (False, True):
+        before = values(vectors)
+        layer(*arguments(), training=training)
+        for vector, value in zip(vectors, before, strict=True):
+            moved = np.abs(np.array(vector) - value).max()
+            assert moved > 1e-3 if training else moved == 0.0
 
 
 @pytest.mark.parametrize("norm", [SelfModulatedBatchNorm, ConditionalBatchNorm])
@@ -233,39 +202,15 @@ def test_the_initializer_reaches_every_kernel_with_numbers_of_its_own(norm):
         assert np.abs(difference).max() > 0.1
 
 
-def halves(strategy, array):
-    """The first half of a batch on one replica, the second on the other."""
-    return strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(
-            np.split(array, 2)[context.replica_id_in_sync_group]
-        )
-    )
-
-
-def run_on_two_replicas(strategy, layer, inputs, codes, *, weights):
-    """Outputs, and gradients of the sum over both replicas of weights * outputs."""
-
-    @tf.function
-    def step(*shares):
-        return strategy.run(gradients, args=(layer, *shares))
-
-    return [
-        strategy.experimental_local_results(value)
-        for value in step(*(halves(strategy, a) for a in (inputs, *codes, weights)))
-    ]
-
-
 def gradients(layer, inputs, latents, label_vectors, weights):
+    """Outputs, and gradients of the sum of weights * outputs."""
     with tf.GradientTape() as tape:
         tape.watch([inputs, latents, label_vectors])
         outputs = layer(inputs, latents, label_vectors, training=True)
         loss = tf.reduce_sum(weights * outputs)
     points = [inputs, latents, label_vectors]
     points += [v.value for v in layer.trainable_variables]
-    return [
-        outputs,
-        *tape.gradient(loss, points, unconnected_gradients="zero"),
-    ]
+    return [outputs, *tape.gradient(loss, points, unconnected_gradients="zero")]
 
 
 @every_norm
@@ -281,7 +226,13 @@ def test_two_replicas_with_half_the_batch_equal_one_with_the_whole(
     with two_replicas.scope():
         layer = built(kind, rank=rank)
     copy_weights(single, layer)
-    shared = run_on_two_replicas(two_replicas, layer, inputs, codes, weights=weights)
+
+    @tf.function
+    def step(*shares):
+        return two_replicas.run(gradients, args=(layer, *shares))
+
+    shares = [halves(two_replicas, array) for array in (inputs, *codes, weights)]
+    shared = map(two_replicas.experimental_local_results, step(*shares))
     whole = gradients(single, *map(tf.constant, (inputs, *codes, weights)))
     for i, (parts, expected) in enumerate(zip(shared, whole, strict=True)):
         assert len(parts) == 2
@@ -379,8 +330,7 @@ class TestStandingStatistics:
             for k in range(3)
             for which in (0, 1)
         ]
-        for ours, average in zip(moving_moments(net), expected, strict=True):
-            np.testing.assert_allclose(ours, average, rtol=1e-4, atol=1e-5)
+        assert_close(moving_moments(net), expected, rtol=1e-4, atol=1e-5)
 
     def test_only_the_moments_change(self):
         net = small_net()
@@ -399,8 +349,7 @@ class TestStandingStatistics:
         standing_statistics(eager, lambda i: eager(*codes_of(i), training=True), 3)
         run = tf.function(lambda *codes: traced(*codes, training=True))
         standing_statistics(traced, lambda i: run(*map(tf.constant, codes_of(i))), 3)
-        for ours, theirs in zip(values(traced), values(eager), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        assert_close(traced, eager, rtol=1e-4, atol=1e-5)
 
     def test_two_replicas(self, two_replicas):
         single = small_net()
@@ -430,8 +379,7 @@ class TestStandingStatistics:
 
         with pytest.raises(RuntimeError, match="out of batches"):
             standing_statistics(net, call, 3)
-        for now, then in zip(values(net), before, strict=True):
-            np.testing.assert_array_equal(now, then)
+        assert_equal(net, before)
         assert [norm.momentum for norm in net.norms] == [0.5, 0.99, 0.9]
 
     def test_rejects_a_function_that_was_traced_before(self):
@@ -439,59 +387,39 @@ class TestStandingStatistics:
         run = tf.function(lambda *codes: net(*codes, training=True))
         run(*map(tf.constant, codes_of(0)))
         before = values(net)
-        with pytest.raises(ValueError, match="new `tf.function`"):
+        with pytest.raises(ValueError, match=r"call\(0\)"):
             standing_statistics(net, lambda i: run(*map(tf.constant, codes_of(i))), 2)
-        for now, then in zip(values(net), before, strict=True):
-            np.testing.assert_array_equal(now, then)
+        assert_equal(net, before)
 
-    def test_rejects_inference(self):
+    def test_rejects_inference_and_no_batches(self):
         net = small_net()
-        with pytest.raises(ValueError, match=r"moving_mean after call\(0\).*training"):
+        with pytest.raises(ValueError, match=r"moving_mean after call\(0\)"):
             standing_statistics(net, lambda i: net(*codes_of(i)), 2)
-
-    @pytest.mark.parametrize("num_batches", [0, -1])
-    def test_rejects_no_batches(self, num_batches):
-        with pytest.raises(ValueError, match=f"num_batches={num_batches}"):
-            standing_statistics(small_net(), lambda i: None, num_batches)
+        with pytest.raises(ValueError, match="num_batches=0"):
+            standing_statistics(net, lambda i: None, 0)
 
 
 @pytest.mark.parametrize(
     "norm", [BatchNorm, SelfModulatedBatchNorm, ConditionalBatchNorm]
 )
-class TestErrors:
-    @pytest.mark.parametrize("momentum", [-0.1, 1.0])
-    def test_momentum(self, norm, momentum):
-        with pytest.raises(ValueError, match=f"momentum={momentum}"):
-            norm(momentum=momentum)
-
-    @pytest.mark.parametrize("epsilon", [0.0, -1.0])
-    def test_epsilon(self, norm, epsilon):
-        with pytest.raises(ValueError, match=f"epsilon={epsilon}"):
-            norm(epsilon=epsilon)
-
-    @pytest.mark.parametrize("shape", [(None,), (None, 4, 4), (None, 2, 4, 4, 4)])
-    def test_rank(self, norm, shape):
-        with pytest.raises(ValueError, match="rank 2 or 4.*inputs_shape="):
+def test_refuses_numbers_and_shapes(norm):
+    for name, value in (("momentum", -0.1), ("momentum", 1.0), ("epsilon", 0.0)):
+        with pytest.raises(ValueError, match=f"{name}={value}"):
+            norm(**{name: value})
+    for shape in ((None,), (None, 4, 4), (None, 2, 4, 4, 4)):
+        with pytest.raises(ValueError, match="inputs_shape="):
             norm().build(shape, *shapes()[1:])
 
 
-def test_missing_latents():
+def test_refuses_calls_without_latents_or_labels():
     inputs, latents, label_vectors = arguments()
-    layer = built("self_modulated")
-    for call in (layer, SelfModulatedBatchNorm()):
-        with pytest.raises(ValueError, match="needs the latents.*latents=None.*z"):
-            call(inputs, None, label_vectors)
-
-
-def test_missing_labels():
-    inputs, latents, _ = arguments()
-    for call in (built("conditional"), ConditionalBatchNorm()):
-        with pytest.raises(ValueError, match="needs labels.*label_vectors=None"):
-            call(inputs, latents)
-
-
-def test_labels_that_are_no_vectors():
-    with pytest.raises(ValueError, match=r"label_vectors_shape=\(8,\).*one_hot"):
+    for layer in (built("self_modulated"), SelfModulatedBatchNorm()):
+        with pytest.raises(ValueError, match="latents=None"):
+            layer(inputs, None, label_vectors)
+    for layer in (built("conditional"), ConditionalBatchNorm()):
+        with pytest.raises(ValueError, match="label_vectors=None"):
+            layer(inputs, latents)
+    with pytest.raises(ValueError, match=r"label_vectors_shape=\(8,\)"):
         ConditionalBatchNorm().build(SHAPE, None, (8,))
 
 
@@ -499,5 +427,5 @@ def test_labels_that_are_no_vectors():
     "zeros", [{}, {"kernel_initializer": keras.initializers.Zeros()}]
 )
 def test_a_zero_kernel_cannot_be_normalized(zeros):
-    with pytest.raises(ValueError, match="spectral_norm='left'.*'orthogonal'"):
+    with pytest.raises(ValueError, match="spectral_norm='left'"):
         ConditionalBatchNorm(spectral_norm="left", **zeros)
