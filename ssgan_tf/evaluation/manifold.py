@@ -19,7 +19,6 @@ Reference:
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import threadpoolctl
@@ -28,53 +27,12 @@ from ssgan_tf.utils.progress import track
 
 # MiB of distances that are computed at a time.
 WORKING_MEMORY = 128
-_ANGLE_MARGIN = 1e-10
-
-
-class PrecisionRecall(NamedTuple):
-    """Improved precision and recall.
-
-    Attributes:
-        precision: in [0, 1]. Share of fakes in the ball of any real.
-        recall: in [0, 1]. Share of reals in the ball of any fake.
-    """
-
-    precision: float
-    recall: float
-
-
-class DensityCoverage(NamedTuple):
-    """Density and coverage.
-
-    Attributes:
-        density: >= 0, not bounded by 1. Mean number of reals' balls around a fake,
-            divided by k; its expectation is 1 for two samples of one distribution.
-        coverage: in [0, 1]. Share of reals with a fake in their ball.
-    """
-
-    density: float
-    coverage: float
-
-
-class PRD(NamedTuple):
-    """Curve of precision against recall, for distributions.
-
-    Attributes:
-        precision: float64, (num_angles,), in [0, 1]. The paper's alpha, rising.
-        recall: float64, (num_angles,), in [0, 1]. The paper's beta, falling.
-        f8: in [0, 1]. Largest F_8 on the curve, which weighs recall.
-        f1_8: in [0, 1]. Largest F_1/8 on the curve, which weighs precision.
-    """
-
-    precision: np.ndarray
-    recall: np.ndarray
-    f8: float
-    f1_8: float
+_NUM_ANGLES, _ANGLE_MARGIN = 1001, 1e-10
 
 
 def precision_recall(
-    real_features: np.ndarray, fake_features: np.ndarray, k: int = 3
-) -> PrecisionRecall:
+    real_features: np.ndarray, fake_features: np.ndarray, k: int
+) -> dict[str, float]:
     """Improved precision and recall (Kynkaanniemi et al., equations 1 and 2).
 
         precision = 1/M sum_j 1[|y_j - x_i| <= r(x_i) for some i]
@@ -89,23 +47,26 @@ def precision_recall(
         fake_features: floats or integers, (M, d), M > k.
         k: int >= 1; 3 in the paper.
 
+    Returns:
+        precision: in [0, 1]. Share of fakes in the ball of any real.
+        recall: in [0, 1]. Share of reals in the ball of any fake.
+
     Raises:
-        ValueError: an argument is not as described, or a feature is not finite.
+        ValueError: too few features, of other widths, or not finite.
     """
-    _check_k(k)
-    real, fake = _centre(real_features, fake_features, k + 1, k + 1)
+    real, fake = _centre(real_features, fake_features)
     real_radii, fake_radii = (_squared_radii(rows, k) for rows in (real, fake))
     precise = np.zeros(len(fake), bool)
     recalled = np.zeros(len(real), bool)
     for part, distances in _squared_distances(fake, real, "precision and recall"):
         precise[part] = (distances <= real_radii).any(axis=1)
         recalled |= (distances <= fake_radii[part, np.newaxis]).any(axis=0)
-    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+    return {"precision": float(precise.mean()), "recall": float(recalled.mean())}
 
 
 def density_coverage(
-    real_features: np.ndarray, fake_features: np.ndarray, k: int = 5
-) -> DensityCoverage:
+    real_features: np.ndarray, fake_features: np.ndarray, k: int
+) -> dict[str, float]:
     """Density and coverage (Naeem et al.).
 
         density  = 1/(k M) sum_j sum_i 1[|y_j - x_i| <= r(x_i)]
@@ -122,11 +83,15 @@ def density_coverage(
         fake_features: floats or integers, (M, d), M >= 1.
         k: int >= 1; 5 in the paper.
 
+    Returns:
+        density: >= 0, not bounded by 1. Mean number of reals' balls around a fake,
+            divided by k; its expectation is 1 for two samples of one distribution.
+        coverage: in [0, 1]. Share of reals with a fake in their ball.
+
     Raises:
-        ValueError: an argument is not as described, or a feature is not finite.
+        ValueError: too few features, of other widths, or not finite.
     """
-    _check_k(k)
-    real, fake = _centre(real_features, fake_features, k + 1, 1)
+    real, fake = _centre(real_features, fake_features)
     radii = _squared_radii(real, k)
     inside = 0
     covered = np.zeros(len(real), bool)
@@ -134,47 +99,43 @@ def density_coverage(
         within = distances <= radii
         inside += np.count_nonzero(within)
         covered |= within.any(axis=0)
-    return DensityCoverage(float(inside / (k * len(fake))), float(covered.mean()))
+    density = float(inside / (k * len(fake)))
+    return {"density": density, "coverage": float(covered.mean())}
 
 
 def prd(
     real_features: np.ndarray,
     fake_features: np.ndarray,
     *,
-    num_clusters: int = 20,
-    num_runs: int = 10,
-    num_angles: int = 1001,
-    seed: int = 0,
-) -> PRD:
+    num_clusters: int,
+    num_runs: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall for distributions (Sajjadi et al.).
 
     Both sets are clustered together by k-means. The curve is `prd_curve` of the shares
     of reals and of fakes in the clusters, averaged over runs from different initial
-    centres. The authors plot recall, beta, on the x axis and report (F_8, F_1/8),
-    recall first. N and M may differ, but larger sets attract more clusters: the authors
-    use N = M.
+    centres. The authors plot recall, beta, on the x axis and report the largest F_8 and
+    F_1/8, `max_f_beta`, recall first. N and M may differ, but larger sets attract more
+    clusters: the authors use N = M.
 
     Args:
         real_features: floats or integers, (N, d), N >= 1.
         fake_features: floats or integers, (M, d), M >= 1, N + M >= num_clusters.
-        num_clusters: int >= 1. Bins of the histograms.
-        num_runs: int >= 1. Clusterings.
-        num_angles: int >= 3. Points of the curve.
+        num_clusters: int >= 1. Bins of the histograms; 20 in the paper.
+        num_runs: int >= 1. Clusterings; 10 in the paper.
         seed: int >= 0. Equal seeds give equal clusters on one machine.
 
+    Returns:
+        As `prd_curve`: precision, which rises, and recall, which falls.
+
     Raises:
-        ValueError: an argument is not as described, or a feature is not finite.
+        ValueError: too few features, of other widths, or not finite.
     """
     # Slow to import, and no other score needs it.
     from sklearn.cluster import MiniBatchKMeans
 
-    real, fake = _centre(real_features, fake_features, 1, 1)
-    if not 1 <= num_clusters <= len(real) + len(fake) or num_runs < 1:
-        raise ValueError(
-            "PRD needs at least one run and one cluster, and no more clusters than "
-            f"images. Received: num_runs={num_runs}, num_clusters={num_clusters} for "
-            f"{len(real)} + {len(fake)} features. Use more images."
-        )
+    real, fake = _centre(real_features, fake_features)
     features = np.concatenate([real, fake])
     curves = []
     # Not seed, seed + 1, ...: neighbouring seeds would share all runs but one.
@@ -189,60 +150,32 @@ def prd(
             np.bincount(side, minlength=num_clusters) / len(side)
             for side in np.split(clusters, [len(real)])
         )
-        curves.append(prd_curve(*histograms, num_angles=num_angles))
+        curves.append(prd_curve(*histograms))
     precision, recall = np.mean(curves, axis=0)
-    return PRD(
-        precision,
-        recall,
-        f8=max_f_beta(precision, recall, 8),
-        f1_8=max_f_beta(precision, recall, 1 / 8),
-    )
+    return precision, recall
 
 
 def prd_curve(
-    real_histogram: np.ndarray, fake_histogram: np.ndarray, *, num_angles: int = 1001
+    real_histogram: np.ndarray, fake_histogram: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """PRD of two discrete distributions (Sajjadi et al.).
 
         alpha(l) = sum_w min(l P(w), Q(w)),   beta(l) = sum_w min(P(w), Q(w) / l)
 
-    for reals P, fakes Q and l = tan(angle), at equidistant angles from 1e-10 to
+    for reals P, fakes Q and l = tan(angle), at 1001 equidistant angles from 1e-10 to
     pi/2 - 1e-10.
 
     Args:
         real_histogram: floats, (bins,), >= 0, of sum 1.
         fake_histogram: floats, (bins,), >= 0, of sum 1.
-        num_angles: int >= 3.
 
     Returns:
-        Precision alpha and recall beta, float64, (num_angles,), in [0, 1].
-
-    Raises:
-        ValueError: an argument is not as described.
+        Precision alpha and recall beta, float64, (1001,), in [0, 1].
     """
-    real, fake = (np.asarray(h, np.float64) for h in (real_histogram, fake_histogram))
-    # Written so that NaN, for which every comparison is false, fails too.
-    if (
-        real.ndim != 1
-        or real.shape != fake.shape
-        or not all(
-            (shares >= 0).all() and abs(shares.sum() - 1) < 1e-6
-            for shares in (real, fake)
-        )
-    ):
-        raise ValueError(
-            "Both histograms must be of shape (bins,), >= 0 and of sum 1. Received: "
-            f"real_histogram={real}, fake_histogram={fake}. Divide counts by their sum."
-        )
-    if num_angles < 3:
-        raise ValueError(
-            f"A curve needs three angles or more. Received: num_angles={num_angles}. "
-            "The authors use 1001."
-        )
-    angles = np.linspace(_ANGLE_MARGIN, np.pi / 2 - _ANGLE_MARGIN, num_angles)
+    angles = np.linspace(_ANGLE_MARGIN, np.pi / 2 - _ANGLE_MARGIN, _NUM_ANGLES)
     slopes = np.tan(angles)[:, np.newaxis]
-    precision = np.minimum(slopes * real, fake).sum(axis=1)
-    recall = np.minimum(real, fake / slopes).sum(axis=1)
+    precision = np.minimum(slopes * real_histogram, fake_histogram).sum(axis=1)
+    recall = np.minimum(real_histogram, fake_histogram / slopes).sum(axis=1)
     # A sum of shares can round above 1.
     return precision.clip(max=1), recall.clip(max=1)
 
@@ -274,30 +207,24 @@ def nearest_distances(
             equal rows in several batches.
 
     Raises:
-        ValueError: an argument is not as described, a feature is not finite, or there
-            is no batch.
+        ValueError: too few features, of other widths, or not finite.
     """
     from sklearn.metrics import pairwise_distances_argmin
 
-    queries = _check(queries, "queries")
+    queries = np.asarray(queries, np.float64)
     centre = queries.mean(axis=0)
     queries = queries - centre
     distances = np.full(len(queries), np.inf)
     places = np.full(len(queries), -1, np.int64)
     count = 0
     for batch in batches:
-        rows = _check(batch, "batch", width=queries.shape[1]) - centre
+        rows = batch - centre
         nearest = pairwise_distances_argmin(queries, rows)
         exact = np.linalg.norm(queries - rows[nearest], axis=1)
         closer = exact < distances
         distances[closer] = exact[closer]
         places[closer] = count + nearest[closer]
         count += len(rows)
-    if not count:
-        raise ValueError(
-            "There must be at least one batch. Received: no rows in all. An iterator "
-            "that was read before is empty: make a new one."
-        )
     return distances, places
 
 
@@ -325,61 +252,20 @@ def memorisation(fake_distances: np.ndarray, test_distances: np.ndarray) -> floa
 
     Returns:
         A number in [0, 1].
-
-    Raises:
-        ValueError: an argument is not as described.
     """
-    fake, test = (np.asarray(d, np.float64) for d in (fake_distances, test_distances))
-    # Written so that NaN, for which every comparison is false, fails too.
-    if not all(
-        side.ndim == 1 and side.size and ((side >= 0) & (side < np.inf)).all()
-        for side in (fake, test)
-    ):
-        raise ValueError(
-            "Distances must be finite, >= 0 and of shape (n,), n >= 1. Received: "
-            f"fake_distances={fake}, test_distances={test}. Pass the distances that "
-            "`nearest_distances` returns."
-        )
-    test = np.sort(test)
-    below, upto = (test.searchsorted(fake, side=side) for side in ("left", "right"))
+    test = np.sort(test_distances)
+    below, upto = (
+        test.searchsorted(fake_distances, side=side) for side in ("left", "right")
+    )
     return float((below + upto).mean() / (2 * len(test)))
 
 
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k must be 1 or more. Received: k={k}. Use 3 or 5.")
-
-
-def _check(
-    features: np.ndarray, name: str, *, min_rows: int = 1, width: int | None = None
-) -> np.ndarray:
-    features = np.asarray(features, np.float64)
-    finite = bool(np.isfinite(features).all())
-    if (
-        features.ndim != 2
-        or len(features) < min_rows
-        or not features.shape[1]
-        or width not in (None, features.shape[1])
-        or not finite
-    ):
-        raise ValueError(
-            f"{name} must be finite and of shape (n, {width or 'd'}), n >= {min_rows}. "
-            f"Received: {name}.shape={features.shape}, finite={finite}. Use the "
-            "features of one network, one row per image."
-        )
-    return features
-
-
 def _centre(
-    real_features: np.ndarray,
-    fake_features: np.ndarray,
-    min_reals: int,
-    min_fakes: int,
+    real_features: np.ndarray, fake_features: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Checks both sets and subtracts the middle of their means, to save digits."""
-    real = _check(real_features, "real_features", min_rows=min_reals)
-    fake = _check(
-        fake_features, "fake_features", min_rows=min_fakes, width=real.shape[1]
+    """Subtracts the middle of the means of both sets, to save digits."""
+    real, fake = (
+        np.asarray(side, np.float64) for side in (real_features, fake_features)
     )
     centre = (real.mean(axis=0) + fake.mean(axis=0)) / 2
     return real - centre, fake - centre

@@ -180,23 +180,22 @@ def _prd(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
         num_runs=PRD_RUNS,
         seed=seed,
     )
-    return {"prd_f8": curve.f8, "prd_f1_8": curve.f1_8}
+    return {
+        "prd_f8": manifold.max_f_beta(*curve, 8),
+        "prd_f1_8": manifold.max_f_beta(*curve, 1 / 8),
+    }
 
 
 def _precision_recall(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
     """Share of fakes within the reals' manifold, and of reals within the fakes'
     (Kynkaanniemi et al.). Higher is better; in [0, 1].
     """
-    return manifold.precision_recall(
-        real.features, fake.features, k=PRECISION_K
-    )._asdict()
+    return manifold.precision_recall(real.features, fake.features, k=PRECISION_K)
 
 
 def _density_coverage(real: Observed, fake: Observed, seed: int) -> dict[str, float]:
     """Density and coverage (Naeem et al.). Higher is better; coverage is in [0, 1]."""
-    return manifold.density_coverage(
-        real.features, fake.features, k=DENSITY_K
-    )._asdict()
+    return manifold.density_coverage(real.features, fake.features, k=DENSITY_K)
 
 
 def _intra_fid(real: Observed, fake: Observed, seed: int) -> dict[str, float]:

