@@ -218,8 +218,7 @@ def train(
         table = Table(run.path / FILENAME, Row)
         rows = table.rows() if first else []
         if first and not rows:
-            kind = ValueError if table.path.exists() else FileNotFoundError
-            raise kind(
+            raise ValueError(
                 f"{table.path} is missing or has no rows, at step {first} of its run. "
                 "Restore the table, or train in another folder."
             )
@@ -227,7 +226,7 @@ def train(
             logging.info("training from step %d", first)
             run.write_config(operative, first)
             run.write_environment(environment.facts(), first)
-            rows = _fit(plan, run, parts, splits=splits, first=first, rows=rows)
+            rows = _fit(plan, run, parts, splits=splits, rows=rows)
         run.train_done.touch()
     return rows
 
@@ -238,12 +237,12 @@ def _fit(
     parts: dict,
     *,
     splits: dict[str, tuple[np.ndarray, np.ndarray]],
-    first: int,
     rows: list[Row],
 ) -> list[Row]:
-    """Trains from the step `first` on, and returns the rows with those of the tests."""
-    network = parts["network"]
-    update = update_function(network, parts["optimizer"], plan)
+    """Trains to the last step, and returns the rows with those of the tests."""
+    network, optimizer = parts["network"], parts["optimizer"]
+    first = int(optimizer.iterations.value)
+    update = update_function(network, optimizer, plan)
     accuracy_on = _test_function(network, *splits["test"])
     images, labels = splits["train"]
     num_classes = datasets.get_spec(plan.dataset).num_classes

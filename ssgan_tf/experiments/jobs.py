@@ -16,7 +16,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from ssgan_tf.utils import files
 from ssgan_tf.utils.processes import Processes, exit_code
@@ -54,16 +54,13 @@ def command(name: str, *flags: str) -> tuple[str, ...]:
     return ("-m", "ssgan_tf", name, *flags)
 
 
-def select(jobs: Iterable[Job], pattern: str | None) -> list[Job]:
+def select(jobs: Sequence[Job], pattern: str | None) -> list[Job]:
     """Returns the jobs whose names match a shell pattern; None matches all.
 
     Raises:
         ValueError: no job matches. The message shows a name.
     """
-    jobs = list(jobs)
-    selected = [
-        job for job in jobs if pattern is None or fnmatch.fnmatch(job.name, pattern)
-    ]
+    selected = [job for job in jobs if fnmatch.fnmatch(job.name, pattern or "*")]
     if not selected:
         raise ValueError(
             "`--only` must match the name of a job. Received: "

@@ -101,6 +101,19 @@ def _grid(rows: int, columns: int, widths=None) -> tuple[Figure, list[list[Axes]
     return figure, axes
 
 
+def _pairs(ours: Sequence[Measurement]) -> tuple[Figure | None, list[tuple]]:
+    """A pair of panels for each row and distance, with data set, row and distance."""
+    places = [
+        (*place, metric)
+        for place in dict.fromkeys((row.dataset, row.row) for row in ours)
+        for metric in _distances(select(ours, dataset=place[0], row=place[1]))
+    ]
+    if not places:
+        return None, []
+    figure, grid = _grid(len(places), 2)
+    return figure, [(*place, *axes) for place, axes in zip(places, grid, strict=True)]
+
+
 def _from_zero(axes: Axes) -> None:
     """Starts the scale at zero, with room for the markers of the highest values."""
     axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
@@ -129,15 +142,8 @@ def _in_words(metric: str) -> str:
 
 def _over_steps(ours, papers, colors) -> Figure | None:
     """Two panels for each row: Frechet distance and spread of D's logits."""
-    places = [
-        (dataset, row, metric)
-        for dataset, row in dict.fromkeys((m.dataset, m.row) for m in ours)
-        for metric in _distances(select(ours, dataset=dataset, row=row))
-    ]
-    if not places:
-        return None
-    figure, grid = _grid(len(places), 2)
-    for (dataset, row, metric), (left, right) in zip(places, grid, strict=True):
+    figure, pairs = _pairs(ours)
+    for dataset, row, metric, left, right in pairs:
         here = select(ours, dataset=dataset, row=row)
         _curves(left, select(here, metric=metric), colors)
         _curves(right, select(here, metric=results.SPREAD), colors)
@@ -157,15 +163,8 @@ def _over_steps(ours, papers, colors) -> Figure | None:
 
 def _best(ours, papers, colors) -> Figure | None:
     """Two panels for each data set: every seed of ours, and the paper's best."""
-    places = [
-        (dataset, metric)
-        for dataset in dict.fromkeys(row.dataset for row in ours)
-        for metric in _distances(select(ours, dataset=dataset))
-    ]
-    if not places:
-        return None
-    figure, grid = _grid(len(places), 2)
-    for (dataset, metric), (left, right) in zip(places, grid, strict=True):
+    figure, pairs = _pairs(ours)
+    for dataset, _, metric, left, right in pairs:
         numbers = {row.arm: _number(row) for row in select(papers, dataset=dataset)}
         for place, arm in enumerate(numbers):
             rows = select(ours, dataset=dataset, metric=metric, arm=arm)

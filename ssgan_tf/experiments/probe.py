@@ -78,15 +78,13 @@ def probe_checkpoint(
     run.check_step(step)
     name = dataset or plan.dataset
     _check_dataset(name, plan.spec.image_shape)
-    run.checkpoints.check_whole(step)
-    images, labels = {}, {}
-    for split in ("train", "test"):
-        images[split], labels[split] = datasets.open_split(name, split, data_dir)
     # The accuracies are those of the weights, whatever precision trained them.
     gan = plan.build_gan(precision="float32")
     layers = block_names(gan.discriminator)
     run.checkpoints.restore(step, gan.parts)
-    scores = []
+    images, labels, scores = {}, {}, []
+    for split in ("train", "test"):
+        images[split], labels[split] = datasets.open_split(name, split, data_dir)
     with tempfile.TemporaryDirectory(prefix="ssgan_probe_") as folder:
         features = extract_features(gan.discriminator, images, pathlib.Path(folder))
         for block, layer in enumerate(layers):
@@ -152,10 +150,9 @@ def block_names(discriminator: keras.Model) -> list[str]:
     names = getattr(discriminator, "block_names", None)
     if not names:
         raise ValueError(
-            "The discriminator must have `block_names` and `block_features(images)`, "
-            "as `networks.Discriminator` has for layers whose `is_block` is true. "
-            f"Received: discriminator={type(discriminator).__name__} without blocks. "
-            "Add them."
+            "The discriminator must have blocks: `block_names` and `block_features`, "
+            "as in `networks.Discriminator` for layers whose `is_block` is true. "
+            f"Received: discriminator={type(discriminator).__name__}."
         )
     return names
 

@@ -10,16 +10,25 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssgan_tf.experiments import paper, results
+from ssgan_tf.experiments import paper
 from ssgan_tf.experiments.jobs import Job, command
-from ssgan_tf.experiments.results import Measurement, Study
+from ssgan_tf.experiments.results import (
+    PROBE,
+    PROBE_END,
+    PROBE_PEAK,
+    Measurement,
+    Study,
+)
 
-_FILES = {
-    paper.UNCOND: "uncond",
-    paper.COND: "cond",
-    paper.ROTATION_ONLY: "rotation_only",
-    paper.SSGAN: "ssgan",
-    paper.SSGAN_SBN: "ssgan_sbn",
+# Names of runs, and of the configs of GANs, by the data set.
+_STEMS = {
+    paper.UNCOND: "uncond_{}",
+    paper.COND: "cond_{}",
+    paper.ROTATION_ONLY: "rotation_only_{}",
+    paper.SSGAN: "ssgan_{}",
+    paper.SSGAN_SBN: "ssgan_sbn_{}",
+    paper.PLAIN: "forgetting_{}-plain",
+    paper.WITH_ROTATION: "forgetting_{}-rotation",
 }
 
 # --- Scales --------------------------------------------------------------------
@@ -162,29 +171,21 @@ class _Recipe(NamedTuple):
     differences: tuple[str, ...] = ()
 
 
-def _fid(number: str, **fields) -> dict:
-    return {"metric": "fid", "paper": number} | fields
+def _number(metric: str, number: str, **fields) -> dict:
+    return {"metric": metric, "paper": number} | fields
 
 
-def _blocks(data: str, table: dict[str, Sequence[str]]) -> _Recipe:
+def _on_blocks(data: str, table: dict[str, Sequence[str]]) -> _Recipe:
     return _Recipe(
         "top-1 accuracy of a linear classifier on each block of D",
         "probe",
         [
             _Cell(
-                data,
-                arm,
-                [
-                    {"block": block, "metric": results.PROBE, "paper": number}
-                    for block, number in enumerate(accuracies)
-                ],
+                data, arm, [_number(PROBE, n, block=i) for i, n in enumerate(numbers)]
             )
-            for arm, accuracies in table.items()
+            for arm, numbers in table.items()
         ],
-        (
-            "The paper does not give the recipe of its classifier; docs/probe.md has "
-            "ours.",
-        ),
+        ("The recipe of the paper's classifier is not given; docs/probe.md has ours.",),
     )
 
 
@@ -194,7 +195,7 @@ STUDIES = {
         "the best FID of each data set and method",
         "scores",
         [
-            _Cell(data, arm, [_fid(number)])
+            _Cell(data, arm, [_number("fid", number)])
             for data, numbers in paper.TABLE1.items()
             for arm, number in numbers.items()
         ],
@@ -207,14 +208,14 @@ STUDIES = {
         "FID under nine settings of regularizer, Adam and D's steps",
         "scores",
         [
-            _Cell(data, arm, [_fid(number)], row)
+            _Cell(data, arm, [_number("fid", number)], row)
             for data, rows in paper.TABLE2.items()
             for row, numbers in rows.items()
             for arm, number in zip((paper.UNCOND, paper.SSGAN), numbers, strict=True)
         ],
     ),
-    "table3": _blocks("cifar10", paper.TABLE3),
-    "table4": _blocks("imagenet128", paper.TABLE4),
+    "table3": _on_blocks("cifar10", paper.TABLE3),
+    "table4": _on_blocks("imagenet128", paper.TABLE4),
     "figure2": _Recipe(
         "accuracy of a linear classifier on D's last block, over training",
         "last_block",
@@ -222,10 +223,7 @@ STUDIES = {
             _Cell(
                 "imagenet128",
                 arm,
-                [
-                    {"metric": results.PROBE_PEAK, "paper": peak},
-                    {"metric": results.PROBE_END, "paper": end},
-                ],
+                [_number(PROBE_PEAK, peak), _number(PROBE_END, end)],
             )
             for arm, (peak, end) in paper.FIGURE2.items()
         ],
@@ -235,11 +233,7 @@ STUDIES = {
         "a classifier whose task changes, with and without rotation loss",
         "forgetting",
         [
-            _Cell(
-                "cifar10",
-                arm,
-                [{"metric": name, "paper": number} for name, number in numbers.items()],
-            )
+            _Cell("cifar10", arm, [_number(*number) for number in numbers.items()])
             for arm, numbers in paper.FIGURE3.items()
         ],
         (
@@ -251,12 +245,8 @@ STUDIES = {
         "FID over steps",
         "scores",
         [
-            _Cell(
-                "cifar10",
-                arm,
-                [_fid(number, step=step) for step, number in numbers.items()],
-            )
-            for arm, numbers in paper.FIGURE4.items()
+            _Cell("cifar10", arm, [_number("fid", n, step=s) for s, n in fids.items()])
+            for arm, fids in paper.FIGURE4.items()
         ],
         (_READ_OFF,),
     ),
@@ -286,15 +276,8 @@ def study(
             # Its runs are those of Table 3.
             data = size.data["cifar10"]
         replaced[cell.data] = data
-        if recipe.source == "forgetting":
-            of_cell = [_classifier_job(size, cell.arm, data, seed) for seed in seeds]
-        else:
-            flags = _scoring(size, cell.arm, data, inception_path)
-            steps = _probed_steps(size, recipe.source, data)
-            of_cell = [
-                _gan_job(size, cell, data, seed=seed, scoring=flags, probed=steps)
-                for seed in seeds
-            ]
+        options = {"source": recipe.source, "inception_path": inception_path}
+        of_cell = [_job(size, cell, data, seed=seed, **options) for seed in seeds]
         jobs += of_cell
         numbers += [
             Measurement(
@@ -341,12 +324,62 @@ def config_flags(files: Sequence[str], bindings: Sequence[str]) -> tuple[str, ..
     )
 
 
-def _probed_steps(size: Scale, source: str, data: str) -> Sequence[int]:
-    """The steps whose checkpoints are probed."""
-    last = size.runs[data].steps
-    if source == "last_block":
-        return range(size.probed, last + 1, size.probed)
-    return [last] if source == "probe" else []
+def _job(
+    size: Scale,
+    cell: _Cell,
+    data: str,
+    *,
+    seed: int,
+    source: str,
+    inception_path: str | None,
+) -> Job:
+    """The job of one run.
+
+    A run is the same in all studies, but for the steps that are probed.
+    """
+    stem = _STEMS[cell.arm].format(data)
+    if source == "forgetting":
+        row, steps, is_plain = "", size.forgetting_steps, cell.arm == paper.PLAIN
+        bindings = ["forgetting.weight_rotation_loss=0"] * is_plain
+        bindings += [*size.forgetting, f"forgetting.seed={seed}"]
+        config = config_flags(["forgetting_cifar10.gin"], bindings)
+        commands = [command("forget", *config)]
+    else:
+        base = data if data in paper.TABLE1 else "cifar10"
+        row = (cell.row or size.row) if base in paper.TABLE2 else ""
+        steps = size.runs[data].steps
+        config = _gan_config(size, cell.arm, data, base=base, row=row, seed=seed)
+        scoring = _scoring(size, cell.arm, data, inception_path)
+        probed = {
+            "probe": [steps],
+            "last_block": range(size.probed, steps + 1, size.probed),
+        }
+        commands = [command("train", *config, *scoring)]
+        commands += [command("probe", f"--step={at}") for at in probed.get(source, [])]
+    return Job(
+        name="-".join(filter(None, (f"{size.name}/{stem}", row, f"seed{seed}"))),
+        commands=tuple(commands),
+        dataset=data,
+        row=row,
+        arm=cell.arm,
+        seed=seed,
+        steps=steps,
+        config=shlex.join(config),
+    )
+
+
+def _gan_config(
+    size: Scale, arm: str, data: str, *, base: str, row: str, seed: int
+) -> tuple[str, ...]:
+    bindings = [*size.runs[data].bindings]
+    if base != data:
+        bindings.append(f'dataset.name="{data}"')
+    bindings.append(f"run_config.seed={seed}")
+    file = f"{_STEMS[arm].format(base)}.gin"
+    if (arm, base) == (paper.ROTATION_ONLY, "imagenet128"):
+        file = "ssgan_imagenet128.gin"
+        bindings.insert(0, 'SSGAN.self_supervision="rotation_only"')
+    return config_flags([file, f"table2.sweep#{row}"] if row else [file], bindings)
 
 
 def _scoring(
@@ -363,63 +396,4 @@ def _scoring(
         "--num_eval_averaging_runs=1",
         f"--eval_every_steps={size.runs[data].scored}",
         *([f"--inception_path={inception_path}"] if inception_path else ()),
-    )
-
-
-def _gan_job(
-    size: Scale,
-    cell: _Cell,
-    data: str,
-    *,
-    seed: int,
-    scoring: Sequence[str],
-    probed: Sequence[int],
-) -> Job:
-    """The job of a GAN: training, scores, and the probe at some steps.
-
-    A run is the same in all studies, but for the steps that are probed.
-    """
-    base = data if data in paper.TABLE1 else "cifar10"
-    row = (cell.row or size.row) if base in paper.TABLE2 else ""
-    bindings = [*size.runs[data].bindings]
-    if base != data:
-        bindings.append(f'dataset.name="{data}"')
-    bindings.append(f"run_config.seed={seed}")
-    stem = _FILES[cell.arm]
-    file = f"{stem}_{base}.gin"
-    if (cell.arm, base) == (paper.ROTATION_ONLY, "imagenet128"):
-        file = "ssgan_imagenet128.gin"
-        bindings.insert(0, 'SSGAN.self_supervision="rotation_only"')
-    config = config_flags([file, f"table2.sweep#{row}"] if row else [file], bindings)
-    name = "-".join(filter(None, (f"{stem}_{data}", row, f"seed{seed}")))
-    return Job(
-        name=f"{size.name}/{name}",
-        commands=(
-            command("train", *config, *scoring),
-            *(command("probe", f"--step={step}") for step in probed),
-        ),
-        dataset=data,
-        row=row,
-        arm=cell.arm,
-        seed=seed,
-        steps=size.runs[data].steps,
-        config=shlex.join(config),
-    )
-
-
-def _classifier_job(size: Scale, arm: str, data: str, seed: int) -> Job:
-    """The job of a classifier whose task changes."""
-    bindings, kind = [*size.forgetting, f"forgetting.seed={seed}"], "rotation"
-    if arm == paper.PLAIN:
-        bindings.insert(0, "forgetting.weight_rotation_loss=0")
-        kind = "plain"
-    config = config_flags(["forgetting_cifar10.gin"], bindings)
-    return Job(
-        name=f"{size.name}/forgetting_{data}-{kind}-seed{seed}",
-        commands=(command("forget", *config),),
-        dataset=data,
-        arm=arm,
-        seed=seed,
-        steps=size.forgetting_steps,
-        config=shlex.join(config),
     )

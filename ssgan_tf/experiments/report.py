@@ -265,13 +265,8 @@ _SOURCES = {
     "probe": _OF_PROBE,
     "last_block": _OF_PROBE,
     "forgetting": (
-        "Balanced accuracy on the test split of one class against the rest. An "
-        "evaluation at a switch precedes the first update on the new class. The floor "
-        "and the peak of a class are its lowest and highest accuracy, without the "
-        "evaluations at switches; their means are over classes. The mean of a cycle "
-        "is over all its evaluations except those at switches. The paper has the "
-        "second switch at 2,000 steps and the same switch of the next cycle at "
-        "12,000."
+        "Balanced accuracy on the test split of one class against the rest. "
+        "docs/reproduce.md defines floors, peaks and cycles."
     ),
 }
 

@@ -1,5 +1,6 @@
 """Sweeps: all combinations of some parameter values, as jobs."""
 
+import contextlib
 import hashlib
 import itertools
 import pathlib
@@ -30,9 +31,27 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
         ValueError: there is no parameter, or one with a scope; a value is not legal
             gin, or equals another one.
     """
+    # TensorFlow takes seconds to import.
+    from ssgan_tf import config
+
     name, _, values = (part.strip() for part in text.partition("="))
-    texts = _values(values)
-    if not name or not texts:
+    with contextlib.suppress(config.ConfigError):
+        if isinstance(config.parse_value(values), list):
+            values = values[1:-1]
+    texts, parsed, start = [], [], ""
+    for part in values.split(","):
+        try:
+            value = config.parse_value(start + part)
+        except config.ConfigError:
+            # The comma is within a value.
+            start += f"{part},"
+            continue
+        texts.append((start + part).strip())
+        parsed.append(value)
+        start = ""
+    pairs = itertools.combinations(parsed, 2)
+    is_repeated = any(one == other or repr(one) == repr(other) for one, other in pairs)
+    if not name or not texts or start or is_repeated:
         raise ValueError(
             "`--grid` must be a parameter and its values, all different, such as "
             f"options.disc_iters=1,2. Received: --grid={text}. Write text in quotes, "
@@ -44,32 +63,6 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
             f"does not use has no effect. Received: --grid={text}. Leave the scope out."
         )
     return name, texts
-
-
-def _values(text: str) -> list[str]:
-    """The texts of the values; empty unless they are legal gin, and all different."""
-    # TensorFlow takes seconds to import.
-    from ssgan_tf import config
-
-    values, texts, parts = [], [], []
-    try:
-        if isinstance(config.parse_value(text), list):
-            text = text[1:-1]
-    except config.ConfigError:
-        pass
-    for part in text.split(","):
-        parts.append(part)
-        try:
-            # Fails at a comma within a value.
-            value = config.parse_value(",".join(parts))
-        except config.ConfigError:
-            continue
-        if value in values or repr(value) in map(repr, values):
-            return []
-        values.append(value)
-        texts.append(",".join(parts).strip())
-        parts = []
-    return [] if parts else texts
 
 
 def sweep(

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib
 import matplotlib.ticker
 import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ssgan_tf.training.events import Curve
 from ssgan_tf.utils import plots
@@ -39,13 +40,9 @@ def families(tags: Iterable[str]) -> dict[str, dict[str, str]]:
         match = re.fullmatch(r"(sigma/[dg])/(.+)|(.+?)(?:[/_](d|g|real|fake))?", tag)
         family, side = match[1] or match[3], match[2] or match[4] or ""
         groups.setdefault(family, {})[side] = tag
-    known = ("", *_SIDES)
+    order = {side: place for place, side in enumerate(("", *_SIDES))}
     return {
-        family: {
-            side: group[side]
-            for side in dict.fromkeys([*known, *group])
-            if side in group
-        }
+        family: dict(sorted(group.items(), key=lambda item: order.get(item[0], 9)))
         for family, group in groups.items()
     }
 
@@ -65,7 +62,7 @@ def lines(
     *,
     x_label: str = "step",
     level: tuple[str, float] | None = None,
-) -> str:
+) -> Markup:
     """Plots curves.
 
     Args:
@@ -88,9 +85,12 @@ def lines(
         for run, curves in runs.items():
             for side, curve in curves.items():
                 curve = thinned(curve)
+                label = side
+                if len(runs) > 1:
+                    label = f"{run}, {side}" if len(sides) > 1 else run
                 marker = "o" if len(curve.steps) <= 20 else None
-                look = styles[run, side]
-                axes.plot(curve.steps, curve.values, marker=marker, ms=3, **look)
+                style = {"marker": marker, "ms": 3, **styles[run, side]}
+                axes.plot(curve.steps, curve.values, label=label, **style)
         if level:
             label, height = level
             axes.axhline(height, color=plots.INK, linewidth=1, linestyle=(0, (1, 3)))
@@ -101,52 +101,35 @@ def lines(
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:,g}"))
-        _draw_legend(figure, _legend_entries(runs, sides, styles))
-        return plots.inline_svg(figure, name)
+        _draw_legend(figure, axes)
+        # Matplotlib escapes the names.
+        return Markup(plots.inline_svg(figure, name))
 
 
 def _styles(runs: Sequence[str], sides: Sequence[str]) -> dict:
     """(run, side) -> colour and line style."""
-    if len(runs) > 1:
-        return {
-            (run, side): {"color": color, "linestyle": _LINE_STYLES[i % 4]}
-            for run, color in zip(runs, plots.colors(len(runs)), strict=True)
-            for i, side in enumerate(sides)
-        }
-    # A network has more layers than there are distinct colours.
-    looks = [
-        {"color": color, "linestyle": line}
-        for line in _LINE_STYLES
-        for color in plots.COLORS
-    ]
-    # D, G, real and fake have the same colour in every figure.
-    order = _SIDES if set(sides) <= set(_SIDES) else sides
-    return {(*runs, side): looks[i % len(looks)] for i, side in enumerate(order)}
+    if len(runs) == 1 and set(sides) <= set(_SIDES):
+        # D, G, real and fake have the same colour in every figure.
+        sides = _SIDES
+    styles = {}
+    for i, side in enumerate(sides):
+        for run, color in zip(runs, plots.colors(len(runs)), strict=True):
+            line = i
+            if len(runs) == 1:
+                # A network has more layers than there are distinct colours.
+                line, color_number = divmod(i, len(plots.COLORS))
+                color = plots.COLORS[color_number]
+            styles[run, side] = {"color": color, "linestyle": _LINE_STYLES[line % 4]}
+    return styles
 
 
-def _legend_entries(runs, sides, styles) -> list[Line2D]:
-    """The sides of a single run; else the runs by colour, the sides by line style."""
-    first, *others = runs
-    if not others:
-        shown = {side: styles[first, side] for side in sides if side}
-    else:
-        shown = {
-            run: {"color": styles[run, sides[0]]["color"]}
-            for run, curves in runs.items()
-            if curves
-        }
-        if len(sides) > 1:
-            shown |= {s: styles[first, s] | {"color": plots.INK} for s in sides}
-    return [Line2D([], [], label=label, **look) for label, look in shown.items()]
-
-
-def _draw_legend(figure: Figure, entries: list[Line2D]) -> None:
-    if len(entries) > 8:
-        columns = -(-len(entries) // 20)
+def _draw_legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 8:
+        columns = -(-len(labels) // 20)
         options = {"loc": "outside right upper", "fontsize": "x-small"}
     else:
-        longest = max((len(entry.get_label()) for entry in entries), default=1)
-        columns = min(max(60 // longest, 1), 4)
+        columns = min(max(60 // max(map(len, labels), default=1), 1), 4)
         options = {"loc": "outside lower center", "fontsize": "small"}
-    if entries:
-        figure.legend(handles=entries, ncols=columns, **options)
+    if labels:
+        figure.legend(handles, labels, ncols=columns, **options)

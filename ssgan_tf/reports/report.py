@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import dataclasses
 import io
 import json
 import os
@@ -15,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from ssgan_tf.datasets import folders, inspection
+from ssgan_tf.datasets import folders, image_files, inspection
 from ssgan_tf.evaluation import protocols
 from ssgan_tf.evaluation.score_table import FILENAME, ScoreRow, ScoreTable
 from ssgan_tf.experiments.probe import ProbeTable
@@ -24,6 +23,7 @@ from ssgan_tf.training import events
 from ssgan_tf.training.events import Curve
 from ssgan_tf.training.run_dir import RunDir, bindings
 from ssgan_tf.utils import pictures, plots
+from ssgan_tf.utils.progress import clock
 
 MAX_GRIDS = 12
 # Pictures of more bytes are compressed. Narrower ones are shown twice as large.
@@ -79,7 +79,6 @@ class _Means(NamedTuple):
     texts: dict[str, str]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
     """The contents of a run directory.
 
@@ -96,16 +95,21 @@ class _Run:
         environments: first step and facts of each session on another environment.
     """
 
-    name: str
-    color: str
-    folder: RunDir
-    bindings: dict[str, str]
-    scores: list[ScoreRow]
-    probe: list[_Means]
-    curves: dict[str, Curve]
-    seconds: float
-    grids: dict[int, pathlib.Path]
-    environments: list[tuple[int, dict]]
+    def __init__(self, path: str | os.PathLike, name: str, color: str):
+        self.name, self.color = name, color
+        self.folder = RunDir(path)
+        self.bindings = bindings(self.folder.latest_config().read_text())
+        self.scores = ScoreTable(self.folder.path / FILENAME).rows()
+        self.probe = _probe(ProbeTable(self.folder.path / "probe.csv"))
+        self.curves = events.read(path)
+        self.seconds = events.train_seconds(path)
+        files = self.folder.samples.glob("*.png")
+        grids = {int(file.stem): file for file in files if file.stem.isdecimal()}
+        self.grids = dict(sorted(grids.items()))
+        self.environments: list[tuple[int, dict]] = []
+        for step, facts in self.folder.environments().items():
+            if not self.environments or self.environments[-1][1] != facts:
+                self.environments.append((step, facts))
 
     @property
     def is_gan(self) -> bool:
@@ -122,16 +126,11 @@ class _Run:
         last = max([0, *self.folder.checkpoints.steps(), *self.grids, *ends])
         planned = self.parameter("steps")
         total = f" of {int(planned):,}" if planned.isdecimal() else ""
-        return (
-            f"{last:,}{total}{'' if self.folder.train_done.exists() else ', not done'}"
-        )
+        return f"{last:,}{total}" + ", not done" * (not self.folder.train_done.exists())
 
     @property
     def wall_time(self) -> str:
-        if self.seconds < 60:
-            return f"{self.seconds:.0f} s" if self.seconds else "-"
-        hours, minutes = divmod(round(self.seconds / 60), 60)
-        return f"{hours} h {minutes:02} min"
+        return clock(self.seconds) if self.seconds else "-"
 
     def parameter(self, name: str) -> str:
         """A row of `_PARAMETERS` without gin's quotes; empty if it is not bound."""
@@ -175,7 +174,7 @@ def render(
     """
     names = _names(paths)
     colors = plots.colors(len(names))
-    runs = [_read(*run) for run in zip(paths, names, colors, strict=True)]
+    runs = [_Run(*run) for run in zip(paths, names, colors, strict=True)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -194,11 +193,6 @@ def render(
         scores=_scores("scores", {run: _means(run.scores) for run in runs}),
         parameters=_parameters(runs),
         drawings=_curves(runs),
-        is_thinned=any(
-            len(curve.steps) > figures.MAX_POINTS
-            for run in runs
-            for curve in run.curves.values()
-        ),
         max_points=figures.MAX_POINTS,
         probe=_scores("probe", {run: run.probe for run in runs}),
         protocol_differences=protocols.differences,
@@ -219,33 +213,6 @@ def _names(paths: Sequence[str | os.PathLike]) -> list[str]:
         )
     names = [path.name for path in resolved]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _read(path: str | os.PathLike, name: str, color: str) -> _Run:
-    folder = RunDir(path)
-    grids = {
-        int(picture.stem): picture
-        for picture in folder.samples.glob("*.png")
-        if picture.stem.isdecimal()
-    }
-    sessions = folder.environments()
-    before = [None, *sessions.values()]
-    return _Run(
-        name=name,
-        color=color,
-        folder=folder,
-        bindings=bindings(folder.latest_config().read_text()),
-        scores=ScoreTable(folder.path / FILENAME).rows(),
-        probe=_probe(ProbeTable(folder.path / "probe.csv")),
-        curves=events.read(path),
-        seconds=events.train_seconds(path),
-        grids=dict(sorted(grids.items())),
-        environments=[
-            session
-            for session, old in zip(sessions.items(), before)
-            if session[1] != old
-        ],
-    )
 
 
 # --- Parameters and environments -----------------------------------------------
@@ -288,20 +255,13 @@ def _environment(runs: Sequence[_Run]) -> dict[str, list]:
 
 def _samples(runs: Sequence[_Run]) -> dict[_Run, dict[int, _Picture]]:
     """The sample grids of each run by step, those of at most `MAX_GRIDS` steps."""
-    steps = sorted({step for run in runs for step in run.grids})
-    if len(steps) > MAX_GRIDS:
-        places = np.linspace(0, len(steps) - 1, MAX_GRIDS)
-        steps = [steps[round(place)] for place in places]
     samples = {}
     for run in runs:
-        if run.grids:
-            # The last grid up to each step, else the first one.
-            chosen = {
-                max((s for s in run.grids if s <= step), default=min(run.grids))
-                for step in steps
-            }
-            samples[run] = {step: _read_png(run.grids[step]) for step in sorted(chosen)}
-    return samples
+        steps = list(run.grids)
+        places = np.linspace(0, len(steps) - 1, min(len(steps), MAX_GRIDS))
+        chosen = [steps[round(place)] for place in places]
+        samples[run] = {step: _read_png(run.grids[step]) for step in chosen}
+    return {run: grids for run, grids in samples.items() if grids}
 
 
 def _real_images(
@@ -311,27 +271,26 @@ def _real_images(
     grids = {}
     for run in runs:
         name = run.parameter("data set")
-        if not name or not run.grids or name in grids:
+        if not name or not run.grids:
             continue
         try:
-            images = inspection.prepared_images(_dataset(run), data_dir)
-            grids[name] = "not prepared in --tfds_data_dir"
-            if images is not None:
-                grids[name] = _encode_png(pictures.grid(images, columns=8))
+            if folders.is_folder(name):
+                size, colors = (
+                    ast.literal_eval(run.bindings.get(f"dataset.{parameter}", "None"))
+                    for parameter in ("resolution", "colors")
+                )
+                name = folders.dataset_name(name, size, colors)
+            if name not in grids:
+                images = inspection.prepared_images(name, data_dir)
+                grids[name] = "not prepared in --tfds_data_dir"
+                if images is not None:
+                    pixels = pictures.grid(images, columns=8).squeeze()
+                    image = Image.fromarray(pixels)
+                    grids[name] = _embed(image, image_files.png(image))
         # TFDS raises many types for a damaged data set. The report does not need it.
         except Exception as error:
             grids[name] = f"{error}".rstrip(".")
     return grids
-
-
-def _dataset(run: _Run) -> str:
-    """The data set as `datasets.get_spec` takes it."""
-    name, size, colors = (
-        ast.literal_eval(run.bindings.get(f"dataset.{parameter}", "None"))
-        for parameter in ("name", "resolution", "colors")
-    )
-    is_folder = folders.is_folder(name)
-    return folders.dataset_name(name, size, colors) if is_folder else name
 
 
 def _read_png(path: pathlib.Path) -> _Picture:
@@ -346,13 +305,6 @@ def _read_png(path: pathlib.Path) -> _Picture:
             "Remove it."
         ) from error
     return _embed(image, content)
-
-
-def _encode_png(pixels: np.ndarray) -> _Picture:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return _embed(image, content.getvalue())
 
 
 def _embed(image: Image.Image, content: bytes) -> _Picture:
@@ -372,13 +324,13 @@ def _embed(image: Image.Image, content: bytes) -> _Picture:
 def _means(rows: Iterable[ScoreRow]) -> list[_Means]:
     results = []
     for row in rows:
-        means, texts = row.means(), {}
-        for metric, mean in means.items():
+        texts = {}
+        for metric, mean in row.means().items():
             deviation = row.deviation(metric)
             # A single number has no deviation.
             spread = f" \u00b1 {deviation:.2g}" if deviation else ""
             texts[metric] = f"{mean:.4g}{spread}"
-        results.append(_Means(row.step, row.protocol, means, texts))
+        results.append(_Means(row.step, row.protocol, row.means(), texts))
     return results
 
 
@@ -417,24 +369,24 @@ def _scores(prefix: str, tables: Mapping[_Run, list[_Means]]) -> list[dict]:
                 for metric, mean in rows[step].means.items():
                     points.setdefault(metric, {})[step] = mean
             curves[run.name] = {m: _curve(numbers) for m, numbers in points.items()}
-        metrics = dict.fromkeys(metric for table in curves.values() for metric in table)
-        drawings = [_over_blocks(name, tables, last)] if prefix == "probe" else []
+        drawings = []
+        if prefix == "probe":
+            blocks: dict[str, dict[str, Curve]] = {run.name: {} for run in tables}
+            for run, row in last.items():
+                blocks[run.name][""] = _curve(dict(enumerate(row.means.values())))
+            title = "accuracy over blocks, last step"
+            drawings = [figures.lines(f"{name}-blocks", title, blocks, x_label="block")]
         if any(len(c.steps) > 1 for table in curves.values() for c in table.values()):
             drawings += _draw_families(name, curves)
-        section = {"protocol": protocol, "last": last, "metrics": metrics}
-        sections.append(section | {"drawings": drawings})
+        sections.append(
+            {
+                "protocol": protocol,
+                "last": last,
+                "metrics": dict.fromkeys(m for table in curves.values() for m in table),
+                "drawings": drawings,
+            }
+        )
     return sections
-
-
-def _over_blocks(
-    name: str, runs: Iterable[_Run], last: Mapping[_Run, _Means]
-) -> Markup:
-    """The latest accuracies of the probe, by block."""
-    curves: dict[str, dict[str, Curve]] = {run.name: {} for run in runs}
-    for run, row in last.items():
-        curves[run.name][""] = _curve(dict(enumerate(row.means.values())))
-    title = "accuracy over blocks, last step"
-    return Markup(figures.lines(f"{name}-blocks", title, curves, x_label="block"))
 
 
 def _curve(points: Mapping[int, float]) -> Curve:
@@ -477,15 +429,6 @@ def _draw_families(
             run: {s: tags[tag] for s, tag in groups[family].items() if tag in tags}
             for run, tags in runs.items()
         }
-        # Matplotlib escapes the names in a figure.
-        drawings.append(
-            Markup(
-                figures.lines(
-                    f"{prefix}-{number}",
-                    _TITLES.get(family, family),
-                    curves,
-                    level=_LEVELS.get(family),
-                )
-            )
-        )
+        title, level = _TITLES.get(family, family), _LEVELS.get(family)
+        drawings.append(figures.lines(f"{prefix}-{number}", title, curves, level=level))
     return drawings

@@ -256,7 +256,7 @@ def test_a_table_that_is_damaged_or_gone(copy):
         with pytest.raises(ValueError, match=f"{table}.*{words}"):
             forgetting.train(settings, copy)
     table.unlink()
-    with pytest.raises(FileNotFoundError, match="forgetting.csv"):
+    with pytest.raises(ValueError, match="forgetting.csv"):
         forgetting.train(settings, copy)
 
 
