@@ -6,7 +6,7 @@ Names that only differ in spelling are in `config/compare_gan_names.py`.
 from collections.abc import Collection, Iterator, Mapping
 
 # Keys are our names where there are any. The name of a configurable covers all of its
-# parameters.
+# parameters, the name of a parameter those of all configurables.
 
 # Parameter -> why its line is left out: no value of it changes a result here.
 WITHOUT_EFFECT = {
@@ -39,7 +39,6 @@ NOT_HERE = {
     "TpuSummaries": (
         "the logged values are fixed. run_config.save_summary_steps sets the interval"
     ),
-    "adam.use_locking": "no update runs beside another one",
     "conditional_batch_norm.use_bias": (
         "gain and bias of each class are one row of a matrix; another bias would add "
         "nothing but the centre of the gain, which is 1. See "
@@ -49,7 +48,6 @@ NOT_HERE = {
     "eval_imagenet_transform": "scores take the central square. Crop a folder yourself",
     "eval_z": "scores draw z as training does. See z.distribution_fn",
     "options.use_tpu": "devices are a flag: ssgan train --strategy=tpu",
-    "options.lambda": "the parameter is spelt options.lamba, as in compare_gan",
     "replace_labels": (
         "labels of your own are integers in one file: dataset.label_file = "
         '"labels.npy" (docs/data.md)'
@@ -58,7 +56,6 @@ NOT_HERE = {
         "the last convolution has as many channels as the image"
     ),
     "run_config.single_core": "devices are a flag: ssgan train --strategy=one_device",
-    "spectral_norm.epsilon": "it is always 1e-12. Leave the line out",
     "standardize_batch.use_cross_replica_mean": (
         "batch-norm moments are always those of all replicas"
     ),
@@ -67,28 +64,20 @@ NOT_HERE = {
         'others yourself, and train on dataset.name = "folder:DIR" (docs/data.md)'
     ),
     "z": _LATENTS,
-}
-NOT_HERE |= {
-    f"{network}.Generator.{parameter}": _EMBEDDING
-    for network in ("resnet_cifar", "resnet_biggan", "resnet5_biggan")
-    for parameter in ("embed_z", "embed_y_dim", "embed_bias")
-}
-NOT_HERE |= {
-    f"{gan}.{parameter}": reason
-    for gan in ("ModularGAN", "SSGAN", "S3GAN", "GPUModularGAN")
-    for parameter, reason in {
-        "deprecated_split_disc_calls": (
-            "D sees real and fake images in one call. options.accumulate = 2 saves "
-            "memory"
-        ),
-        "experimental_force_graph_unroll": (
-            "G's update takes the fakes of D's last one, as compare_gan's does on GPUs"
-        ),
-        "experimental_joint_gen_for_disc": (
-            "G's batch-norm moments are those of one update's batch"
-        ),
-        "fit_label_distribution": "G's labels are drawn with equal chances",
-    }.items()
+    # Of several configurables.
+    "deprecated_split_disc_calls": (
+        "D sees real and fake images in one call. options.accumulate = 2 saves memory"
+    ),
+    "embed_bias": _EMBEDDING,
+    "embed_y_dim": _EMBEDDING,
+    "embed_z": _EMBEDDING,
+    "experimental_force_graph_unroll": (
+        "G's update takes the fakes of D's last one, as compare_gan's does on GPUs"
+    ),
+    "experimental_joint_gen_for_disc": (
+        "G's batch-norm moments are those of one update's batch"
+    ),
+    "fit_label_distribution": "G's labels are drawn with equal chances",
 }
 NOT_HERE |= {
     f"{gan}.{parameter}": (

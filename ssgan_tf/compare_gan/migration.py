@@ -8,7 +8,8 @@ import ast
 import dataclasses
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import gin
 from gin import config_parser
@@ -27,16 +28,13 @@ from ssgan_tf.compare_gan.differences import (
 )
 from ssgan_tf.config import parser
 from ssgan_tf.config.checks import ConfigError, shortened
-from ssgan_tf.config.compare_gan_names import IMPLIED
+from ssgan_tf.config.compare_gan_names import IMPLIED, our_name
 from ssgan_tf.config.forgetting import forgetting
 from ssgan_tf.config.plan import plan
 from ssgan_tf.datasets import folders
 
-_NARROW = "G.width = 8\nD.width = 8"
 
-
-@dataclasses.dataclass(frozen=True)
-class Remark:
+class Remark(NamedTuple):
     """A remark on a line or on the whole file.
 
     Attributes:
@@ -54,8 +52,7 @@ class Remark:
         return f"{self.place}: {self.kind}: {self.text}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Migration:
+class Migration(NamedTuple):
     """A file in the names of this package.
 
     Attributes:
@@ -90,37 +87,28 @@ class _Line:
 
     Attributes:
         place: `FILE:LINE`.
-        statement: as gin parses it, with our names.
         old: the statement as gin text, in compare_gan's names.
+        statement: as gin parses it; None of an include.
+        macro: the macro that the statement defines; "" of other statements.
         key: our name of the parameter, with scope; "" of an import.
         value: its value as gin text.
-        is_ours: whether the old file has our names here.
         remark: None while the line is kept.
     """
 
     place: str
-    statement: config_parser.BindingStatement | config_parser.ImportStatement
     old: str
+    statement: config_parser.BindingStatement | config_parser.ImportStatement | None = (
+        None
+    )
+    macro: str = ""
     key: str = ""
     value: str = ""
-    is_ours: bool = True
     remark: Remark | None = None
 
     @property
     def name(self) -> str:
         """The key without scope."""
         return self.key.rpartition("/")[2]
-
-    @property
-    def macro(self) -> str:
-        """The macro that the statement defines; "" of other statements."""
-        return "" if "." in self.old_key else self.old_key
-
-    @property
-    def old_key(self) -> str:
-        """compare_gan's name of the parameter, with scope; "" of an import."""
-        is_binding = isinstance(self.statement, config_parser.BindingStatement)
-        return self.old.partition(" = ")[0] if is_binding else ""
 
     @property
     def new(self) -> str:
@@ -164,7 +152,7 @@ def migrate(path: str) -> Migration:
         _judge(line, known, macros)
     for line in lines:
         _judge_implied(line, known)
-    if all(line.is_ours and line.kind in ("kept", "inlined") for line in lines):
+    if all(line.kind in ("kept", "inlined") for line in lines):
         return Migration(parser.read(path), (), len(lines))
     remarks = [line.remark for line in lines if line.remark]
     num_kept = len(lines) - len(remarks)
@@ -191,16 +179,10 @@ def _read(
     known: parser.Parser, path: str, including: tuple[str, ...]
 ) -> Iterator[_Line]:
     """The statements of a file and of the files that it includes."""
-    text = parser.read(path)
-    # Once in our names, and once as written. Both raise the same errors.
-    pairs = zip(
-        known.statements(text, path),
-        parser.Parser().statements(text, path, rename=str),
-        strict=False,
-    )
-    for (statement, place), (written, _) in pairs:
+    statements = known.statements(parser.read(path), path, rename=str)
+    for statement, place in statements:
         if isinstance(statement, config_parser.IncludeStatement):
-            line = _Line(place, statement, f"include {statement.filename!r}")
+            line = _Line(place, f"include {statement.filename!r}")
             yield line
             try:
                 included = str(parser.find_config(statement.filename))
@@ -211,15 +193,19 @@ def _read(
             except ConfigError as error:
                 line.mark("not mapped", str(error))
         elif isinstance(statement, config_parser.ImportStatement):
-            yield _Line(place, statement, statement.format())
+            yield _Line(place, statement.format(), statement)
         elif isinstance(statement, config_parser.BindingStatement):
-            yield _Line(place, statement, _as_written(written))
+            key, text = _written_key(statement), _as_written(statement)
+            yield _Line(place, text, statement, macro="" if "." in key else key)
+
+
+def _written_key(statement: config_parser.BindingStatement) -> str:
+    name = ".".join(filter(None, (statement.selector, statement.arg_name)))
+    return "/".join(filter(None, (statement.scope, name)))
 
 
 def _as_written(statement: config_parser.BindingStatement) -> str:
-    name = ".".join(filter(None, (statement.selector, statement.arg_name)))
-    key = "/".join(filter(None, (statement.scope, name)))
-    return f"{key} = {statement.value!r}"
+    return f"{_written_key(statement)} = {statement.value!r}"
 
 
 # --- The remark on a line --------------------------------------------------------
@@ -229,56 +215,70 @@ def _judge(line: _Line, known: parser.Parser, macros: Mapping) -> None:
     """Binds a line and marks it, except for implied parameters."""
     if isinstance(line.statement, config_parser.ImportStatement):
         _judge_import(line, known)
-    elif isinstance(line.statement, config_parser.BindingStatement):
+    elif line.statement is not None:
         try:
-            line.key, line.value = parser.renamed(line.statement)
-            line.is_ours = line.new == line.old
-            if line.macro:
-                line.mark("inlined", "its value is in the lines that use it")
-                return
-            value = _without_macros(line.statement.value, macros)
+            if not line.macro:
+                value = _without_macros(line.statement.value, macros)
+                line.statement = line.statement._replace(value=value)
+            written = _as_written(line.statement)
+            value = _replaced(line.statement.value, _renamed)
             line.statement = line.statement._replace(value=value)
             line.key, line.value = parser.renamed(line.statement)
-            line.is_ours &= line.value == repr(value)
         except (TypeError, ValueError, RecursionError) as error:
             line.mark("not mapped", str(error))
             return
-        if remark := _reason_against(line):
+        if line.macro:
+            line.mark("inlined", "its value is in the lines that use it")
+        elif remark := _reason_against(line):
             line.mark(*remark)
         else:
-            _bind(line, known)
+            _bind(line, known, written)
 
 
 def _judge_import(line: _Line, known: parser.Parser) -> None:
     if re.match(r"(compare_gan|gin|__future__)\b", line.statement.module):
         line.mark("dropped", "names need no import here")
         return
-    num_errors = len(known.errors)
     try:
         known.attempt(line.old, line.place)
     # Modules for TensorFlow 1 can raise anything.
     except Exception as error:
         line.mark("not mapped", f"{error}. The module must run on TensorFlow 2")
-    if errors := known.errors[num_errors:]:
-        reason = errors[0].removeprefix(f"{line.place}: {line.old}: ")
+    if known.errors:
+        reason = known.errors.pop().removeprefix(f"{line.place}: {line.old}: ")
         line.mark("not mapped", f"{reason} For a module of yours set PYTHONPATH=FOLDER")
+
+
+def _replaced(value, replace: Callable[[str], object]):
+    """A value in which `replace` makes other values of references and macros."""
+    if isinstance(value, parser.Text):
+        return replace(value.text)
+    if isinstance(value, dict):
+        return dict(_replaced(list(value.items()), replace))
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, replace) for item in value)
+    return value
+
+
+def _renamed(reference: str) -> parser.Text:
+    name = r"[\w.]+(?=(\(\))?$)"
+    return parser.Text(re.sub(name, lambda match: our_name(match[0]), reference))
 
 
 def _without_macros(value, macros: Mapping, used: tuple[str, ...] = ()):
     """A value in which macros are replaced by their values."""
-    if isinstance(value, parser.Text) and value.text.startswith("%"):
-        name = value.text[1:]
+
+    def expand(text: str):
+        name = text.removeprefix("%")
+        if name == text:
+            return parser.Text(text)
         if name not in macros:
             raise ValueError(f"no line defines the macro %{shortened(name)}")
         if name in used:
             raise ValueError(f"the macro %{shortened(name)} leads back to itself")
         return _without_macros(macros[name], macros, (*used, name))
-    if isinstance(value, dict):
-        items = _without_macros(list(value.items()), macros, used)
-        return dict(items)
-    if isinstance(value, list | tuple):
-        return type(value)(_without_macros(item, macros, used) for item in value)
-    return value
+
+    return _replaced(value, expand)
 
 
 def _reason_against(line: _Line) -> tuple[str, str] | None:
@@ -301,19 +301,19 @@ def _reason_against(line: _Line) -> tuple[str, str] | None:
 
 
 def _lookup(table: Mapping[str, str], name: str) -> str | None:
-    """The entry of a parameter, or of its configurable."""
-    return table.get(name) or table.get(name.rpartition(".")[0])
+    """The entry of a parameter, of its configurable, or of its name there."""
+    configurable, _, parameter = name.rpartition(".")
+    return table.get(name) or table.get(configurable) or table.get(parameter)
 
 
-def _bind(line: _Line, known: parser.Parser) -> None:
-    num_errors = len(known.errors)
+def _bind(line: _Line, known: parser.Parser, written: str) -> None:
     known.bind(line.statement, line.place)
-    if errors := known.errors[num_errors:]:
-        error = errors[0].removeprefix(f"{line.place}: ")
+    if known.errors:
+        error = known.errors.pop().removeprefix(f"{line.place}: ")
         for start in (shortened(line.new), line.statement.arg_name):
             error = error.removeprefix(f"{start}: ")
         line.mark("not mapped", _lookup(NOT_HERE, line.name) or error)
-    elif not line.is_ours and line.name not in IMPLIED:
+    elif line.new != written and line.name not in IMPLIED:
         text = f"{shortened(line.old)} -> {shortened(line.new)}"
         line.remark = Remark(line.place, "renamed", text)
 
@@ -390,8 +390,8 @@ def check_runs(text: str, name: str) -> str:
         return f"forgetting on {task.dataset}, {task.training_steps} steps"
     settings = plan()
     options = settings.options
-    parser.parse_texts([(text, name), (_NARROW, "narrow networks")])
-    gan = plan().build_gan()
+    gin.parse_config("G.width = 8\nD.width = 8")
+    gan = settings.build_gan()
     tasks = ", ".join(type(task).__name__ for task in gan.tasks) or "no further task"
     return (
         f"{settings.dataset}, {options.architecture}, {tasks}, "
