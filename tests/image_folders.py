@@ -2,11 +2,7 @@
 
 import numpy as np
 from PIL import Image
-
-
-def noise(seed, height, width, channels=3):
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+from resizing import noise
 
 
 def write(path, image, **kwargs):
@@ -20,3 +16,11 @@ def fill(folder, num, size=12, seed=0):
     """Writes square PNG files of noise."""
     for i in range(num):
         write(folder / f"photo{i:04}.png", noise(seed + i, size, size))
+
+
+def touch(folder, *names):
+    """Writes empty files, and the folders that hold them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()

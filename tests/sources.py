@@ -1,4 +1,4 @@
-"""TFDS data sets for tests: small copies of public ones, and two of our own."""
+"""TFDS data sets for tests: small copies of public ones, and one of our own."""
 
 from collections.abc import Callable
 
@@ -9,53 +9,29 @@ import tensorflow_datasets as tfds
 from ssgan_tf import datasets
 
 
-class OddImages(tfds.core.GeneratorBasedBuilder):
-    """Three images of type `dtype`; the second one has the shape `odd_shape`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    dtype = np.uint8
-    odd_shape = (32, 40, 3)
-
-    def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(None, None, 3), dtype=self.dtype, encoding_format="png"
-                    ),
-                    "label": tfds.features.ClassLabel(num_classes=2),
-                }
-            ),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        for key, shape in enumerate([(32, 32, 3), self.odd_shape, (32, 32, 3)]):
-            yield key, {"image": np.zeros(shape, self.dtype), "label": 1}
-
-
 class Photos(tfds.core.GeneratorBasedBuilder):
-    """60 labelled JPEGs of noise, 16x16. `spoilt` replaces some of them."""
+    """60 labelled images of noise, 16x16: JPEGs, or PNGs of 16 bit.
+
+    Attributes:
+        spoilt: number -> what replaces an image, as an array or as bytes.
+        ordered: bool. Whether TFDS keeps the order of the files.
+        dtype: uint8 or uint16.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     spoilt = {}
     ordered = True
+    dtype = np.uint8
 
     def _info(self):
+        encoding = "jpeg" if self.dtype == np.uint8 else "png"
+        image = tfds.features.Image(
+            shape=(None, None, 3), dtype=self.dtype, encoding_format=encoding
+        )
+        label = tfds.features.ClassLabel(num_classes=10)
         return tfds.core.DatasetInfo(
             builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(None, None, 3), encoding_format="jpeg"
-                    ),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
+            features=tfds.features.FeaturesDict({"image": image, "label": label}),
             disable_shuffling=self.ordered,
         )
 
@@ -65,8 +41,9 @@ class Photos(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         rng = np.random.default_rng(0)
         for key in range(60):
-            image = rng.integers(0, 256, (16, 16, 3), np.uint8)
-            image = tf.io.encode_jpeg(image, quality=75).numpy()
+            image = rng.integers(0, 256, (16, 16, 3), self.dtype)
+            if self.dtype == np.uint8:
+                image = tf.io.encode_jpeg(image, quality=75).numpy()
             yield key, {"image": self.spoilt.get(key, image), "label": key % 10}
 
 

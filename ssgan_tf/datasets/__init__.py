@@ -22,7 +22,7 @@ from ssgan_tf.datasets.folders import dataset_name as folder_name
 from ssgan_tf.datasets.folders import short_name
 from ssgan_tf.datasets.labels import UNKNOWN_LABEL, keep_labels, read_labels
 from ssgan_tf.datasets.loading import index_split, load_split, open_split
-from ssgan_tf.datasets.pipeline import epoch_flips, epoch_order, training_dataset
+from ssgan_tf.datasets.pipeline import epoch_order, training_dataset
 from ssgan_tf.datasets.preparation import prepare
 from ssgan_tf.datasets.specs import DATASETS, DatasetSpec, get_spec
 from ssgan_tf.datasets.stored import StoredImages
@@ -33,7 +33,6 @@ __all__ = [
     "Digits32",
     "StoredImages",
     "UNKNOWN_LABEL",
-    "epoch_flips",
     "epoch_order",
     "folder_name",
     "get_spec",

@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +33,8 @@ _FILES_AT_ONCE = 256
 
 # By default TFDS looks in Google's bucket for prepared copies, also of our data sets.
 OFFLINE = tfds.download.DownloadConfig(try_download_gcs=False)
+# Reads file after file, and keeps no images: TFDS's cache would double the memory.
+IN_ORDER = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 
 _Example = tuple[int, dict]
 
@@ -79,29 +81,24 @@ class _Squares(tfds.core.ShardBasedBuilder):
             metadata=metadata,
         )
 
-    def _shards(
-        self, split: str, num: int, examples: Callable[[int, int], Iterator[_Example]]
-    ) -> Sequence[Callable[[], Iterator[_Example]]]:
-        """Divides images 0 to `num` - 1 among files.
-
-        Args:
-            split: str. Named in the progress bar.
-            num: int.
-            examples: function of `first` and `last` that yields images `first` to
-                `last` - 1.
-        """
+    def _parts(self, num: int) -> list[tuple[int, int]]:
+        """Divides images 0 to `num` - 1 among files: the first image and the end."""
         decoded_bytes = num * int(np.prod(self._spec.image_shape))
         num_shards = min(num, math.ceil(decoded_bytes / MAX_SHARD_BYTES))
         bounds = [num * i // num_shards for i in range(num_shards + 1)]
-        parts = list(itertools.pairwise(bounds))
-        if self.in_parts:
-            return [functools.partial(_as_list, examples, *part) for part in parts]
+        return list(itertools.pairwise(bounds))
+
+    def _shards(
+        self, split: str, num: int, examples: Iterator[_Example]
+    ) -> list[Callable[[], Iterator[_Example]]]:
+        """Writes files one after another, with a progress bar that names the split."""
         task = f"preparing {self.builder_config.name}, {split}"
-        stream = progress.track(examples(0, num), num, task)
+        stream = progress.track(examples, num, task)
+        *parts, _ = self._parts(num)
         shards = [functools.partial(itertools.islice, stream, b - a) for a, b in parts]
         # The last file exhausts the stream, which completes the bar and runs the checks
         # at its end.
-        return [*shards[:-1], functools.partial(iter, stream)]
+        return [*shards, functools.partial(iter, stream)]
 
 
 def _as_list(examples, first: int, last: int) -> list[_Example]:
@@ -141,19 +138,19 @@ class SsganPrepared(_Squares):
             f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir
         )
         source.download_and_prepare(download_config=OFFLINE)
-        return {
-            split: self._shards(
-                split,
-                source.info.splits[tfds_split].num_examples,
-                functools.partial(
-                    _cropped, spec, data_dir, tfds_split=tfds_split, random=random
-                ),
+        shards = {}
+        splits = {"train": spec.train_split, "test": spec.eval_split}
+        for split, tfds_split in splits.items():
+            num = source.info.splits[tfds_split].num_examples
+            crop = functools.partial(
+                _cropped, spec, data_dir, tfds_split=tfds_split, random=split == "train"
             )
-            for split, tfds_split, random in (
-                ("train", spec.train_split, True),
-                ("test", spec.eval_split, False),
-            )
-        }
+            if self.in_parts:
+                parts = self._parts(num)
+                shards[split] = [functools.partial(_as_list, crop, *p) for p in parts]
+            else:
+                shards[split] = self._shards(split, num, crop(0, num))
+        return shards
 
 
 def _cropped(
@@ -169,35 +166,29 @@ def _cropped(
     source = tfds.builder(f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir)
     size = spec.image_shape[0]
 
-    def crop(number: tf.Tensor, example: dict) -> tuple[tf.Tensor, ...]:
+    def crop(number: tf.Tensor, example: dict) -> tuple[tf.Tensor, dict]:
         seed = tf.stack([tf.constant(CROP_SEED, tf.int64), number]) if random else None
         square = tf.ensure_shape(
             spec.crop(example["image"], size, seed), spec.image_shape
         )
-        label = example["label"] if spec.num_classes else tf.constant(-1, tf.int64)
-        return number, tf.io.encode_png(square), label
+        label = {"label": example["label"]} if spec.num_classes else {}
+        return number, {"image": tf.io.encode_png(square)} | label
 
-    options = tf.data.Options()
-    options.deterministic = True
     images = (
         source.as_dataset(
-            split=_part(source, tfds_split, first, last),
+            split=part_of(source, tfds_split, first, last),
             shuffle_files=False,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            read_config=IN_ORDER,
         )
         .enumerate(first)
-        .map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
-        .with_options(options)
     )
-    for number, image, label in images.as_numpy_iterator():
-        example = {"image": image}
-        if spec.num_classes:
-            example["label"] = int(label)
+    for number, example in images.as_numpy_iterator():
         yield int(number), example
 
 
-def _part(
+def part_of(
     source: tfds.core.DatasetBuilder, tfds_split: str, first: int, last: int
 ) -> tfds.core.ReadInstruction:
     """Images `first` to `last` - 1 of a split such as "train" or "train[:99%]"."""
@@ -234,81 +225,76 @@ class SsganFolder(_Squares):
 
     def _shard_iterators_per_split(self, dl_manager):
         del dl_manager  # nothing is downloaded
-        reader = _Reader(self.builder_config.listing, self._spec.image_shape)
-        self.info.metadata["unreadable"] = reader.unreadable
+        listing, unreadable = self.builder_config.listing, {}
+        self.info.metadata["unreadable"] = unreadable
+        read = functools.partial(_read, listing, self._spec.image_shape, unreadable)
         return {
-            split: self._shards(
-                split, len(entries), functools.partial(reader.read, split)
-            )
-            for split, entries in self.builder_config.listing.splits.items()
+            split: self._shards(split, len(entries), read(split))
+            for split, entries in listing.splits.items()
         }
 
 
-class _Reader:
-    """Reads the files of a folder and records those that cannot be read.
+def _read(
+    listing: folders.Listing,
+    image_shape: tuple[int, int, int],
+    unreadable: dict[str, str],
+    split: str,
+) -> Iterator[_Example]:
+    """Yields the images of a split, and records the files that cannot be read.
 
-    Attributes:
-        unreadable: name of the file -> error.
+    Args:
+        listing: the folder.
+        image_shape: `(size, size, 1 or 3)`.
+        unreadable: takes the name of each unreadable file and its error.
+        split: "train" or "test".
+
+    Raises:
+        ValueError: too many files are unreadable, or all of a split or a class.
     """
+    entries = listing.splits[split]
+    num_files = sum(map(len, listing.splits.values()))
+    limit = max(MAX_UNREADABLE, int(MAX_UNREADABLE_SHARE * num_files))
+    labels = set()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(entries), _FILES_AT_ONCE):
+            chunk = entries[start : start + _FILES_AT_ONCE]
+            paths = [os.path.join(listing.path, entry.name) for entry in chunk]
+            images = pool.map(_encoded, paths, itertools.repeat(image_shape))
+            for number, (entry, image) in enumerate(zip(chunk, images), start):
+                if isinstance(image, Exception):
+                    name = folders.printable(entry.name)
+                    reason = folders.printable(f"{type(image).__name__}: {image}")
+                    unreadable[name] = reason
+                    logging.warning("unreadable, left out: %s (%s)", name, reason)
+                    if len(unreadable) > limit:
+                        rule = f"At most {limit} of {num_files} files may be unreadable"
+                        raise _unreadable(rule, listing.path, unreadable)
+                    continue
+                labels.add(entry.label)
+                label = {"label": entry.label} if listing.classes else {}
+                yield number, {"image": image} | label
+    lost = {entry.label for entry in entries} - labels
+    if lost and (split == "train" or not labels):
+        rule = "Every class must have readable images"
+        raise _unreadable(rule, listing.path, unreadable)
 
-    def __init__(self, listing: folders.Listing, image_shape: tuple[int, int, int]):
-        self._listing = listing
-        self._image_shape = image_shape
-        self._num_files = sum(map(len, listing.splits.values()))
-        self._limit = max(MAX_UNREADABLE, int(MAX_UNREADABLE_SHARE * self._num_files))
-        self.unreadable: dict[str, str] = {}
 
-    def read(self, split: str, first: int, last: int) -> Iterator[_Example]:
-        """Yields the images of the files `first` to `last` - 1 of a split.
+def _encoded(path: str, image_shape: tuple[int, int, int]) -> bytes | Exception:
+    """The square image as PNG, or the error."""
+    try:
+        if not os.path.isfile(path):
+            # Opening a pipe would block.
+            return OSError("not a file, or a broken link")
+        return image_files.png(image_files.read_square(path, image_shape))
+    # Pillow raises many types of errors for damaged files.
+    except Exception as error:
+        return error
 
-        Raises:
-            ValueError: too many files are unreadable, or all of a split or a class.
-        """
-        entries = self._listing.splits[split][first:last]
-        labels = set()
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(entries), _FILES_AT_ONCE):
-                chunk = entries[start : start + _FILES_AT_ONCE]
-                images = pool.map(self._encoded, chunk)
-                for number, (entry, image) in enumerate(zip(chunk, images), start):
-                    if isinstance(image, Exception):
-                        self._note(entry.name, image)
-                        continue
-                    labels.add(entry.label)
-                    example = {"image": image}
-                    if self._listing.classes:
-                        example["label"] = entry.label
-                    yield first + number, example
-        lost = {entry.label for entry in entries} - labels
-        if lost and (split == "train" or not labels):
-            raise self._error("Every class must have readable images")
 
-    def _encoded(self, entry: folders.Entry) -> bytes | Exception:
-        path = os.path.join(self._listing.path, entry.name)
-        try:
-            if not os.path.isfile(path):
-                # Opening a pipe would block.
-                return OSError("not a file, or a broken link")
-            return image_files.png(image_files.read_square(path, self._image_shape))
-        # Pillow raises many types of errors for damaged files.
-        except Exception as error:
-            return error
-
-    def _note(self, name: str, error: Exception) -> None:
-        name = folders.printable(name)
-        reason = folders.printable(f"{type(error).__name__}: {error}")
-        self.unreadable[name] = reason
-        logging.warning("unreadable, left out: %s (%s)", name, reason)
-        if len(self.unreadable) > self._limit:
-            raise self._error(
-                f"At most {self._limit} of {self._num_files} files may be unreadable"
-            )
-
-    def _error(self, rule: str) -> ValueError:
-        files = [f"{name} ({reason})" for name, reason in self.unreadable.items()]
-        if len(files) > _NAMED_IN_ERRORS:
-            files[_NAMED_IN_ERRORS:] = ["..."]
-        return ValueError(
-            f"{rule}. Received: '{self._listing.path}', with at least these unreadable "
-            f"files: {'; '.join(files)}. Repair or remove them."
-        )
+def _unreadable(rule: str, path: str, unreadable: dict[str, str]) -> ValueError:
+    named = itertools.islice(unreadable.items(), _NAMED_IN_ERRORS)
+    files = "; ".join(f"{name} ({reason})" for name, reason in named)
+    return ValueError(
+        f"{rule}. Received: '{path}', with at least these unreadable files: {files}. "
+        "Repair or remove them."
+    )

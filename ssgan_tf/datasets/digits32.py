@@ -75,13 +75,8 @@ class Digits32(tfds.core.GeneratorBasedBuilder):
         self, digits, indices: np.ndarray
     ) -> Iterator[tuple[int, dict]]:
         for index in indices:
-            yield (
-                int(index),
-                {
-                    "image": resize_digit(digits.images[index]),
-                    "label": int(digits.target[index]),
-                },
-            )
+            image = resize_digit(digits.images[index])
+            yield int(index), {"image": image, "label": int(digits.target[index])}
 
 
 def resize_digit(digit: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ This module decodes no images.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from typing import NamedTuple
 
 PREFIX = "folder:"
 # The TFDS builder of prepared folders. The version covers the rules that find, split,
@@ -32,8 +33,7 @@ _HELD_OUT = ("test", "testing", "val", "valid", "validation")
 _MAX_NAME_BYTES = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An image file.
 
     Attributes:
@@ -91,16 +91,12 @@ def dataset_name(folder: str | os.PathLike, size: int, colors: int) -> str:
             f"The name of a folder must contain a path. Received: name={folder!r}. "
             f"Write {PREFIX}DIR."
         )
-    if type(size) is not int or size < 1:
+    is_whole = type(size) is int and type(colors) is int
+    if not is_whole or size < 1 or colors not in (1, 3):
         raise ValueError(
-            "The `resolution` of a folder must be an integer of at least 1: images are "
-            "square, because they are rotated by quarter turns. Received: "
-            f"resolution={size!r}. Write resolution=64, for example."
-        )
-    if type(colors) is not int or colors not in (1, 3):
-        raise ValueError(
-            "The `colors` of a folder must be 1 (grey) or 3 (RGB). Received: "
-            f"colors={colors!r}. Choose one of them."
+            "The `resolution` of a folder must be an integer of at least 1, as images "
+            "become squares, and its `colors` 1 (grey) or 3 (RGB). Received: "
+            f"resolution={size!r}, colors={colors!r}. Write 64 and 3, for example."
         )
     return f"{PREFIX}{os.path.abspath(path)}@{size}x{size}x{colors}"
 
@@ -111,22 +107,17 @@ def parse(name: str) -> tuple[str, tuple[int, int, int]]:
     Raises:
         ValueError: the name is invalid.
     """
-    match = re.fullmatch(rf"{PREFIX}(.+)@(\d+)x(\d+)x(\d+)", name, re.DOTALL)
+    match = re.fullmatch(rf"{PREFIX}(.+)@(\d+)x\2x(\d+)", name, re.DOTALL)
     if not match:
         raise ValueError(
-            "The name of a folder must end in the shape of the images. Received: "
-            f"name={name!r}. Write {PREFIX}DIR@64x64x3, for example; or pass "
-            "--resolution=64 to `ssgan data`."
+            "The name of a folder must end in the shape of the images, which must be "
+            f"square. Received: name={name!r}. Write {PREFIX}DIR@64x64x3, for example; "
+            "or pass --resolution=64 to `ssgan data`."
         )
-    height, width, colors = map(int, match.groups()[1:])
-    if height != width:
-        raise ValueError(
-            "Images must be square, because they are rotated by quarter turns. "
-            f"Received: name={name!r}. Make height and width equal."
-        )
+    size, colors = int(match[2]), int(match[3])
     # Checks the numbers.
-    dataset_name(match[1], height, colors)
-    return os.path.abspath(os.path.expanduser(match[1])), (height, width, colors)
+    dataset_name(match[1], size, colors)
+    return os.path.abspath(os.path.expanduser(match[1])), (size, size, colors)
 
 
 def short_name(name: str) -> str:
@@ -161,49 +152,28 @@ def classes(path: str) -> tuple[str, ...]:
         ValueError: it holds no images, or both images and folders of images; or its
             `train` and `test` do not match.
     """
-    tops = _tops(path)
-    names = {top.name: _classes_of(top) for top in tops}
-    union = sorted(set().union(*names.values()))
-    if len(union) < 2:
-        return ()
-    if any(set(classes_of_top) != set(union) for classes_of_top in names.values()):
-        train, test = names
-        few, many = sorted(names, key=lambda top: len(names[top]))
-        differing = sorted(set(names[many]) - set(names[few]))
-        raise ValueError(
-            f"{train!r} and {test!r} must have the same class folders. Received: "
-            f"'{path}', where {many!r} has {differing[0]!r} and {few!r} does not. Add "
-            "or remove it."
-        )
-    return tuple(union)
+    return _layout(path, list(filter(_is_image, _file_names(path))))[0]
 
 
-def listing(path: str) -> Listing:
+def read(path: str) -> Listing:
     """Lists the images of a folder, with their classes and splits.
 
     Raises:
         OSError, ValueError: as `classes`; or there are too few images.
     """
-    labels = {name: label for label, name in enumerate(classes(path))}
-    tops = _tops(path)
-    splits: dict[str, list[Entry]] = {}
+    images = []
     others: collections.Counter[str] = collections.Counter()
-    for split, top in zip(("train", "test"), tops):
-        entries = []
-        for file in _files_below(top):
-            if _is_image(file.name):
-                name = file.relative_to(path).as_posix()
-                label = labels.get(file.relative_to(top).parts[0], -1)
-                entries.append(Entry(name, label))
-            else:
-                others[file.suffix.lower() or "without ending"] += 1
-        splits[split] = sorted(entries, key=lambda entry: entry.name)
-    if len(tops) == 1:
-        splits = _split(splits["train"])
-    most_first = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    result = Listing(path, tuple(labels), splits, dict(most_first))
-    _check_counts(result)
-    return result
+    for name in _file_names(path):
+        if _is_image(name):
+            images.append(name)
+        else:
+            others[pathlib.PurePath(name).suffix.lower() or "without ending"] += 1
+    class_names, parts = _layout(path, images)
+    entries = [entry for part in parts for entry in part]
+    _check_counts(path, entries, class_names)
+    divided = len(parts) == 2
+    splits = dict(zip(("train", "test"), parts)) if divided else _split(entries)
+    return Listing(path, class_names, splits, dict(others.most_common()))
 
 
 def fingerprint(listing: Listing, image_shape: tuple[int, int, int]) -> str:
@@ -212,7 +182,12 @@ def fingerprint(listing: Listing, image_shape: tuple[int, int, int]) -> str:
     digest = hashlib.sha256(repr(header).encode())
     for split, entries in listing.splits.items():
         for entry in entries:
-            line = (split, entry.name, *_stat(os.path.join(listing.path, entry.name)))
+            line = (split, entry.name)
+            # A broken link is reported as unreadable when the files are read.
+            with contextlib.suppress(OSError):
+                stat = os.stat(os.path.join(listing.path, entry.name))
+                # A copy can preserve the modification time, but not the change time.
+                line += (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
             digest.update(repr(line).encode())
     return digest.hexdigest()[:16]
 
@@ -220,17 +195,7 @@ def fingerprint(listing: Listing, image_shape: tuple[int, int, int]) -> str:
 def state(name: str) -> str:
     """The fingerprint of a folder, by its name as a data set."""
     path, image_shape = parse(name)
-    return fingerprint(listing(path), image_shape)
-
-
-def _stat(path: str) -> tuple[int, ...]:
-    try:
-        stat = os.stat(path)
-    # A broken link is reported as unreadable when the files are read.
-    except OSError:
-        return ()
-    # A copy can preserve the modification time, but not the change time.
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return fingerprint(read(path), image_shape)
 
 
 def _split(entries: list[Entry]) -> dict[str, list[Entry]]:
@@ -253,94 +218,126 @@ def _hash(name: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _check_counts(listing: Listing) -> None:
-    entries = [entry for split in listing.splits.values() for entry in split]
+def _check_counts(path: str, entries: list[Entry], names: tuple[str, ...]) -> None:
     if len(entries) < MIN_IMAGES:
         raise ValueError(
             f"A folder of images must hold at least {MIN_IMAGES} of them. Received: "
-            f"'{listing.path}' with {len(entries)}. Add images, or name another folder."
+            f"'{path}' with {len(entries)}. Add images, or name another folder."
         )
-    for label, name in enumerate(listing.classes):
-        count = sum(entry.label == label for entry in entries)
-        if count < MIN_IMAGES_PER_CLASS:
+    counts = collections.Counter(entry.label for entry in entries)
+    for label, name in enumerate(names):
+        if counts[label] < MIN_IMAGES_PER_CLASS:
             raise ValueError(
                 f"Every class must have at least {MIN_IMAGES_PER_CLASS} images. "
-                f"Received: '{listing.path}' with {count} of {name!r}. Add images, or "
+                f"Received: '{path}' with {counts[label]} of {name!r}. Add images, or "
                 "remove that folder."
             )
 
 
-def _tops(path: str) -> list[pathlib.Path]:
-    """The folder, or its training and its test folder.
+def _layout(path: str, images: list[str]) -> tuple[tuple[str, ...], list[list[Entry]]]:
+    """The classes, and the entries of the folder or of its `train` and its `test`.
 
     Raises:
-        As `classes`.
+        ValueError: as `classes`.
     """
-    root = pathlib.Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"'{path}' {'is a file' if root.exists() else 'does not exist'}. Name a "
-            "folder of images."
+    tops = _tops(path, images)
+    # Class folder, or "" -> names of its images.
+    groups = [_by_folder(images, top) for top in tops]
+    for top, group in zip(tops, groups):
+        folders = sorted(set(group) - {""})
+        if folders and "" in group:
+            raise ValueError(
+                "A folder must hold images, or one folder of images per class, not "
+                f"both. Received: '{os.path.join(path, top)}' with {group[''][0]!r} "
+                f"beside the folder {folders[0]!r}. Move one of them away."
+            )
+    names = sorted(set().union(*groups) - {""})
+    labels = {name: i for i, name in enumerate(names)} if len(names) > 1 else {}
+    for top, group in zip(tops, groups):
+        missing = [name for name in labels if name not in group]
+        if missing:
+            raise ValueError(
+                f"Both splits must have the same class folders. Received: '{path}', "
+                f"where '{top}' has no {missing[0]!r}. Add it, or remove it there."
+            )
+    return tuple(labels), [
+        sorted(
+            Entry(name, labels.get(folder, -1))
+            for folder, in_folder in group.items()
+            for name in in_folder
         )
-    holders = [folder for folder in _subfolders(root) if _has_images(folder)]
-    if not holders and not any(_images_in(root)):
+        for group in groups
+    ]
+
+
+def _tops(path: str, images: list[str]) -> list[str]:
+    """`[""]`, or the training and the test folder with "/" at their ends.
+
+    Raises:
+        ValueError: there are no images; or the splits are not two.
+    """
+    if not images:
         raise ValueError(
             f"A folder of images must hold files {', '.join(EXTENSIONS)}. Received: "
             f"'{path}', which holds none. Name another folder."
         )
-    training = [folder for folder in holders if folder.name.lower() in _TRAINING]
-    held_out = [folder for folder in holders if folder.name.lower() in _HELD_OUT]
-    # `train` beside `bus` is a class. `_classes_of` refuses images beside folders.
-    if not training or not (held_out or len(holders) == 1) or any(_images_in(root)):
-        return [root]
+    holders = sorted(_by_folder(images, ""))
+    training = [folder for folder in holders if folder.lower() in _TRAINING]
+    held_out = [folder for folder in holders if folder.lower() in _HELD_OUT]
+    # `train` beside `bus` is a class. `_layout` refuses images beside folders.
+    if not training or not (held_out or len(holders) == 1) or "" in holders:
+        return [""]
     if len(training) == len(held_out) == 1 and len(holders) == 2:
-        return training + held_out
-    names = [folder.name for folder in holders]
+        return [f"{training[0]}/", f"{held_out[0]}/"]
     raise ValueError(
         "A folder with splits must hold `train`, one of "
         f"{', '.join(_HELD_OUT)}, and no other folder of images. Received: '{path}' "
-        f"with {', '.join(map(repr, names))}. Move the others away, or name "
-        f"{PREFIX}{training[0]} to have test images chosen from it."
+        f"with {', '.join(map(repr, holders))}. Move the others away, or name "
+        f"{PREFIX}{os.path.join(path, training[0])} to have test images chosen from it."
     )
 
 
-def _classes_of(top: pathlib.Path) -> list[str]:
-    names = [folder.name for folder in _subfolders(top) if _has_images(folder)]
-    loose = next(_images_in(top), None)
-    if names and loose:
-        raise ValueError(
-            "A folder must hold images, or one folder of images per class, not both. "
-            f"Received: '{top}' with {loose.name!r} beside the folder {names[0]!r}. "
-            "Move one of them away."
-        )
-    return names
-
-
-def _subfolders(top: pathlib.Path) -> list[pathlib.Path]:
-    _, names, _ = next(_walk(top))
-    return [top / name for name in sorted(names) if not _is_hidden(name)]
-
-
-def _is_hidden(name: str) -> bool:
-    # macOS writes "._photo.jpg" beside "photo.jpg" on other file systems.
-    return name.startswith(".")
+def _by_folder(names: list[str], top: str) -> dict[str, list[str]]:
+    """Groups the names that begin with `top` by the folder that follows, or ""."""
+    groups = collections.defaultdict(list)
+    for name in names:
+        if name.startswith(top):
+            folder, slash, _ = name.removeprefix(top).partition("/")
+            groups[folder if slash else ""].append(name)
+    return groups
 
 
 def _is_image(name: str) -> bool:
-    return not _is_hidden(name) and name.lower().endswith(EXTENSIONS)
+    return name.lower().endswith(EXTENSIONS)
 
 
-def _images_in(top: pathlib.Path) -> Iterator[pathlib.Path]:
-    _, _, names = next(_walk(top))
-    return (top / name for name in names if _is_image(name))
+def _file_names(path: str) -> list[str]:
+    """Sorted names of the files at any depth that are not hidden, with "/".
 
+    Follows links, but takes a folder once, or once in each split.
 
-def _has_images(top: pathlib.Path) -> bool:
-    return any(_is_image(file.name) for file in _files_below(top))
-
-
-def _walk(top: pathlib.Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    return os.walk(top, onerror=_refuse, followlinks=True)
+    Raises:
+        FileNotFoundError: `path` is no folder.
+        OSError: a folder cannot be read.
+    """
+    if not os.path.isdir(path):
+        raise FileNotFoundError(
+            f"'{path}' {'is a file' if os.path.exists(path) else 'does not exist'}. "
+            "Name a folder of images."
+        )
+    names, visited = [], set()
+    for folder, subfolders, files in os.walk(path, onerror=_refuse, followlinks=True):
+        parts = pathlib.PurePath(folder).relative_to(path).parts
+        in_split = bool(parts) and parts[0].lower() in _TRAINING + _HELD_OUT
+        place = parts[0] if in_split else "", os.path.realpath(folder)
+        if place in visited:
+            subfolders.clear()
+            continue
+        visited.add(place)
+        # macOS writes "._photo.jpg" beside "photo.jpg" on other file systems.
+        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
+        names += ["/".join((*parts, name)) for name in files if name[0] != "."]
+    return sorted(names)
 
 
 def _refuse(error: OSError):
@@ -348,19 +345,3 @@ def _refuse(error: OSError):
         f"Cannot read the folder '{error.filename}': {error.strerror}. Make it "
         "readable, or move it away."
     ) from error
-
-
-def _files_below(top: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Files at any depth that are not hidden. Follows links, each folder once."""
-    visited = set()
-    for folder, subfolders, names in _walk(top):
-        real = os.path.realpath(folder)
-        subfolders[:] = sorted(
-            name for name in subfolders if not _is_hidden(name) and real not in visited
-        )
-        if real in visited:
-            continue
-        visited.add(real)
-        yield from (
-            pathlib.Path(folder, name) for name in names if not _is_hidden(name)
-        )

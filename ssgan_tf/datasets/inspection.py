@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from ssgan_tf import datasets, rotation
 from ssgan_tf.datasets import folders
+from ssgan_tf.datasets.builders import part_of
 from ssgan_tf.datasets.preparation import find_prepared
 from ssgan_tf.utils import pictures
 
@@ -51,9 +52,11 @@ def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
         f"data set      {name}",
         f"where         {builder.data_dir}",
         f"images        {spec.image_shape}, uint8",
-        f"classes       {spec.num_classes or 'none'}"
-        + _few(class_names(builder, spec.num_classes)),
+        f"classes       {spec.num_classes or 'none'}",
     ]
+    if names := class_names(builder, spec.num_classes):
+        more = ", ..." if len(names) > _NAMED else ""
+        lines[-1] += f": {', '.join(names[:_NAMED])}{more}"
     if spec.crop:
         rule = spec.crop.__doc__.partition("\n")[0]
         lines.append(f"made of       {spec.tfds_name} {spec.tfds_version}: {rule}")
@@ -75,12 +78,11 @@ def describe(name: str, data_dir: str | os.PathLike | None = None) -> str:
                 per_class,
             )
         )
-    lines.append("")
-    lines += ["".join(f"{cell:>16}" for cell in row) for row in rows]
-    lines += ["", f"{builder.info.dataset_size / 2**20:,.1f} MiB on the disk"]
+    lines += ["", *("".join(f"{cell:>16}" for cell in row) for row in rows), ""]
+    lines.append(f"{builder.info.dataset_size / 2**20:,.1f} MiB on the disk")
     unreadable = (builder.info.metadata or {}).get("unreadable", {})
     lines += [f"left out: {file} ({reason})" for file, reason in unreadable.items()]
-    if spec.folder and (others := folders.listing(spec.folder).left_out):
+    if spec.folder and (others := folders.read(spec.folder).left_out):
         lines.append(f"left out, not images by their suffix: {others}")
     return "\n".join(lines)
 
@@ -90,12 +92,6 @@ def class_names(builder: tfds.core.DatasetBuilder, num_classes: int) -> list[str
     if not num_classes:
         return []
     return list(map(builder.info.features["label"].int2str, range(num_classes)))
-
-
-def _few(names: list[str]) -> str:
-    if not names:
-        return ""
-    return ": " + ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def contact_sheet(name: str, data_dir: str | os.PathLike | None = None) -> np.ndarray:
@@ -132,23 +128,12 @@ def prepared_images(
     builder = find_prepared(name, data_dir)
     if builder is None:
         return None
-    spec = datasets.get_spec(name)
-    split = "train" if spec.crop or spec.folder else spec.train_split
-    (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(
-        builder.info.splits
-    )
-    first = part.from_ or 0
-    last = part.to or builder.info.splits[part.splitname].num_examples
-    starts = np.unique(np.linspace(first, max(first, last - rows), rows, dtype=int))
+    split = datasets.get_spec(name).stored_split("train")
+    num = builder.info.splits[split].num_examples
     images = []
-    for start in starts:
-        few = tfds.core.ReadInstruction(
-            part.splitname,
-            from_=int(start),
-            to=int(min(start + rows, last)),
-            unit="abs",
-        )
-        examples = builder.as_dataset(few, decoders=None, shuffle_files=False)
+    for start in np.unique(np.linspace(0, max(0, num - rows), rows, dtype=int)):
+        few = part_of(builder, split, int(start), int(min(start + rows, num)))
+        examples = builder.as_dataset(few, shuffle_files=False)
         images += [example["image"] for example in examples.as_numpy_iterator()]
     return np.stack(images)
 

@@ -61,30 +61,23 @@ def read_labels(
         OSError: the file cannot be read.
     """
     try:
-        labels = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            labels = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise OSError(
             f"Cannot read label_file='{path}': {error.strerror or error}. Name another "
             "file in `dataset.label_file`, or leave it out."
         ) from error
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise ValueError(
             "`dataset.label_file` must be an array of integers, written by np.save. "
             f"Received: label_file='{path}', which fails with: {error}. Name another."
         ) from error
-    if (
-        not isinstance(labels, np.ndarray)
-        or labels.shape != (num_images,)
-        or labels.dtype.kind not in "iu"
-    ):
-        described = (
-            f"{labels.dtype} of shape {labels.shape}"
-            if isinstance(labels, np.ndarray)
-            else "an archive of arrays"
-        )
+    if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"`dataset.label_file` must hold {num_images} integers, one per training "
-            f"image. Received: label_file='{path}' with {described}. Name another."
+            f"image. Received: label_file='{path}' with {labels.dtype} of shape "
+            f"{labels.shape}. Name another."
         )
     if not UNKNOWN_LABEL <= labels.min() <= labels.max() < num_classes:
         raise ValueError(

@@ -12,13 +12,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from ssgan_tf.datasets.builders import IN_ORDER
 from ssgan_tf.datasets.labels import UNKNOWN_LABEL
 from ssgan_tf.datasets.preparation import prepare
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
 from ssgan_tf.datasets.stored import (
     PREPARE_AGAIN,
     StoredImages,
-    check_files,
     index_files,
     reason,
 )
@@ -52,28 +52,18 @@ def open_split(
     decoded_bytes = num_images * int(np.prod(data.spec.image_shape))
     if decoded_bytes > MAX_DECODED_BYTES:
         images, labels = _index(data)
-        logging.info(
-            "%s, %s split: %d images in %d files, decoded on the fly; their index "
-            "takes %s of memory, decoded images would take %s",
-            name,
-            split,
-            num_images,
-            len(images.paths),
-            _mebibytes(images.index_bytes),
-            _mebibytes(decoded_bytes),
+        choice = (
+            f"in {len(images.paths)} files, decoded on the fly; their index takes "
+            f"{_mebibytes(images.index_bytes)} of memory, decoded images would take "
+            f"{_mebibytes(decoded_bytes)}"
         )
-        return images, labels
-    decoded, labels = _load(data)
-    # On the host, to keep the data set out of GPU memory.
-    with tf.device("CPU:0"):
-        images = tf.convert_to_tensor(decoded)
-    logging.info(
-        "%s, %s split: %d images decoded once, %s in memory",
-        name,
-        split,
-        num_images,
-        _mebibytes(decoded_bytes),
-    )
+    else:
+        decoded, labels = _load(data)
+        # On the host, to keep the data set out of GPU memory.
+        with tf.device("CPU:0"):
+            images = tf.convert_to_tensor(decoded)
+        choice = f"decoded once, {_mebibytes(decoded_bytes)} in memory"
+    logging.info("%s, %s split: %d images %s", name, split, num_images, choice)
     return images, labels
 
 
@@ -134,7 +124,6 @@ class _Split:
         name, split: as for `load_split`.
         spec: row of the table.
         builder: builder of the prepared data set.
-        tfds_split: TFDS's name of the split.
         instructions: the records of each file that belong to the split.
     """
 
@@ -142,7 +131,6 @@ class _Split:
     split: str
     spec: DatasetSpec
     builder: tfds.core.DatasetBuilder
-    tfds_split: str
     instructions: list[tfds.core.utils.shard_utils.FileInstruction]
 
 
@@ -154,11 +142,21 @@ def _find(name: str, split: str, data_dir: str | os.PathLike | None) -> _Split:
         )
     spec = get_spec(name)
     builder = prepare(name, data_dir)
-    if spec.crop or spec.folder:
-        tfds_split = split
-    else:
-        tfds_split = spec.train_split if split == "train" else spec.eval_split
-    instructions = _instructions(builder, tfds_split)
+    tfds_split = spec.stored_split(split)
+    try:
+        instructions = builder.info.splits[tfds_split].file_instructions
+    # TFDS raises several types for a damaged `dataset_info.json`.
+    except (ValueError, LookupError) as error:
+        raise ValueError(
+            f"Cannot list the files of the split {tfds_split!r} in "
+            f"'{builder.data_dir}': {error} {PREPARE_AGAIN}"
+        ) from error
+    dtype = np.dtype(builder.info.features["image"].np_dtype)
+    if dtype != np.uint8:
+        raise ValueError(
+            f"Images must be uint8. Received: {dtype} as the images of {name!r}. "
+            "Convert them, or choose another data set."
+        )
     count = sum(instruction.take for instruction in instructions)
     expected = spec.train_count if split == "train" else spec.eval_count
     if expected not in (None, count):
@@ -172,44 +170,17 @@ def _find(name: str, split: str, data_dir: str | os.PathLike | None) -> _Split:
             expected,
         )
     return _Split(
-        name=name,
-        split=split,
-        spec=spec,
-        builder=builder,
-        tfds_split=tfds_split,
-        instructions=instructions,
+        name=name, split=split, spec=spec, builder=builder, instructions=instructions
     )
-
-
-def _instructions(
-    builder: tfds.core.DatasetBuilder, tfds_split: str
-) -> list[tfds.core.utils.shard_utils.FileInstruction]:
-    """The records of each file that belong to a split."""
-    try:
-        return builder.info.splits[tfds_split].file_instructions
-    # TFDS raises several types for a damaged `dataset_info.json`.
-    except (ValueError, LookupError) as error:
-        raise ValueError(
-            f"Cannot list the files of the split {tfds_split!r} in "
-            f"'{builder.data_dir}': {error} {PREPARE_AGAIN}"
-        ) from error
 
 
 def _load(data: _Split) -> tuple[np.ndarray, np.ndarray]:
     builder, spec = data.builder, data.spec
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         # Names a damaged file. TFDS does not.
-        check_files(data.instructions)
-    dataset = builder.as_dataset(
-        split=data.tfds_split,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(
-            # File after file, as in `index_split`.
-            interleave_cycle_length=1,
-            # The arrays below are the cache; TFDS's own would double the memory.
-            try_autocache=False,
-        ),
-    )
+        index_files(data.instructions, labelled=False)
+    tfds_split = spec.stored_split(data.split)
+    dataset = builder.as_dataset(tfds_split, shuffle_files=False, read_config=IN_ORDER)
     num_images = len(dataset)
     images = np.empty((num_images, *spec.image_shape), np.uint8)
     labels = np.full(num_images, UNKNOWN_LABEL, np.int32)
@@ -224,7 +195,12 @@ def _load(data: _Split) -> tuple[np.ndarray, np.ndarray]:
                 f"Cannot read {place} in '{builder.data_dir}': {reason(error)}. "
                 f"{PREPARE_AGAIN}"
             ) from error
-        _check_image(example["image"], spec, place)
+        if example["image"].shape != spec.image_shape:
+            raise ValueError(
+                f"Images must be of shape {spec.image_shape}. Received: "
+                f"{example['image'].shape} as {place}. Crop or resize the images, or "
+                "correct the row in `ssgan_tf.datasets.specs`."
+            )
         images[i] = example["image"]
         if spec.num_classes:
             labels[i] = example["label"]
@@ -242,13 +218,6 @@ def _index(data: _Split) -> tuple[StoredImages, np.ndarray]:
             f"Received: name={data.name!r}, stored as {file_format.value} in "
             f"'{builder.data_dir}'. Prepare it again with file_format='tfrecord'."
         )
-    feature = builder.info.features["image"]
-    if feature.np_dtype != np.uint8:
-        raise ValueError(
-            f"Images must be uint8 of shape {spec.image_shape}. Received: "
-            f"{np.dtype(feature.np_dtype)} as the images of {data.name!r}. Convert "
-            "the images, or correct the row in `ssgan_tf.datasets.specs`."
-        )
     paths, places, offsets, stored_labels = index_files(
         data.instructions, labelled=bool(spec.num_classes)
     )
@@ -257,7 +226,7 @@ def _index(data: _Split) -> tuple[StoredImages, np.ndarray]:
         paths=paths,
         files=places,
         offsets=offsets,
-        feature=feature,
+        feature=builder.info.features["image"],
         image_shape=spec.image_shape,
     )
     labels = np.full(len(offsets), UNKNOWN_LABEL, np.int32)
@@ -275,19 +244,6 @@ def _check_labels(labels: np.ndarray, data: _Split) -> None:
             f"split={data.split!r} with labels from {labels.min()} to {labels.max()}. "
             "Correct `num_classes` in `ssgan_tf.datasets.specs`."
         )
-
-
-def _check_image(image: np.ndarray, spec: DatasetSpec, place: str) -> None:
-    if image.shape == spec.image_shape and image.dtype == np.uint8:
-        return
-    if image.shape[0] != image.shape[1]:
-        rule = "Images must be square, because they are rotated by quarter turns"
-    else:
-        rule = f"Images must be uint8 of shape {spec.image_shape}"
-    raise ValueError(
-        f"{rule}. Received: {image.dtype} of shape {image.shape} as {place}. Crop or "
-        "resize the images, or correct the row in `ssgan_tf.datasets.specs`."
-    )
 
 
 def _mebibytes(num_bytes: int) -> str:

@@ -29,6 +29,7 @@ def epoch_order(
     seed: int | tf.Tensor,
     epoch: int | tf.Tensor,
     rollbacks: int = 0,
+    flip: bool = False,
 ) -> tf.Tensor:
     """The order in which an epoch visits the images.
 
@@ -37,53 +38,40 @@ def epoch_order(
         seed: int64 scalar. The run's seed.
         epoch: int64 scalar, from 0.
         rollbacks: int. Number of rollbacks to a checkpoint so far.
+        flip: bool. Mirror each image, left to right, with probability 1/2: index N + i
+            is image i mirrored.
 
     Returns:
-        int64 tensor `(N,)`: a random permutation of 0 to N - 1, independent for every
-        (seed, epoch, rollbacks) and the same in every process.
+        int64 tensor `(N,)`: a random permutation of 0 to N - 1, plus N where the image
+        is mirrored. Independent for every (seed, epoch, rollbacks) and the same in
+        every process.
     """
+
+    def key(stream: int) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(
+            tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)]),
+            tf.constant(stream + rollbacks, tf.int64),
+            alg="philox",
+        )
+
     # `index_shuffle` needs no table of N numbers, but its cipher has only four rounds:
     # orders of successive epochs are correlated (r = 0.2 at N = 50,000), some are
     # nearly the identity at N = 1,400, and some are the identity at N = 20.
     # "auto_select" could choose different algorithms on different devices.
-    return tf.random.experimental.stateless_shuffle(
-        tf.range(num_images, dtype=tf.int64),
-        seed=_epoch_key(seed, epoch, _ORDER_STREAM + rollbacks),
-        alg="philox",
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(num_images, dtype=tf.int64), seed=key(_ORDER_STREAM), alg="philox"
     )
-
-
-def epoch_flips(
-    num_images: int,
-    *,
-    seed: int | tf.Tensor,
-    epoch: int | tf.Tensor,
-    rollbacks: int = 0,
-) -> tf.Tensor:
-    """Chooses the places of an epoch whose image is mirrored, left to right.
-
-    Args:
-        num_images, seed, epoch, rollbacks: as for `epoch_order`.
-
-    Returns:
-        int64 tensor `(N,)` of 0 and 1 with equal probability, a function of
-        (seed, epoch, rollbacks).
-    """
-    return tf.random.stateless_uniform(
+    if not flip:
+        return order
+    mirrored = tf.random.stateless_uniform(
         [num_images],
-        seed=_epoch_key(seed, epoch, _FLIP_STREAM + rollbacks),
+        seed=key(_FLIP_STREAM),
         minval=0,
         maxval=2,
         dtype=tf.int64,
         alg="philox",
     )
-
-
-def _epoch_key(seed, epoch, stream: int) -> tf.Tensor:
-    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    return tf.random.experimental.stateless_fold_in(
-        key, tf.constant(stream, tf.int64), alg="philox"
-    )
+    return order + num_images * mirrored
 
 
 def training_dataset(
@@ -113,7 +101,7 @@ def training_dataset(
         d_steps: int. D steps, hence batches of real images, per train step.
         start_step: int. The first train step of the stream, from 0.
         rollbacks: int. See `epoch_order`.
-        flip: bool. Mirror every image with probability 1/2, by `epoch_flips`.
+        flip: bool. Mirror every image with probability 1/2, by `epoch_order`.
         input_context: `tf.distribute.InputContext` of the strategy: the number of
             replicas, and those that this pipeline feeds. None means one replica.
 
@@ -136,61 +124,35 @@ def training_dataset(
         labels = tf.convert_to_tensor(labels)
     _check_tensors(images, labels)
 
-    replica_batch = batch_size // context.num_replicas_in_sync
+    num_replicas = context.num_replicas_in_sync
+    replica_batch = batch_size // num_replicas
     samples_per_step = d_steps * batch_size
-    indices = _index_stream(
-        images.shape[0],
-        start=start_step * samples_per_step,
-        flip=flip,
-        key={"seed": seed, "rollbacks": rollbacks},
-    )
-    shares = indices.rebatch(samples_per_step, drop_remainder=True).map(
-        lambda step: _local_shares(step, d_steps, replica_batch, context)
-    )
-    options = tf.data.Options()
-    # Keeps the order of images that are decoded in parallel.
-    options.deterministic = True
-    local_replicas = context.num_replicas_in_sync // context.num_input_pipelines
+    num_images = images.shape[0]
+    first_epoch, first_place = divmod(start_step * samples_per_step, num_images)
+
+    def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
+        order = epoch_order(
+            num_images, seed=seed, epoch=epoch, rollbacks=rollbacks, flip=flip
+        )
+        return order[tf.where(epoch == first_epoch, first_place, 0) :]
+
+    orders = tf.data.Dataset.counter(first_epoch).map(remaining_order)
+    local_replicas = num_replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * local_replicas
+
+    def local_shares(indices: tf.Tensor) -> tf.Tensor:
+        """The indices of a step for the local replicas, one replica after another."""
+        shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
+        shares = shares[..., first : first + local_replicas]
+        return tf.reshape(tf.transpose(shares, [2, 0, 1]), [-1])
+
+    shares = orders.rebatch(samples_per_step, drop_remainder=True).map(local_shares)
     return (
         _look_up(shares, images, labels, share=d_steps * replica_batch, flip=flip)
         # `unbatch` and `rebatch` lose the information that the stream is infinite.
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .prefetch(2 * local_replicas)
-        .with_options(options)
     )
-
-
-def _index_stream(
-    num_images: int, *, start: int, flip: bool, key: dict
-) -> tf.data.Dataset:
-    """The orders of all epochs from sample `start` on, one epoch per element.
-
-    With `flip`, index N + i of N images is image i mirrored.
-    """
-    first_epoch, first_place = divmod(start, num_images)
-
-    def remaining_order(epoch: tf.Tensor) -> tf.Tensor:
-        order = epoch_order(num_images, epoch=epoch, **key)
-        if flip:
-            order += num_images * epoch_flips(num_images, epoch=epoch, **key)
-        return order[tf.where(epoch == first_epoch, first_place, 0) :]
-
-    return tf.data.Dataset.counter(first_epoch).map(remaining_order)
-
-
-def _local_shares(
-    indices: tf.Tensor,
-    d_steps: int,
-    replica_batch: int,
-    context: tf.distribute.InputContext,
-) -> tf.Tensor:
-    """The indices of a train step for the local replicas, one replica after another."""
-    num_replicas = context.num_replicas_in_sync
-    local_replicas = num_replicas // context.num_input_pipelines
-    first = context.input_pipeline_id * local_replicas
-    shares = tf.reshape(indices, [d_steps, replica_batch, num_replicas])
-    shares = shares[..., first : first + local_replicas]
-    return tf.reshape(tf.transpose(shares, [2, 0, 1]), [-1])
 
 
 def _look_up(
@@ -214,16 +176,12 @@ def _look_up(
             pixels = tf.where(mirrored, tf.reverse(pixels, axis=[-2]), pixels)
         return pixels, tf.gather(labels, place)
 
+    in_order = dict(num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if is_stored:
         # One by one, so that all cores decode the first batch too.
-        return (
-            indices.unbatch()
-            .map(look_up, num_parallel_calls=tf.data.AUTOTUNE)
-            .batch(share, drop_remainder=True)
-        )
-    return indices.rebatch(share, drop_remainder=True).map(
-        look_up, num_parallel_calls=tf.data.AUTOTUNE
-    )
+        decoded = indices.unbatch().map(look_up, **in_order)
+        return decoded.batch(share, drop_remainder=True)
+    return indices.rebatch(share, drop_remainder=True).map(look_up, **in_order)
 
 
 def _check_counts(
@@ -245,10 +203,8 @@ def _check_counts(
     num_replicas = context.num_replicas_in_sync
     if num_replicas % context.num_input_pipelines:
         raise ValueError(
-            "Every input pipeline must feed the same number of replicas. Received: "
-            f"num_replicas={num_replicas}, "
-            f"num_input_pipelines={context.num_input_pipelines}. Give every worker the "
-            "same number of devices."
+            "Every worker must have the same number of replicas. Received: "
+            f"num_replicas={num_replicas} of {context.num_input_pipelines} workers."
         )
     if batch_size % num_replicas:
         below = batch_size // num_replicas * num_replicas
@@ -261,15 +217,11 @@ def _check_counts(
 
 
 def _check_tensors(images: tf.Tensor | StoredImages, labels: tf.Tensor) -> None:
-    if images.dtype != tf.uint8 or images.shape.rank != 4 or images.shape[0] == 0:
+    are_images = images.dtype == tf.uint8 and images.shape.rank == 4 and images.shape[0]
+    if not are_images or labels.dtype != tf.int32 or labels.shape != images.shape[:1]:
         raise ValueError(
-            "`images` must be uint8 of shape (N, height, width, channels), N > 0. "
-            f"Received: images of {images.dtype.name} and shape {images.shape}. "
-            "Pass images as `open_split` returns them."
-        )
-    if labels.dtype != tf.int32 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"`labels` must be int32 of shape ({images.shape[0]},), one per image. "
-            f"Received: labels of {labels.dtype.name} and shape {labels.shape}. "
-            "Pass labels as `open_split` returns them."
+            "`images` must be uint8 of shape (N, height, width, channels), N > 0, and "
+            f"`labels` int32 of shape (N,). Received: images of {images.dtype.name} "
+            f"and shape {images.shape}, labels of {labels.dtype.name} and shape "
+            f"{labels.shape}. Pass those of `open_split`."
         )

@@ -1,10 +1,11 @@
 """Prepares data sets through TFDS, and folders of images as data sets of our own."""
 
 import contextlib
+import dataclasses
+import functools
 import importlib.util
 import io
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -15,7 +16,6 @@ from absl import logging
 from ssgan_tf.datasets import builders, folders
 from ssgan_tf.datasets.digits32 import Digits32
 from ssgan_tf.datasets.specs import DatasetSpec, get_spec
-from ssgan_tf.datasets.stored import reason
 from ssgan_tf.utils import files
 
 
@@ -45,22 +45,18 @@ def prepare(
         OSError: a folder cannot be read, or its data set cannot be written.
     """
     spec = get_spec(name)
-    if beam_runner and spec.folder:
+    has_beam = importlib.util.find_spec("apache_beam") is not None
+    if beam_runner and (spec.folder or not has_beam):
         raise ValueError(
-            "`beam_runner` must be None for a folder of images, which is prepared on "
-            f"this machine. Received: beam_runner={beam_runner!r}. Leave it out."
-        )
-    if beam_runner and importlib.util.find_spec("apache_beam") is None:
-        raise ValueError(
-            "`beam_runner` needs Apache Beam, which is not installed. Received: "
-            f"beam_runner={beam_runner!r}. Install it with pip install "
-            "'ssgan-tf[beam]', or leave the runner out."
+            "`beam_runner` needs Apache Beam and a data set that is no folder of "
+            f"images. Received: beam_runner={beam_runner!r}, name={name!r}. Install it "
+            "with pip install 'ssgan-tf[beam]', or leave the runner out."
         )
     if spec.folder:
         return _prepare_folder(spec)
 
-    def make_source() -> tfds.core.DatasetBuilder:
-        return tfds.builder(f"{spec.tfds_name}:{spec.tfds_version}", data_dir=data_dir)
+    source = f"{spec.tfds_name}:{spec.tfds_version}"
+    make_source = functools.partial(tfds.builder, source, data_dir=data_dir)
 
     def make_prepared() -> tfds.core.DatasetBuilder:
         known = builders.SsganPrepared.builder_configs.get(name)
@@ -99,8 +95,9 @@ def find_prepared(
     root = tfds.core.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     path = root / spec.tfds_name / spec.tfds_version
     if spec.folder:
-        prepared = _prepared_name(spec, folders.listing(spec.folder))
-        path = _folders_dir() / folders.TFDS_NAME / prepared / folders.VERSION
+        prepared = _prepared_name(spec, folders.read(spec.folder))
+        root = files.cache_dir() / "folders"
+        path = root / folders.TFDS_NAME / prepared / folders.VERSION
     elif spec.crop:
         builder = builders.SsganPrepared
         path = root / builder.name / name / str(builder.VERSION)
@@ -113,10 +110,6 @@ def find_prepared(
 # --- Data sets of the table ----------------------------------------------------
 
 
-class _FilesMissing(FileNotFoundError):
-    """Files that the user must download are missing."""
-
-
 def _prepare(
     name: str,
     spec: DatasetSpec,
@@ -125,33 +118,25 @@ def _prepare(
     data_dir: str | os.PathLike | None,
     beam_runner: str | None,
 ) -> tfds.core.DatasetBuilder:
+    root = data_dir or tfds.core.constants.DATA_DIR
     try:
         builder = make_builder()
         if builder.is_prepared():
             return builder
-        is_ours = isinstance(builder, builders.SsganPrepared)
-        is_offline = is_ours or isinstance(builder, Digits32)
-        if spec.by_hand and not is_ours:
-            _check_by_hand(name, spec, builder)
-        if is_ours:
-            logging.info("cropping and resizing %s for %s", spec.tfds_name, name)
-        elif not is_offline:
+        is_offline = isinstance(builder, (builders.SsganPrepared, Digits32))
+        if not is_offline:
+            _check_by_hand(spec, builder.data_dir_root / "downloads" / "manual")
             logging.warning(
-                "Preparing %s under %s. If this needs a download and the network is "
+                "Preparing %s under '%s'. If this needs a download and the network is "
                 "down, TFDS fails only after minutes. --tfds_data_dir names a prepared "
                 "copy.",
                 builder.info.full_name,
-                _described(data_dir),
+                root,
             )
         with _without_bars() if is_offline else contextlib.nullcontext():
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False, beam_runner=beam_runner
-                )
-            )
+            download = dataclasses.replace(builders.OFFLINE, beam_runner=beam_runner)
+            builder.download_and_prepare(download_config=download)
         return builder
-    except _FilesMissing:
-        raise
     # TFDS raises the errors of its download, disk and parser.
     except Exception as error:
         # Another worker may have prepared the data set at the same time.
@@ -161,39 +146,28 @@ def _prepare(
                 return builder
         raise FileNotFoundError(
             f"Cannot prepare the data set {name!r} "
-            f"('{spec.tfds_name}/{spec.tfds_version}') in "
-            f"data_dir={_described(data_dir)}: {type(error).__name__}: {error}. With "
-            "--tfds_data_dir name a folder that holds a prepared copy, or a writable "
-            "folder if the network is up."
+            f"('{spec.tfds_name}/{spec.tfds_version}') in data_dir='{root}': "
+            f"{type(error).__name__}: {error}. With --tfds_data_dir name a folder that "
+            "holds a prepared copy, or a writable folder if the network is up."
         ) from error
 
 
-def _check_by_hand(
-    name: str, spec: DatasetSpec, builder: tfds.core.DatasetBuilder
-) -> None:
-    folder = builder.data_dir_root / "downloads" / "manual"
-    missing = [file for file in spec.by_hand.files if not (folder / file).exists()]
+def _check_by_hand(spec: DatasetSpec, folder: os.PathLike) -> None:
+    files_by_hand = spec.by_hand.files if spec.by_hand else ()
+    missing = [file for file in files_by_hand if not (folder / file).exists()]
     if missing:
-        raise _FilesMissing(
-            f"The files of {name!r} must be downloaded by hand: {', '.join(missing)}, "
-            f"from {spec.by_hand.source}. TFDS expects them in '{folder}'. Put them "
-            "there, or with --tfds_data_dir name a folder that holds a prepared "
-            f"'{spec.tfds_name}/{spec.tfds_version}'."
+        raise FileNotFoundError(
+            f"These files must be downloaded by hand: {', '.join(missing)}, from "
+            f"{spec.by_hand.source}. Put them into '{folder}'"
         )
-
-
-def _described(data_dir: str | os.PathLike | None) -> str:
-    if data_dir is None:
-        return f"None (TFDS's default, '{tfds.core.constants.DATA_DIR}')"
-    return f"'{os.fspath(data_dir)}'"
 
 
 # --- Folders of images ---------------------------------------------------------
 
 
 def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
-    listing = folders.listing(spec.folder)
-    name, data_dir = _prepared_name(spec, listing), _folders_dir()
+    listing = folders.read(spec.folder)
+    name, data_dir = _prepared_name(spec, listing), files.cache_dir() / "folders"
 
     def make_builder() -> tfds.core.DatasetBuilder:
         config = builders.SpecConfig(name=name, spec=spec, listing=listing)
@@ -220,16 +194,11 @@ def _prepare_folder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
             with _without_bars():
                 builder.download_and_prepare(download_config=builders.OFFLINE)
         except (OSError, tf.errors.OpError) as error:
-            text = reason(error) if isinstance(error, tf.errors.OpError) else error
             raise OSError(
                 f"Cannot write the prepared images of a folder to '{data_dir}': "
-                f"{text}. Free space there, or set XDG_CACHE_HOME to another folder."
+                f"{error}. Free space there, or set XDG_CACHE_HOME to another folder."
             ) from error
     return builder
-
-
-def _folders_dir() -> pathlib.Path:
-    return files.cache_dir() / "folders"
 
 
 def _prepared_name(spec: DatasetSpec, listing: folders.Listing) -> str:

@@ -38,15 +38,12 @@ class DatasetSpec:
             TFDS has them in this shape.
         by_hand: files that the user must download; None if TFDS downloads everything.
         folder: str. Path of a folder of images; None for a data set of TFDS.
-
-    Raises:
-        ValueError: if the images are not square.
     """
 
     tfds_name: str
     tfds_version: str
     image_shape: tuple[int, int, int]
-    num_classes: int
+    num_classes: int = 0
     train_split: str = "train"
     eval_split: str = "test"
     train_count: int | None = None
@@ -55,17 +52,14 @@ class DatasetSpec:
     by_hand: ByHand | None = None
     folder: str | None = None
 
-    def __post_init__(self):
-        height, width, _ = self.image_shape
-        if height != width:
-            raise ValueError(
-                "`image_shape` must be square, because images are rotated by quarter "
-                f"turns. Received: image_shape={self.image_shape} for "
-                f"tfds_name='{self.tfds_name}'. Crop the images to a square first."
-            )
+    def stored_split(self, split: str) -> str:
+        """TFDS's name of the split "train" or "test" of the prepared data set."""
+        if self.crop or self.folder:
+            return split
+        return self.train_split if split == "train" else self.eval_split
 
 
-def _colours(size: int) -> tuple[int, int, int]:
+def _square(size: int) -> tuple[int, int, int]:
     return (size, size, 3)
 
 
@@ -76,26 +70,20 @@ def _mnist(name: str) -> DatasetSpec:
 
 def _cifar(name: str, num_classes: int) -> DatasetSpec:
     counts = dict(train_count=50_000, eval_count=10_000)
-    return DatasetSpec(name, "3.0.2", _colours(32), num_classes, **counts)
+    return DatasetSpec(name, "3.0.2", _square(32), num_classes, **counts)
 
 
 def _celeb_a(size: int) -> DatasetSpec:
-    return DatasetSpec(
-        "celeb_a",
-        "2.1.0",
-        _colours(size),
-        num_classes=0,
-        train_count=162_770,
-        eval_count=19_962,
-        crop=crops.celeb_a,
-    )
+    counts = dict(train_count=162_770, eval_count=19_962)
+    return DatasetSpec("celeb_a", "2.1.0", _square(size), crop=crops.celeb_a, **counts)
 
 
 _IMAGENET = dict(
-    num_classes=1000,
-    eval_split="validation",
-    train_count=1_281_167,
-    eval_count=50_000,
+    num_classes=1000, eval_split="validation", train_count=1_281_167, eval_count=50_000
+)
+_IMAGENET_FILES = ByHand(
+    ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
+    "https://image-net.org/download-images, after registration",
 )
 
 
@@ -103,31 +91,22 @@ def _imagenet(size: int) -> DatasetSpec:
     return DatasetSpec(
         "imagenet2012",
         "5.1.0",
-        _colours(size),
+        _square(size),
         crop=crops.random_square,
-        by_hand=ByHand(
-            ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
-            "https://image-net.org/download-images, after registration",
-        ),
+        by_hand=_IMAGENET_FILES,
         **_IMAGENET,
     )
 
 
 def _imagenet_resized(size: int) -> DatasetSpec:
     # Its labels have other numbers than those of `imagenet2012`.
-    return DatasetSpec(
-        f"imagenet_resized/{size}x{size}", "0.1.0", _colours(size), **_IMAGENET
-    )
+    name = f"imagenet_resized/{size}x{size}"
+    return DatasetSpec(name, "0.1.0", _square(size), **_IMAGENET)
 
 
 DATASETS: dict[str, DatasetSpec] = {
     "digits32": DatasetSpec(
-        "digits32",
-        "1.0.0",
-        (32, 32, 1),
-        num_classes=10,
-        train_count=1400,
-        eval_count=397,
+        "digits32", "1.0.0", (32, 32, 1), 10, train_count=1400, eval_count=397
     ),
     "mnist": _mnist("mnist"),
     "fashion_mnist": _mnist("fashion_mnist"),
@@ -137,8 +116,7 @@ DATASETS: dict[str, DatasetSpec] = {
     "stl10": DatasetSpec(
         "stl10",
         "1.0.0",
-        _colours(48),
-        num_classes=0,
+        _square(48),
         train_split="unlabelled",
         train_count=100_000,
         eval_count=8000,
@@ -149,8 +127,7 @@ DATASETS: dict[str, DatasetSpec] = {
     "celeb_a_hq": DatasetSpec(
         "celeb_a_hq/128",
         "2.0.0",
-        _colours(128),
-        num_classes=0,
+        _square(128),
         train_split="train[3000:]",
         eval_split="train[:3000]",
         train_count=27_000,
@@ -165,8 +142,7 @@ DATASETS: dict[str, DatasetSpec] = {
     "lsun_bedroom": DatasetSpec(
         "lsun/bedroom",
         "3.1.0",
-        _colours(128),
-        num_classes=0,
+        _square(128),
         train_split="train[:99%]",
         eval_split="train[99%:]",
         train_count=3_002_712,
@@ -193,13 +169,9 @@ def get_spec(name: str) -> DatasetSpec:
     """
     if folders.is_folder(name):
         path, image_shape = folders.parse(name)
-        classes = folders.classes(path)
+        num_classes = len(folders.classes(path))
         return DatasetSpec(
-            folders.TFDS_NAME,
-            folders.VERSION,
-            image_shape,
-            num_classes=len(classes),
-            folder=path,
+            folders.TFDS_NAME, folders.VERSION, image_shape, num_classes, folder=path
         )
     if name not in DATASETS:
         close = difflib.get_close_matches(str(name), DATASETS)

@@ -83,20 +83,11 @@ class StoredImages:
             .get_single_element()
         )
         shape = tf.shape(image)
-        message = tf.strings.join(
-            [
-                tf.strings.format(
-                    f"Every image of {self.name} must decode to the shape "
-                    f"{self.image_shape}. Received: image {{}}, at byte {{}} of ",
-                    (index, offset),
-                ),
-                path,
-                tf.strings.format(
-                    ", of shape {} ([0 0 0] if it cannot be read or decoded). "
-                    "Prepare the data set again, or remove the image.",
-                    shape,
-                ),
-            ]
+        message = tf.strings.format(
+            f"Every image of {self.name} must decode to the shape {self.image_shape}. "
+            "Received: image {}, at byte {} of {}, of shape {} ([0 0 0] if it cannot "
+            "be read or decoded). Prepare the data set again, or remove the image.",
+            (index, offset, path, shape),
         )
         with tf.control_dependencies(
             [tf.debugging.Assert(tf.reduce_all(shape == self.image_shape), [message])]
@@ -121,18 +112,6 @@ def _read(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     return records.take(1).get_single_element()
 
 
-def check_files(
-    instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
-) -> None:
-    """Checks the records of every file of a split, without decoding images.
-
-    Raises:
-        ValueError: a file is missing, damaged, too short or too long.
-    """
-    for instruction in instructions:
-        _scan(instruction, labelled=False)
-
-
 def index_files(
     instructions: Sequence[tfds.core.utils.shard_utils.FileInstruction],
     *,
@@ -149,7 +128,7 @@ def index_files(
         the files; int64 labels `(N,)`, or None.
 
     Raises:
-        ValueError: as `check_files`.
+        ValueError: a file is missing, damaged, too short or too long.
     """
     files, offsets, labels = [], [], []
     for place, instruction in enumerate(instructions):

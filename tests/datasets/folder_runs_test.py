@@ -17,6 +17,8 @@ from ssgan_tf.datasets import folders
 from ssgan_tf.evaluation import dataset_classifier, module_scorer
 from ssgan_tf.modules import reading
 from ssgan_tf.training import loop
+from ssgan_tf.training.run_dir import RunDir
+from ssgan_tf.utils.startup import StartUp
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -33,6 +35,28 @@ def _plan(*bindings, config_file="ssgan_cifar10.gin", image_folder=None):
     return config.plan(image_folder=image_folder)
 
 
+class _Fed(Exception):
+    """Ends a run where its training stream begins."""
+
+
+@pytest.fixture
+def fed(tmp_path, monkeypatch):
+    """Function that returns the labels and options of the stream of a plan."""
+
+    def stop(images, labels, **kwargs):
+        raise _Fed(labels, kwargs)
+
+    monkeypatch.setattr(datasets, "training_dataset", stop)
+    gan = tiny.plan().build_gan()
+
+    def start(plan):
+        with pytest.raises(_Fed) as caught:
+            loop.train(gan, plan, RunDir(tmp_path / "run"), start_up=StartUp())
+        return caught.value.args
+
+    return start
+
+
 @pytest.fixture
 def animals(tmp_path):
     """Two classes."""
@@ -41,39 +65,37 @@ def animals(tmp_path):
     return tmp_path / "animals"
 
 
-def test_a_folder_named_by_a_config(photos):
-    plan = _plan(
-        f"dataset.name = 'folder:{photos}'",
-        "dataset.resolution = 64",
-        "dataset.colors = 1",
-        "options.architecture = 'resnet5'",
-    )
-    assert plan.dataset == f"folder:{photos}@64x64x1"
-    assert plan.spec.image_shape == (64, 64, 1)
-    assert plan.build_gan().generator.image_shape == (64, 64, 1)
+BOUND = ["dataset.resolution = 64", "dataset.colors = 1"]
 
 
-def test_one_flag_takes_the_shape_of_the_config(photos, monkeypatch):
+@pytest.mark.parametrize(
+    ("named", "bindings", "flag", "shape"),
+    [
+        # A binding or a flag; the flag takes the shape of the config.
+        ("{photos}", BOUND, None, "64x64x1"),
+        (None, [], "{photos}", "32x32x3"),
+        # Bindings win over that shape, and the flag over the name.
+        (None, BOUND, "{photos}", "64x64x1"),
+        ("/nowhere", BOUND, "folder:{photos}", "64x64x1"),
+    ],
+)
+def test_names_of_folders(named, bindings, flag, shape, photos):
+    names = [f"dataset.name = 'folder:{named.format(photos=photos)}'"] if named else []
+    folder = flag and flag.format(photos=photos)
+    plan = _plan(*names, *bindings, image_folder=folder)
+    assert plan.dataset == f"folder:{photos}@{shape}"
+
+
+def test_a_run_is_the_same_from_any_folder(photos, animals, monkeypatch):
     monkeypatch.chdir(photos.parent)
-    plan = _plan(image_folder="photos")
-    assert plan.dataset == f"folder:{photos}@32x32x3"
-    # The operative config gives the same run, from any folder and without the flag.
-    monkeypatch.chdir("/")
-    operative = pathlib.Path(photos.parent, "operative.gin")
+    plan = _plan("dataset.label_file = 'labels.npy'", image_folder="animals")
+    assert plan.data.label_file == str(photos.parent / "labels.npy")
+    operative = photos.parent / "operative.gin"
     operative.write_text(config.operative_config())
+    monkeypatch.chdir("/")
     assert _plan(config_file=str(operative)) == plan
     grey = _plan(config_file="quickstart.gin", image_folder=str(photos))
     assert grey.dataset == f"folder:{photos}@32x32x1"
-
-
-def test_bindings_win_over_the_shape_of_the_config(photos, animals):
-    bound = ("dataset.resolution = 64", "dataset.colors = 1")
-    plan = _plan(*bound, image_folder=str(photos))
-    assert plan.dataset == f"folder:{photos}@64x64x1"
-    # The flag wins over the name of the config.
-    named = (f"dataset.name = 'folder:{photos}'", *bound)
-    plan = _plan(*named, image_folder=f"folder:{animals}")
-    assert plan.dataset == f"folder:{animals}@64x64x1"
 
 
 @pytest.mark.parametrize(
@@ -99,14 +121,7 @@ def test_folders_that_cannot_be_trained_on(bindings, match, photos):
         (["dataset.colors = 3"], "colors=3"),
         (["dataset.name = 'folder:photos'"], "resolution=None"),
         (["dataset.label_file = 3"], "label_file=3"),
-        (
-            [
-                "dataset.name = 'folder:/nowhere'",
-                "dataset.resolution = 32",
-                "dataset.colors = 3",
-            ],
-            "'/nowhere' does not exist",
-        ),
+        (["dataset.name = 'folder:/nowhere'", *BOUND], "'/nowhere' does not exist"),
     ],
 )
 def test_bindings_that_cannot_be(bindings, match):
@@ -115,8 +130,7 @@ def test_bindings_that_cannot_be(bindings, match):
 
 
 @pytest.mark.parametrize("folder", ["", "folder:"])
-def test_an_unset_variable_is_no_folder(folder, photos, monkeypatch):
-    monkeypatch.chdir(photos)
+def test_an_unset_variable_is_no_folder(folder):
     with pytest.raises(config.ConfigError, match="--image_folder"):
         _plan(image_folder=folder)
 
@@ -127,68 +141,35 @@ def test_a_folder_without_its_prefix_is_recognised(photos, monkeypatch):
         datasets.get_spec("photos")
 
 
-def test_a_file_of_labels_is_the_same_from_anywhere(animals, monkeypatch):
-    monkeypatch.chdir(animals.parent)
-    plan = _plan(
-        "dataset.resolution = 12",
-        "dataset.label_file = 'labels.npy'",
-        image_folder="animals",
-    )
-    assert plan.data.label_file == str(animals.parent / "labels.npy")
-    (animals.parent / "operative.gin").write_text(config.operative_config())
-    monkeypatch.chdir("/")
-    assert _plan(config_file=str(animals.parent / "operative.gin")) == plan
-    with pytest.raises(OSError, match="labels.npy.*No such file"):
-        loop._open_data(plan, None)
-
-
 def test_labels_that_nobody_reads(animals):
     bindings = ("dataset.label_file = 'labels.npy'", "dataset.resolution = 32")
     with pytest.raises(config.ConfigError, match="dataset.label_file"):
         _plan(*bindings, image_folder=str(animals)).build_gan()
 
 
-def test_labels_of_a_file_are_trained_on(animals):
+def test_labels_and_flips_of_a_run(animals, fed):
     name = datasets.folder_name(animals, 12, 3)
     _, labels = datasets.load_split(name, "train")
     others = np.where(np.arange(len(labels)) % 3 == 0, -1, 1 - labels)
-    np.save(animals.parent / "labels.npy", others)
-    bindings = (
-        "dataset.resolution = 12",
-        f"dataset.label_file = '{animals.parent / 'labels.npy'}'",
-    )
+    file = animals.parent / "labels.npy"
+    bindings = ("dataset.resolution = 12", f"dataset.label_file = '{file}'")
     plan = _plan(*bindings, image_folder=str(animals))
-    np.testing.assert_array_equal(loop._open_data(plan, None)[1], others)
-    few = _plan(*bindings, "dataset.label_fraction = 0.3", image_folder=str(animals))
-    fewer = loop._open_data(few, None)[1]
+    with pytest.raises(OSError, match=f"{file}.*No such file"):
+        fed(plan)
+    np.save(file, others)
+    used, kwargs = fed(plan)
+    np.testing.assert_array_equal(used, others)
+    assert kwargs["flip"] is False
+    bindings += ("dataset.label_fraction = 0.3", "dataset.flip = True")
+    fewer, kwargs = fed(_plan(*bindings, image_folder=str(animals)))
     kept = fewer >= 0
     np.testing.assert_array_equal(fewer[kept], others[kept])
     for label in (0, 1):
         assert (fewer == label).sum() == np.ceil(0.3 * (others == label).sum())
-    np.save(animals.parent / "labels.npy", others[:-1])
+    assert kwargs["flip"] is True
+    np.save(file, others[:-1])
     with pytest.raises(ValueError, match=f"{len(labels)} integers"):
-        loop._open_data(plan, None)
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_flips_reach_the_train_step(flip, photos):
-    bindings = [
-        f"dataset.flip = {flip}",
-        "dataset.resolution = 32",
-        "dataset.colors = 3",
-        "options.batch_size = 12",
-        "SSGAN.rotated_batch_size = 16",
-        "G.width = 4",
-        "D.width = 4",
-    ]
-    plan = _plan(*bindings, image_folder=str(photos))
-    data = loop._open_data(plan, None)
-    images, _ = next(iter(loop._stream(plan.build_gan(), plan, *data)))
-    known = {image.tobytes() for image in data[0].numpy()}
-    upright = [image.tobytes() in known for image in images.numpy()]
-    mirrored = [image[:, ::-1].tobytes() in known for image in images.numpy()]
-    assert all(a != b for a, b in zip(upright, mirrored))
-    assert all(upright) != flip
+        fed(plan)
 
 
 def test_training_on_a_folder_with_one_flag(animals, monkeypatch, capfd):

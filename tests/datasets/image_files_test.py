@@ -67,16 +67,9 @@ def test_exif_orientations_are_applied(orientation, suffix, tmp_path):
     image = np.kron(image_folders.noise(2, 4, 4), np.ones((4, 4, 1), np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image_read = _read(
-        tmp_path,
-        image,
-        f"image.{suffix}",
-        (16, 16, 3),
-        exif=exif,
-        quality=100,
-        **({"subsampling": 0} if suffix == "jpg" else {}),
-        **({"lossless": True} if suffix == "webp" else {}),
-    )
+    options = {"jpg": {"subsampling": 0, "quality": 100}, "webp": {"lossless": True}}
+    kwargs = {"exif": exif, **options.get(suffix, {})}
+    image_read = _read(tmp_path, image, f"image.{suffix}", (16, 16, 3), **kwargs)
     expected = ORIENTATIONS[orientation](image).astype(int)
     assert np.abs(image_read - expected).max() <= (6 if suffix == "jpg" else 0)
 
@@ -116,12 +109,17 @@ def test_cmyk_becomes_rgb(tmp_path):
 
 
 def test_grey_and_colour_become_each_other(tmp_path):
-    grey, image = image_folders.noise(4, 8, 8, 1), image_folders.noise(5, 8, 8)
+    grey, image = image_folders.noise(4, 8, 8, 1)[..., 0], image_folders.noise(5, 8, 8)
     np.testing.assert_array_equal(_read(tmp_path, grey), np.dstack(3 * [grey]))
     weights = [0.299, 0.587, 0.114]
     converted = _read(tmp_path, image, shape=(8, 8, 1))
     assert converted.shape == (8, 8)
     assert np.abs(converted - image @ weights).max() <= 1
+
+
+def test_one_pixel_fills_the_square(tmp_path):
+    square = _read(tmp_path, np.array([[[10, 20, 30]]], np.uint8))
+    np.testing.assert_array_equal(square, np.full((8, 8, 3), [10, 20, 30]))
 
 
 def test_the_suffix_of_a_file_does_not_matter(tmp_path):
@@ -132,10 +130,3 @@ def test_the_suffix_of_a_file_does_not_matter(tmp_path):
     image_folders.write(tmp_path / "animation.png", image, format="GIF")
     with pytest.raises(OSError, match="cannot identify"):
         image_files.read_square(tmp_path / "animation.png", (8, 8, 3))
-
-
-def test_one_pixel_fills_the_square(tmp_path):
-    image = np.array([[[10, 20, 30]]], np.uint8)
-    np.testing.assert_array_equal(
-        _read(tmp_path, image), np.broadcast_to([10, 20, 30], (8, 8, 3))
-    )

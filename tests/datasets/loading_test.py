@@ -37,49 +37,41 @@ def test_the_table_names_the_tfds_splits(digits_dir, monkeypatch):
     assert len(datasets.load_split("swapped", "test", digits_dir)[1]) == 1400
 
 
-@pytest.mark.parametrize(
-    "image_shape, num_classes, match",
-    [
-        ((28, 28, 1), 10, r"shape \(28, 28, 1\).*Received: uint8 .*\(32, 32, 1\)"),
-        ((32, 32, 3), 10, r"shape \(32, 32, 3\).*Received: uint8 .*\(32, 32, 1\)"),
-        ((32, 32, 1), 9, r"\[0, 9\)\. Received: .* labels from 0 to 9"),
-    ],
-)
-def test_a_data_set_that_contradicts_its_row_is_refused(
-    image_shape, num_classes, match, digits_dir, monkeypatch
-):
-    spec = datasets.DatasetSpec("digits32", "1.0.0", image_shape, num_classes)
+READERS = pytest.mark.parametrize("read", [datasets.load_split, datasets.index_split])
+
+
+@READERS
+def test_labels_out_of_range(read, digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1), num_classes=9)
     monkeypatch.setitem(datasets.DATASETS, "wrong", spec)
-    with pytest.raises(ValueError, match=match):
-        datasets.load_split("wrong", "test", digits_dir)
+    with pytest.raises(ValueError, match=r"\[0, 9\).* labels from 0 to 9"):
+        read("wrong", "test", digits_dir)
 
 
-def test_a_set_without_labels(digits_dir, monkeypatch):
-    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1), num_classes=0)
+@READERS
+def test_a_set_without_labels(read, digits_dir, monkeypatch):
+    spec = datasets.DatasetSpec("digits32", "1.0.0", (32, 32, 1))
     monkeypatch.setitem(datasets.DATASETS, "unlabelled", spec)
-    _, labels = datasets.load_split("unlabelled", "test", digits_dir)
+    images, labels = read("unlabelled", "test", digits_dir)
+    assert images.shape == (397, 32, 32, 1)
     np.testing.assert_array_equal(labels, np.full(397, -1, np.int32))
 
 
-@pytest.mark.parametrize(
-    "dtype, odd_shape, match",
-    [
-        (np.uint8, (32, 40, 3), r"must be square.*\(32, 40, 3\) as image 1 of odd's"),
-        (
-            np.uint8,
-            (16, 16, 3),
-            r"\(32, 32, 3\)\. Received: .*\(16, 16, 3\) as image 1",
-        ),
-        (np.uint16, (32, 32, 3), r"must be uint8 .*Received: uint16 .* as image 0"),
-    ],
-)
-def test_an_odd_image_is_named(dtype, odd_shape, match, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources.OddImages, "dtype", dtype)
-    monkeypatch.setattr(sources.OddImages, "odd_shape", odd_shape)
-    spec = datasets.DatasetSpec("odd_images", "1.0.0", (32, 32, 3), num_classes=2)
-    monkeypatch.setitem(datasets.DATASETS, "odd", spec)
-    with pytest.raises(ValueError, match=match):
-        datasets.load_split("odd", "train", tmp_path)
+@READERS
+def test_images_of_another_type(read, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources.Photos, "dtype", np.uint16)
+    photos(tmp_path)
+    with pytest.raises(ValueError, match="uint8.*uint16 .*'photos'"):
+        read("photos", "train", tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(16, 20, 3), (8, 8, 3)])
+def test_an_odd_image_is_named(shape, photos, tmp_path):
+    photos(tmp_path, spoilt={9: np.zeros(shape, np.uint8)})
+    with pytest.raises(ValueError) as error:
+        datasets.load_split("photos", "train", tmp_path)
+    for fact in ("(16, 16, 3)", str(shape), "image 2 of photos's train split"):
+        assert fact in str(error.value)
 
 
 def test_a_failed_download_names_data_set_folder_and_cure(tmp_path, monkeypatch):
@@ -89,31 +81,14 @@ def test_a_failed_download_names_data_set_folder_and_cure(tmp_path, monkeypatch)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     with pytest.raises(FileNotFoundError) as error:
         datasets.load_split("cifar10", "train", tmp_path)
-    message = str(error.value)
-    assert "'cifar10'" in message and f"data_dir='{tmp_path}'" in message
-    assert "cifar10/3.0.2" in message
-    assert "ConnectionError: no route to host" in message
-    assert "--tfds_data_dir" in message
+    for fact in ("'cifar10/3.0.2'", f"'{tmp_path}'", "ConnectionError", "no route"):
+        assert fact in str(error.value)
 
 
-def test_interrupted_preparation_leaves_no_broken_cache(tmp_path, monkeypatch):
-    generate = datasets.Digits32._generate_examples
-
-    def interrupted(self, digits, indices):
-        for i, example in enumerate(generate(self, digits, indices)):
-            if len(indices) == 397 and i == 100:
-                raise KeyboardInterrupt
-            yield example
-
-    with monkeypatch.context() as patch:
-        patch.setattr(datasets.Digits32, "_generate_examples", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            datasets.load_split("digits32", "test", tmp_path)
-    assert not (tmp_path / "digits32" / "1.0.0").exists()
-    # A killed process cannot remove its temporary folder.
-    leftover = tmp_path / "digits32" / "incomplete.ABC123_1.0.0"
-    leftover.mkdir(parents=True)
-    (leftover / "digits32-train.tfrecord-00000-of-00001").write_bytes(b"half a rec")
+def test_a_killed_preparation_leaves_no_broken_cache(tmp_path):
+    remains = tmp_path / "digits32" / "incomplete.ABC123_1.0.0"
+    remains.mkdir(parents=True)
+    (remains / "digits32-train.tfrecord-00000-of-00001").write_bytes(b"half a rec")
     assert len(datasets.load_split("digits32", "test", tmp_path)[1]) == 397
 
 

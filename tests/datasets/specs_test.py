@@ -20,6 +20,7 @@ def test_specs_name_square_images_of_registered_builders():
         shape = builder.info.features["image"].shape
         assert (shape == spec.image_shape) != (spec.crop is not None)
         assert spec.image_shape[0] == spec.image_shape[1]
+        assert (builder.MANUAL_DOWNLOAD_INSTRUCTIONS is None) == (spec.by_hand is None)
     assert datasets.get_spec("cifar10").image_shape == (32, 32, 3)
     assert datasets.get_spec("digits32").image_shape == (32, 32, 1)
 
@@ -27,12 +28,5 @@ def test_specs_name_square_images_of_registered_builders():
 def test_an_unknown_name_is_answered_with_close_and_legal_names():
     with pytest.raises(ValueError) as error:
         datasets.get_spec("digit32")
-    message = str(error.value)
-    assert "Received: name='digit32'" in message
-    assert message.index("'digits32'") < message.index("celeb_a128, celeb_a64, ")
-    assert "stl10" in message and "folder:DIR" in message
-
-
-def test_a_row_with_oblong_images_is_refused():
-    with pytest.raises(ValueError, match=r"image_shape=\(32, 40, 3\)"):
-        datasets.DatasetSpec("any", "1.0.0", (32, 40, 3), num_classes=2)
+    for fact in ("name='digit32'", "'digits32'", "celeb_a128", "stl10", "folder:DIR"):
+        assert fact in str(error.value)
