@@ -1,10 +1,10 @@
 """The variables of compare_gan's files, under our names."""
 
 import contextlib
-import dataclasses
 import pathlib
 import re
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,17 +27,16 @@ _BOOKKEEPING = re.compile(r"(.*/)?(global_step\w*|beta[12]_power(_\d+)?)")
 _ACCUMULATORS = re.compile(r".*/accu/(accu_counter|update_accus)")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
+class _Source(NamedTuple):
     """The place of a variable's value.
 
     Attributes:
-        checkpoint: prefix of its files.
+        prefix: of the checkpoint's files.
         name: compare_gan's name.
         counter: name of the variable that divides it, if any.
     """
 
-    checkpoint: str
+    prefix: str
     name: str
     counter: str | None = None
 
@@ -62,7 +61,7 @@ class Checkpoint:
         for prefix, names in maps.items():
             self._add(prefix, set(names))
         self.shapes = {
-            ours: tuple(maps[source.checkpoint][source.name])
+            ours: tuple(maps[source.prefix][source.name])
             for ours, source in self.sources.items()
         }
         self.is_module = (self.folder / "saved_model.pb").is_file()
@@ -86,14 +85,10 @@ class Checkpoint:
             if slash and weight in names and not name.endswith("/u_var"):
                 continue
             ours = path_of(name.removeprefix(_FILLED_SCOPE))
-            if not re.match(r"(generator|discriminator)/", ours):
-                self.others.append(name)
-                continue
-            if self.sources.get(ours, _Source("", "")).checkpoint == prefix:
-                self.others.append(name)
-                continue
             counter = f"{weight}/accu_counter" if "/accu/" in name else None
-            if counter and counter not in names:
+            is_known = re.match(r"(generator|discriminator)/", ours)
+            is_second = ours in self.sources and self.sources[ours].prefix == prefix
+            if not is_known or is_second or (counter and counter not in names):
                 self.others.append(name)
                 continue
             if name + AVERAGE in names:
@@ -103,15 +98,15 @@ class Checkpoint:
     def value(self, ours: str) -> np.ndarray:
         """The value of a variable, float32."""
         source = self.sources[ours]
-        value = self._read(source.checkpoint, source.name)
+        value = self._read(source.prefix, source.name)
         if source.counter is not None:
-            value = value / self._read(source.checkpoint, source.counter)
+            value = value / self._read(source.prefix, source.counter)
         return np.asarray(value, np.float32)
 
     @property
     def num_batches(self) -> float | None:
         """Least number of accumulated batches of any norm; None: moving moments."""
-        counters = {(s.checkpoint, s.counter) for s in self.sources.values()}
+        counters = {(s.prefix, s.counter) for s in self.sources.values()}
         counts = [self._read(prefix, name) for prefix, name in counters if name]
         return float(min(counts)) if counts else None
 

@@ -1,10 +1,8 @@
 """Converts compare_gan's files to networks and compares their outputs."""
 
-import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -46,14 +44,10 @@ class Converted(NamedTuple):
 def convert(
     path: str | os.PathLike,
     *,
-    architecture: str | None = None,
-    bn_epsilon: float = 1e-5,
-    g_attention: str | None = None,
-    d_attention: str | None = None,
-    hierarchical_z: bool | None = None,
     image_size: int | None = None,
     z_distribution: str | None = None,
     standing_examples: int = 0,
+    **hints,
 ) -> Converted:
     """Builds the networks of a checkpoint or a module of compare_gan.
 
@@ -63,19 +57,14 @@ def convert(
         path: a module in the format of TensorFlow 1 (folder, .tar.gz archive or
             address); a folder of checkpoints, whose last one is used; or the prefix of
             a checkpoint, such as "run/model.ckpt-1000".
-        architecture: one of `ARCHITECTURES`. If it is None, names and shapes decide;
-            so too for `g_attention`, `d_attention`, `hierarchical_z`, `image_size`.
-        bn_epsilon: float. The epsilon of G's batch norms, which no checkpoint records.
-            compare_gan's configs set 1e-5; its code, 1e-3.
-        g_attention: the block of G that self-attention follows, such as "B4"; "none".
-        d_attention: the same of D.
-        hierarchical_z: bool. Whether every block gets its own piece of z.
-        image_size: int. Height and width of the images.
+        image_size: int. Height and width of the images. None: names and shapes decide.
         z_distribution: "uniform" on [-1, 1) or "normal", which no file records either.
             None: uniform, compare_gan's default, with a warning.
         standing_examples: int. Samples over which to average the moments of G's batch
             norms now; 0: the moments of the files. compare_gan accumulates moments
             only when it scores a module.
+        **hints: further arguments of `infer`: `architecture`, `bn_epsilon`,
+            `g_attention`, `d_attention`, `hierarchical_z`.
 
     Raises:
         ConnectionError: TF-Hub could not resolve the address.
@@ -87,34 +76,31 @@ def convert(
     """
     checkpoint = Checkpoint(hub.resolve(path))
     module = _original(path, checkpoint, standing_examples)
-    with _naming(path):
+    try:
         architecture, g_spec, d_spec = infer(
             checkpoint.shapes,
-            architecture=architecture,
-            bn_epsilon=bn_epsilon,
-            g_attention=g_attention,
-            d_attention=d_attention,
-            hierarchical_z=hierarchical_z,
             image_size=image_size or module and module.image_shape[0],
             latent_dim=module and module.latent_dim,
+            **hints,
         )
         generator = networks.build_generator(architecture, g_spec)
         discriminator = networks.build_discriminator(architecture, d_spec)
         _check_variables(generator, discriminator, checkpoint)
         _check_specs(g_spec, d_spec, module)
-    for variable in [*generator.variables, *discriminator.variables]:
-        variable.assign(checkpoint.value(variable.path))
-    latents = published.choose_latents(path, g_spec.latent_dim, z_distribution)
-    difference = None
-    if module is not None:
-        noise = latents.sample(_NUM_COMPARED, [0, 0])
-        with _naming(path):
+        for variable in [*generator.variables, *discriminator.variables]:
+            variable.assign(checkpoint.value(variable.path))
+        latents = published.choose_latents(path, g_spec.latent_dim, z_distribution)
+        difference = None
+        if module is not None:
+            epsilon = g_spec.norm.keywords["epsilon"]
             difference = _compare(
-                module, generator, discriminator, noise, bn_epsilon=bn_epsilon
+                module, generator, discriminator, latents, epsilon=epsilon
             )
-    config = _bindings(architecture, g_spec, d_spec, latents)
+    except ValueError as error:
+        raise ValueError(f"module={path} cannot be converted. {error}") from error
     facts = {"source": _public(path)} | checkpoint.facts
-    facts |= {"difference": difference, "config": config}
+    facts["difference"] = difference
+    facts["config"] = _bindings(architecture, g_spec, d_spec, latents)
     if standing_examples:
         facts["batch_norm"] = writing.use_standing_moments(
             generator, latents, standing_examples, seed=0
@@ -152,11 +138,7 @@ def _public(path: str | os.PathLike) -> str:
 
 def summary(converted: Converted) -> str:
     """A description of the networks, in one line."""
-    generator, latents, facts = (
-        converted.generator,
-        converted.latents,
-        converted.facts,
-    )
+    generator, _, latents, facts = converted
     size, _, colors = generator.image_shape
     count = sum(math.prod(v.shape) for v in generator.trainable_variables)
     parts = [
@@ -169,15 +151,6 @@ def summary(converted: Converted) -> str:
     if facts["difference"] is not None:
         parts.append(f"images within {facts['difference']:.1e} of the original's")
     return "; ".join(parts)
-
-
-@contextlib.contextmanager
-def _naming(path) -> Iterator[None]:
-    """Adds the path to errors."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"module={path} cannot be converted. {error}") from error
 
 
 def _check_variables(
@@ -245,9 +218,9 @@ def _compare(
     module: LoadedModule,
     generator: keras.Model,
     discriminator: keras.Model,
-    noise: tf.Tensor,
+    latents: Latents,
     *,
-    bn_epsilon: float,
+    epsilon: float,
 ) -> float:
     """Compares the outputs of a module and of the networks.
 
@@ -257,35 +230,32 @@ def _compare(
     Raises:
         ValueError: the images or D's predictions differ.
     """
-    labels = None
+    noise, labels = latents.sample(_NUM_COMPARED, [0, 0]), None
     if module.num_classes:
         labels = np.arange(_NUM_COMPARED, dtype=np.int32) % module.num_classes
     # Every call of a module advances its spectral normalization, so it is called once.
     images = module.generate(noise, labels)
     predictions = module.discriminate(images, labels)["prediction"]
     logits = discriminator(images, labels, training=False)["logits"]
-    difference = _check_close(
-        images,
-        generator(noise, labels, training=False),
-        outputs="images",
-        flags=f"--bn_epsilon={bn_epsilon}, --g_attention",
-    )
-    _check_close(
-        predictions, tf.sigmoid(logits), outputs="predictions", flags="--d_attention"
-    )
-    return difference
-
-
-def _check_close(theirs, ours, *, outputs: str, flags: str) -> float:
-    difference = float(np.max(np.abs(theirs - ours)))
-    # Written so that NaN fails too.
-    if not difference <= _TOLERANCE:
-        raise ValueError(
-            f"The {outputs} must be those of the module. Received: {outputs} differ by "
-            f"{difference:.1e}. A property that names and shapes do not determine may "
-            f"be wrong: {flags}."
-        )
-    return difference
+    differences = []
+    for outputs, theirs, ours, flags in (
+        (
+            "images",
+            images,
+            generator(noise, labels, training=False),
+            f"--bn_epsilon={epsilon}, --g_attention",
+        ),
+        ("predictions", predictions, tf.sigmoid(logits), "--d_attention"),
+    ):
+        differences.append(float(np.max(np.abs(theirs - ours))))
+        # Written so that NaN fails too.
+        if not differences[-1] <= _TOLERANCE:
+            raise ValueError(
+                f"The {outputs} must be those of the module. Received: {outputs} "
+                f"differ by {differences[-1]:.1e}. A property that names and shapes do "
+                f"not determine may be wrong: {flags}."
+            )
+    return differences[0]
 
 
 def _bindings(architecture: str, g_spec, d_spec, latents: Latents) -> str:
@@ -296,32 +266,31 @@ def _bindings(architecture: str, g_spec, d_spec, latents: Latents) -> str:
         layers.SelfModulatedBatchNorm: "self_modulated_batch_norm",
         layers.ConditionalBatchNorm: "conditional_batch_norm",
     }[g_spec.norm.func]
+    vector = d_spec.spectral_norm or g_spec.spectral_norm
     bindings = {
         "options.architecture": f'"{architecture}"',
         "options.z_dim": latents.dim,
         "z.distribution_fn": f"@{latents.distribution}",
         "standardize_batch.epsilon": g_spec.norm.keywords["epsilon"],
         "G.batch_norm_fn": f"@{norm}",
+        "self_modulated_batch_norm.num_hidden": g_spec.norm.keywords.get(
+            "hidden_units"
+        ),
+        "conditional_batch_norm.center_gain": g_spec.norm.keywords.get("center_gain"),
+        "ModularGAN.conditional": g_spec.num_classes > 0,
+        "G.hierarchical_z": g_spec.hierarchical_z,
+        "spectral_norm.singular_value": vector and f'"{vector}"',
+        "D.layer_norm": d_spec.layer_norm,
     }
-    if hidden := g_spec.norm.keywords.get("hidden_units"):
-        bindings["self_modulated_batch_norm.num_hidden"] = hidden
-    if g_spec.norm.func is layers.ConditionalBatchNorm:
-        bindings["conditional_batch_norm.center_gain"] = False
-    if g_spec.num_classes:
-        bindings["ModularGAN.conditional"] = True
-    if g_spec.hierarchical_z is not None:
-        bindings["G.hierarchical_z"] = g_spec.hierarchical_z
     for player, spec in (("G", g_spec), ("D", d_spec)):
         bindings[f"{player}.width"] = spec.width
         bindings[f"{player}.spectral_norm"] = spec.spectral_norm is not None
-        if spec.spectral_norm is not None:
-            bindings["spectral_norm.singular_value"] = f'"{spec.spectral_norm}"'
         # "none" too, which is not the default of these architectures.
         if "attention" in options and spec.attention is not None:
             bindings[f"{player}.attention"] = f'"{spec.attention}"'
-    if d_spec.layer_norm:
-        bindings["D.layer_norm"] = True
-    lines = [f"{name} = {value}" for name, value in bindings.items()]
+    lines = [
+        f"{name} = {value}" for name, value in bindings.items() if value is not None
+    ]
     size, default = g_spec.class_embedding, architectures.CLASS_EMBEDDING
     if "class_embedding" in options and size not in (None, default):
         lines.append(

@@ -15,9 +15,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class _Landmarks(NamedTuple):
-    """Names of the layers whose shapes tell how the networks were built.
+    """Names of the layers that tell how the networks were built.
 
     Attributes:
+        mark: a layer that no architecture further down the table has.
         linear: G's first linear layer.
         first: G's first convolution.
         last: G's last convolution.
@@ -25,6 +26,7 @@ class _Landmarks(NamedTuple):
         d_first: D's first convolution.
     """
 
+    mark: str
     linear: str
     first: str
     last: str
@@ -32,51 +34,47 @@ class _Landmarks(NamedTuple):
     d_first: str
 
 
+_DCGAN = _Landmarks(
+    mark="generator/g_dc1",
+    linear="g_fc1",
+    first="g_dc1",
+    last="g_dc4",
+    norm="g_bn1",
+    d_first="d_conv1",
+)
 _RESNET = _Landmarks(
+    mark="discriminator/B4/same_conv2",
     linear="fc_noise",
     first="B1/up_conv1",
     last="final_conv",
     norm="B1/bn1",
-    d_first="B0/same_conv1",
+    d_first="B1/same_conv1",
 )
 _LANDMARKS = {
-    "dcgan": _Landmarks(
-        linear="g_fc1",
-        first="g_dc1",
-        last="g_dc4",
-        norm="g_bn1",
-        d_first="d_conv1",
-    ),
-    "sndcgan": _Landmarks(
-        linear="g_fc1",
-        first="g_dc2",
-        last="g_dc5",
-        norm="g_bn1",
-        d_first="d_conv1",
-    ),
+    "dcgan": _DCGAN,
+    "sndcgan": _DCGAN._replace(mark="generator/g_dc5", first="g_dc2", last="g_dc5"),
     "resnet30": _RESNET._replace(
-        first="B_0_0/same_conv1", norm="B_0_0/bn1", d_first="color_conv"
+        mark="generator/B_0_0/same_conv1",
+        first="B_0_0/same_conv1",
+        norm="B_0_0/bn1",
+        d_first="color_conv",
     ),
     "resnet_biggan_deep": _RESNET._replace(
-        first="B1/conv1/1x1_conv", norm="B1/conv1/bn", d_first="initial_conv"
+        mark="generator/B1/conv1/1x1_conv",
+        first="B1/conv1/1x1_conv",
+        norm="B1/conv1/bn",
+        d_first="initial_conv",
     ),
-    "resnet_biggan": _RESNET._replace(d_first="B1/same_conv1"),
-    "resnet5": _RESNET,
-    "resnet_stl": _RESNET,
-    "resnet_cifar": _RESNET._replace(d_first="B1/same_conv1"),
+    "resnet_biggan": _RESNET._replace(mark="discriminator/final_fc"),
+    "resnet5": _RESNET._replace(
+        mark="generator/B5/same_conv2", d_first="B0/same_conv1"
+    ),
+    "resnet_stl": _RESNET._replace(
+        mark="discriminator/B0/down_conv2", d_first="B0/same_conv1"
+    ),
+    "resnet_cifar": _RESNET,
 }
 ARCHITECTURES = tuple(_LANDMARKS)
-# Architecture -> a variable that no architecture below it has.
-_MARKS = {
-    "dcgan": "generator/g_dc1/kernel",
-    "sndcgan": "generator/g_dc5/kernel",
-    "resnet30": "generator/B_0_0/same_conv1/kernel",
-    "resnet_biggan_deep": "generator/B1/conv1/1x1_conv/kernel",
-    "resnet_biggan": "discriminator/final_fc/kernel",
-    "resnet5": "generator/B5/same_conv2/kernel",
-    "resnet_stl": "discriminator/B0/down_conv2/kernel",
-    "resnet_cifar": "discriminator/B4/same_conv2/kernel",
-}
 # Channels of G and of D at full resolution, in widths. Other architectures have 1.
 _MULTIPLES = {
     "resnet_biggan": (architectures.G_BIGGAN, architectures.D_BIGGAN),
@@ -101,12 +99,14 @@ def infer(
 
     Args:
         shapes: our path of every variable -> its shape.
-        architecture: str. See `convert`, also for the next five.
-        bn_epsilon: float.
-        g_attention: str.
-        d_attention: str.
-        hierarchical_z: bool.
-        image_size: int.
+        architecture: one of `ARCHITECTURES`. If it is None, names and shapes decide;
+            so too for `g_attention`, `d_attention`, `hierarchical_z`, `image_size`.
+        bn_epsilon: float. The epsilon of G's batch norms, which no checkpoint records.
+            compare_gan's configs set 1e-5; its code, 1e-3.
+        g_attention: the block of G that self-attention follows, such as "B4"; "none".
+        d_attention: the same of D.
+        hierarchical_z: bool. Whether every block gets its own piece of z.
+        image_size: int. Height and width of the images.
         latent_dim: int. Size of z, if the module has a signature.
 
     Returns:
@@ -116,7 +116,6 @@ def infer(
         ValueError: they fit no architecture, or several networks; the message then
             names the candidates and the flag that decides.
     """
-    _check_kernels(shapes)
     architecture = architecture or _architecture(shapes)
     if architecture not in ARCHITECTURES:
         raise ValueError(
@@ -129,20 +128,18 @@ def infer(
     latent_dim, num_classes, hierarchical_z = inference.inputs(
         hierarchical_z, latent_dim
     )
-    attention = (
-        inference.attention("generator", g_attention),
-        inference.attention("discriminator", d_attention),
-    )
+    g_attention = inference.attention("generator", g_attention)
+    d_attention = inference.attention("discriminator", d_attention)
     inference.check_doubts()
-    widths = inference.widths(image_shape[0])
-    g_vector, d_vector = _vectors(shapes)
-    embedding = shapes.get("generator/embed_y/kernel", (0, 0))[1]
+    g_width, d_width = inference.widths(image_shape[0])
+    g_vector, d_vector = inference.vectors()
+    embedding = inference.kernel("generator/embed_y")[1]
     common = {"image_shape": image_shape, "kernel_initializer": "ones"}
     generator = networks.GeneratorSpec(
         latent_dim=latent_dim,
         num_classes=num_classes,
-        width=widths[0],
-        attention=attention[0],
+        width=g_width,
+        attention=g_attention,
         spectral_norm=g_vector,
         norm=inference.norm(g_vector, bn_epsilon),
         plain_norm=functools.partial(layers.BatchNorm, epsilon=bn_epsilon),
@@ -150,13 +147,12 @@ def infer(
         class_embedding=embedding if num_classes else None,
         **common,
     )
-    rotation_classes = shapes.get("discriminator/score_classify/kernel", (0, 0))[1]
     discriminator = networks.DiscriminatorSpec(
-        num_classes=shapes.get("discriminator/embedding_fc/kernel", (0,))[0],
-        width=widths[1],
-        attention=attention[1],
+        num_classes=inference.kernel("discriminator/embedding_fc")[0],
+        width=d_width,
+        attention=d_attention,
         spectral_norm=d_vector,
-        rotation_classes=rotation_classes,
+        rotation_classes=inference.kernel("discriminator/score_classify")[1],
         class_predictor="discriminator/predictor_linear/kernel" in shapes,
         layer_norm=any(path.endswith("/ln1/gamma") for path in shapes),
         **common,
@@ -164,23 +160,9 @@ def infer(
     return architecture, generator, discriminator
 
 
-def _check_kernels(shapes: Shapes) -> None:
-    """Checks that kernels have shapes of kernels; all else is inferred from them."""
-    others = [
-        f"{path} {shape}"
-        for path, shape in shapes.items()
-        if path.endswith("/kernel") and (len(shape) not in (2, 4) or 0 in shape)
-    ]
-    if others:
-        raise ValueError(
-            "Kernels must be matrices, or those of convolutions. Received: "
-            f"{listed(others)}. There are no such networks here: take another module."
-        )
-
-
 def _architecture(shapes: Shapes) -> str:
-    for architecture, mark in _MARKS.items():
-        if mark in shapes:
+    for architecture, landmarks in _LANDMARKS.items():
+        if f"{landmarks.mark}/kernel" in shapes:
             return architecture
     raise ValueError(
         f"Variables must be those of one of {', '.join(ARCHITECTURES)}: G's and D's. "
@@ -211,17 +193,24 @@ class _Inference:
                 f"{'; nor '.join(self.doubts)}. Add the flag in parentheses."
             )
 
-    def _shape(self, path: str) -> tuple[int, ...]:
-        if path not in self.shapes:
+    def kernel(self, path: str) -> tuple[int, ...]:
+        """The shape of a layer's kernel, `(0, 0)` if there is no such layer."""
+        shape = self.shapes.get(f"{path}/kernel", ())
+        return shape if len(shape) in (2, 4) and 0 not in shape else (0, 0)
+
+    def _required(self, path: str) -> tuple[int, ...]:
+        shape = self.kernel(path)
+        if shape == (0, 0):
             raise ValueError(
-                f"A {self.architecture} must have the variable {path}. Received: "
-                f"{listed(self.shapes)}. --architecture names another architecture."
+                f"A {self.architecture} must have the variable {path}/kernel, of two "
+                f"or four dimensions. Received: {listed(self.shapes)}. --architecture "
+                "names another architecture."
             )
-        return self.shapes[path]
+        return shape
 
     def _channels(self, path: str) -> tuple[int, int]:
         """Input and output channels of a convolution."""
-        *_, inputs, outputs = self._shape(f"{path}/kernel")
+        *_, inputs, outputs = self._required(path)
         # Transposed convolutions have the opposite order.
         return (outputs, inputs) if "/g_dc" in path else (inputs, outputs)
 
@@ -237,7 +226,7 @@ class _Inference:
         images, of MNIST and similar sets, have 28x28 pixels, all others a multiple of
         16.
         """
-        area = self._shape(f"generator/{self._landmarks.linear}/kernel")[1]
+        area = self._required(f"generator/{self._landmarks.linear}")[1]
         area //= self._channels(f"generator/{self._landmarks.first}")[0]
         doublings = {
             "dcgan": 4,
@@ -265,20 +254,15 @@ class _Inference:
         size = image_size or size
         return size, size, colors
 
-    def widths(self, image_size: int) -> list[int]:
+    def widths(self, image_size: int) -> tuple[int, int]:
         """Widths of G and D. `convert` compares shapes, so remainders show there."""
-        channels = (
-            self._channels(f"generator/{self._landmarks.last}")[0],
-            self._channels(f"discriminator/{self._landmarks.d_first}")[1],
-        )
-        multiples = (1, 1)
+        _, d_channels = self._channels(f"discriminator/{self._landmarks.d_first}")
+        g_channels, _ = self._channels(f"generator/{self._landmarks.last}")
         if self.architecture in _MULTIPLES:
             g_multiples, d_multiples = _MULTIPLES[self.architecture]
-            multiples = g_multiples[image_size][-1], d_multiples[image_size][0]
-        return [
-            max(1, number // multiple)
-            for number, multiple in zip(channels, multiples, strict=True)
-        ]
+            g_channels //= g_multiples[image_size][-1]
+            d_channels //= d_multiples[image_size][0]
+        return max(1, g_channels), max(1, d_channels)
 
     def inputs(
         self, hierarchical_z: bool | None, latent_dim: int | None
@@ -288,15 +272,12 @@ class _Inference:
         The input of a conditional norm is the label, one-hot or embedded, preceded by
         a piece of z of the size that the linear layer gets, if z is hierarchical.
         """
-        first = self._shape(f"generator/{self._landmarks.linear}/kernel")[0]
-        scope = f"generator/{self._landmarks.norm}"
-        norm_input = self.shapes.get(f"{scope}/gamma/kernel", (0,))[0]
-        if f"{scope}/hidden/kernel" in self.shapes:
-            norm_input = 0
-        classes, label = self.shapes.get("generator/embed_y/kernel", (0, 0))[:2]
+        first = self._required(f"generator/{self._landmarks.linear}")[0]
+        is_modulated = self._norm_kernel("hidden") != (0, 0)
+        norm_input = 0 if is_modulated else self._norm_kernel("gamma")[0]
+        classes, label = self.kernel("generator/embed_y")[:2]
         if not classes:
-            classes = self.shapes.get("discriminator/embedding_fc/kernel", (0,))[0]
-            label = classes
+            classes = label = self.kernel("discriminator/embedding_fc")[0]
         if self.architecture == "resnet_biggan_deep":
             # All layers get z and the label, concatenated.
             if not classes and latent_dim is not None:
@@ -336,32 +317,31 @@ class _Inference:
             return None
         # The last norm gets all of z and the label alone.
         for kernel in ("hidden", "gamma"):
-            last = self.shapes.get(f"generator/final_norm/{kernel}/kernel")
+            last = self.kernel(f"generator/final_norm/{kernel}")[0]
             if last:
-                block = self.shapes.get(f"generator/B1/bn1/{kernel}/kernel", last)
-                return last[0] != block[0]
+                return self._norm_kernel(kernel)[0] not in (0, last)
         # Plain norms do not read z. compare_gan's default.
         return False
 
     def attention(self, player: str, flag: str | None) -> str | None:
         """The block that self-attention follows: it has the same output channels."""
-        theta = self.shapes.get(f"{player}/non_local_block/conv2d_theta/kernel")
-        if flag is not None or theta is None:
+        channels = self.kernel(f"{player}/non_local_block/conv2d_theta")[-2]
+        if flag is not None or not channels:
             return flag or "none"
         if self.architecture == "resnet_biggan_deep":
             # Its place is fixed.
             return None
         blocks = [
             match[1]
-            for path, shape in self.shapes.items()
+            for path in self.shapes
             if (match := re.fullmatch(rf"{player}/(B\d+)/\w+_conv2/kernel", path))
-            and shape[-1] == theta[-2]
+            and self.kernel(path.removesuffix("/kernel"))[-1] == channels
         ]
         if len(blocks) == 1:
             return blocks[0]
         self.doubts.append(
             f"which block of the {player} self-attention follows: "
-            f"{' or '.join(sorted(blocks)) or 'none'} has its {theta[-2]} channels "
+            f"{' or '.join(sorted(blocks)) or 'none'} has its {channels} channels "
             f"(--{player[0]}_attention)"
         )
         return None
@@ -369,56 +349,45 @@ class _Inference:
     def norm(self, vector: str | None, epsilon: float) -> functools.partial:
         """The class of G's norms with their arguments."""
         options = {"spectral_norm": vector, "kernel_initializer": "ones"}
-        scope = f"generator/{self._landmarks.norm}"
-        if f"{scope}/hidden/kernel" in self.shapes:
-            return functools.partial(
-                layers.SelfModulatedBatchNorm,
-                hidden_units=self.shapes[f"{scope}/hidden/kernel"][1],
-                epsilon=epsilon,
-                **options,
+        if hidden := self._norm_kernel("hidden")[1]:
+            options["hidden_units"] = hidden
+            kind = layers.SelfModulatedBatchNorm
+        elif self._norm_kernel("gamma")[1]:
+            options["center_gain"] = False
+            kind = layers.ConditionalBatchNorm
+        else:
+            return functools.partial(layers.BatchNorm, epsilon=epsilon)
+        return functools.partial(kind, epsilon=epsilon, **options)
+
+    def _norm_kernel(self, layer: str) -> tuple[int, ...]:
+        return self.kernel(f"generator/{self._landmarks.norm}/{layer}")
+
+    def vectors(self) -> list[str | None]:
+        """Singular vectors that spectral normalization keeps in G and in D, or None.
+
+        compare_gan has one setting for both networks, as this package.
+        """
+        kernels = {
+            path: self.kernel(path.removesuffix(_SINGULAR))
+            for path in self.shapes
+            if path.endswith(_SINGULAR)
+        }
+        candidates = [
+            vector
+            for vector in reversed(VECTORS)
+            if all(
+                self.shapes[path] == vector_shape(vector, kernel)
+                for path, kernel in kernels.items()
+                if kernel != (0, 0)
             )
-        if f"{scope}/gamma/kernel" in self.shapes:
-            return functools.partial(
-                layers.ConditionalBatchNorm,
-                center_gain=False,
-                epsilon=epsilon,
-                **options,
+        ]
+        if not candidates:
+            raise ValueError(
+                "The singular vectors must be left, right or the shorter ones of all "
+                f"kernels. Received: {listed(kernels)}, which are mixed. There are no "
+                "such networks here: take another module."
             )
-        return functools.partial(layers.BatchNorm, epsilon=epsilon)
-
-
-def _vectors(shapes: Shapes) -> list[str | None]:
-    """Singular vectors that spectral normalization keeps in G and in D, if it is on.
-
-    compare_gan has one setting for both networks, as this package.
-    """
-    kernels = {
-        path: shapes[kernel]
-        for path in shapes
-        if path.endswith(_SINGULAR)
-        and (kernel := path.removesuffix(_SINGULAR) + "/kernel") in shapes
-    }
-    candidates = [
-        vector
-        for vector in reversed(VECTORS)
-        if all(
-            shapes[path] == vector_shape(vector, kernel)
-            for path, kernel in kernels.items()
-        )
-    ]
-    if not candidates:
-        raise ValueError(
-            "The singular vectors must be left, right or the shorter ones of all "
-            f"kernels. Received: {listed(kernels)}, which are mixed. There are no such "
-            "networks here: take another module."
-        )
-    return [
-        candidates[0] if kernels and _is_normalized(shapes, player) else None
-        for player in ("generator", "discriminator")
-    ]
-
-
-def _is_normalized(shapes: Shapes, player: str) -> bool:
-    return any(
-        path.startswith(f"{player}/") and path.endswith(_SINGULAR) for path in shapes
-    )
+        return [
+            candidates[0] if any(path.startswith(player) for path in kernels) else None
+            for player in ("generator/", "discriminator/")
+        ]

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -39,48 +40,33 @@ def render_card(facts: dict, d_outputs: dict[str, int], picture: str | None) -> 
         Markdown. Its Python code runs in the module's folder with TensorFlow only.
     """
     height, width, channels = facts["image_shape"]
-    lines = [f"# A GAN of {height}x{width} images", ""]
-    if picture:
-        lines += [f"![The first samples of seed 0, not selected.]({picture})", ""]
-    lines += [
+    paragraphs = [
+        f"# A GAN of {height}x{width} images",
+        picture and f"![The first samples of seed 0, not selected.]({picture})",
         "A generator and its discriminator, as a TensorFlow 2 SavedModel that needs "
         "nothing but TensorFlow.",
-        "",
-        *tables.markdown_table(("", ""), *_facts(facts)),
-        "",
+        _table(("", ""), _facts(facts)),
         "## Use",
-        "",
-        *_code(_use(facts)),
-        "",
+        _code(_use(facts)),
         "In the folder of this file; elsewhere give its path. `tensorflow_hub.load` "
         "does the same.",
-        "",
-        *tables.markdown_table(
-            ("signature", "inputs", "outputs"), *_signatures(facts, d_outputs)
-        ),
-        "",
+        _table(("signature", "inputs", "outputs"), _signatures(facts, d_outputs)),
         "float32, images in [0, 1], any batch size b."
         + (" Labels are int32." if facts["num_classes"] else ""),
-        "",
         *_fine_tuning(facts),
         "## Scores",
-        "",
         *_scores(facts["scores"]),
-        "",
         "## Limits",
-        "",
         "Its images have the gaps and biases of its training images and may repeat "
         "some of them. Scores judge sets of images, not single ones.",
-        "",
         "## Licence",
-        "",
         "ssgan_tf, which made this module, is under the Apache License 2.0. The "
         "training images have their own licence.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
-def _facts(facts: dict) -> list[tuple[str, str]]:
+def _facts(facts: dict) -> list[tuple[str, object]]:
     latents, num_classes = facts["latents"], facts["num_classes"]
     weights = facts.get("weights")
     rows = {
@@ -96,9 +82,7 @@ def _facts(facts: dict) -> list[tuple[str, str]]:
         "SHA-256 of the weights": f"`{facts['weights_sha256']}`",
         "configuration": "in `saved_model.json`" if facts.get("config") else "",
     }
-    return [
-        (name, str(value)) for name, value in rows.items() if value not in (None, "")
-    ]
+    return [row for row in rows.items() if row[1] not in (None, "")]
 
 
 def _without_places(text: str) -> str:
@@ -115,18 +99,18 @@ def _without_places(text: str) -> str:
 
 def _use(facts: dict) -> list[str]:
     draw = _DRAW[facts["latents"]["distribution"]].format(dim=facts["latents"]["dim"])
-    lines = ["import tensorflow as tf", 'module = tf.saved_model.load(".")']
-    lines.append(f"z = {draw}")
-    labels = ""
-    if classes := facts["num_classes"]:
-        lines.append(f"labels = tf.random.uniform((16,), 0, {classes}, tf.int32)")
-        labels = ", labels"
+    classes = facts["num_classes"]
+    labels = ", labels" if classes else ""
     keyword = ", labels=labels" if facts["discriminator_classes"] else ""
-    lines.append(f"images = module(z{labels})")
-    lines.append(
-        f'outputs = module.signatures["discriminator"](images=images{keyword})'
-    )
-    return lines
+    lines = [
+        "import tensorflow as tf",
+        'module = tf.saved_model.load(".")',
+        f"z = {draw}",
+        f"labels = tf.random.uniform((16,), 0, {classes}, tf.int32)",
+        f"images = module(z{labels})",
+        f'outputs = module.signatures["discriminator"](images=images{keyword})',
+    ]
+    return [line for line in lines if classes or not line.startswith("labels")]
 
 
 def _signatures(facts: dict, d_outputs: dict[str, int]) -> list[tuple[str, ...]]:
@@ -136,16 +120,17 @@ def _signatures(facts: dict, d_outputs: dict[str, int]) -> list[tuple[str, ...]]
         g_labels = f"; `labels` (b,) in [0, {classes})"
     if classes := facts["discriminator_classes"]:
         d_labels = f"; `labels` (b,) in [-1, {classes}), -1 unknown"
-    outputs = []
+    meanings = dict(_MEANING)
+    if more := _MORE_ROTATIONS.get(d_outputs.get("rotation_logits")):
+        meanings["rotation_logits"] += more
     # A user's own outputs come last.
-    for name in dict.fromkeys([*_MEANING, *sorted(d_outputs)]):
-        if name not in d_outputs:
-            continue
-        columns = d_outputs[name]
-        meaning = f": {_MEANING[name]}" if name in _MEANING else ""
-        if name == "rotation_logits":
-            meaning += _MORE_ROTATIONS.get(columns, "")
-        outputs.append(f"`{name}` (b, {columns}){meaning}")
+    names = [name for name in meanings if name in d_outputs]
+    names += sorted(d_outputs.keys() - meanings.keys())
+    outputs = [
+        f"`{name}` (b, {d_outputs[name]})"
+        + (f": {meanings[name]}" if name in meanings else "")
+        for name in names
+    ]
     return [
         (
             "`serving_default`, `generator`",
@@ -173,20 +158,17 @@ def _fine_tuning(facts: dict) -> list[str]:
         """
     return [
         "## Fine-tuning",
-        "",
         "`training=True` uses moments of the batch, updates the stored ones and "
         "advances the vectors of spectral normalization. The generator's variables "
         "come first.",
-        "",
-        *_code(textwrap.dedent(code).splitlines()),
-        "",
+        _code(textwrap.dedent(code).splitlines()),
     ]
 
 
 def _scores(scores: list[dict]) -> list[str]:
     if not scores:
         return ["No scores were known when this module was exported."]
-    lines = []
+    paragraphs = []
     for score in scores:
         rows = [
             (
@@ -197,12 +179,17 @@ def _scores(scores: list[dict]) -> list[str]:
             )
             for name, values in score["values"].items()
         ]
-        header = ("metric", "mean", "deviation", "sets of fakes")
-        protocol = _without_places(score["protocol"])
-        lines += [*tables.markdown_table(header, *rows), "", f"Protocol: `{protocol}`"]
-        lines += ["", f"Versions: `{score['versions']}`", ""]
-    return lines[:-1]
+        paragraphs += [
+            _table(("metric", "mean", "deviation", "sets of fakes"), rows),
+            f"Protocol: `{_without_places(score['protocol'])}`",
+            f"Versions: `{score['versions']}`",
+        ]
+    return paragraphs
 
 
-def _code(lines: list[str]) -> list[str]:
-    return ["```python", *lines, "```"]
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    return "\n".join(tables.markdown_table(header, *rows))
+
+
+def _code(lines: list[str]) -> str:
+    return "\n".join(["```python", *lines, "```"])

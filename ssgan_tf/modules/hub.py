@@ -14,6 +14,15 @@ from ssgan_tf.utils import files
 
 ARCHIVES = (".tar.gz", ".tgz")
 _ADDRESSES = ("https://", "http://")
+# The last two: a member inside of another one, which is a file.
+_UNREADABLE = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    NotADirectoryError,
+    FileExistsError,
+)
 
 
 def resolve(handle: str | os.PathLike) -> str:
@@ -109,27 +118,19 @@ def _unpacked(archive: pathlib.Path) -> pathlib.Path:
 def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
     try:
         with gzip.open(archive) as content, tarfile.open(fileobj=content) as members:
-            _check_members(archive, members.getmembers())
+            if "saved_model.pb" not in map(os.path.normpath, members.getnames()):
+                raise _unfit(archive, "has no saved_model.pb at its top")
+            for member in members:
+                # Links have led the filter of some versions of Python astray.
+                if not (member.isfile() or member.isdir()):
+                    raise _unfit(archive, f"has a link or device: {member.name!r}")
+            # The filter refuses members outside the folder.
             members.extractall(folder, filter="data")
             # The checksum follows the last member.
             while content.read(1 << 20):
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except _UNREADABLE as error:
         raise _unfit(archive, f"fails with {type(error).__name__}: {error}") from error
-
-
-def _check_members(archive: pathlib.Path, members: list[tarfile.TarInfo]) -> None:
-    """Refuses members outside the folder, and links, which could lead there."""
-    paths = {pathlib.PurePosixPath(member.name): member for member in members}
-    for path, member in paths.items():
-        if path.is_absolute() or ".." in path.parts:
-            raise _unfit(archive, f"would write outside its folder: {member.name!r}")
-        if not (member.isfile() or member.isdir()):
-            raise _unfit(archive, f"has a link or device: {member.name!r}")
-        if any(paths[up].isfile() for up in path.parents if up in paths):
-            raise _unfit(archive, f"has a member inside of a file: {member.name!r}")
-    if pathlib.PurePosixPath("saved_model.pb") not in paths:
-        raise _unfit(archive, "has no saved_model.pb at its top")
 
 
 def _unfit(archive: pathlib.Path, reason: str) -> ValueError:

@@ -46,11 +46,8 @@ def interpolate(latents: Latents, start, end, fractions) -> np.ndarray:
     )
     # Avoids 0 / 0 for zero vectors.
     tiny = np.finfo(np.float64).tiny
-    directions = _slerp(
-        start / np.maximum(start_norm, tiny),
-        end / np.maximum(end_norm, tiny),
-        fractions,
-    )
+    start, end = start / np.maximum(start_norm, tiny), end / np.maximum(end_norm, tiny)
+    directions = _slerp(start, end, fractions)
     radii = (1.0 - fractions) * start_norm + fractions * end_norm
     return (radii * directions).astype(np.float32)
 

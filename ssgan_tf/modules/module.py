@@ -99,9 +99,8 @@ class LoadedModule:
         Raises:
             ValueError: see `sample_batches`.
         """
-        batches = self.sample_batches(
-            num, seed, labels, truncation=truncation, batch_size=batch_size
-        )
+        options = {"truncation": truncation, "batch_size": batch_size}
+        batches = self.sample_batches(num, seed, labels, **options)
         return self._gathered(batches, num)
 
     def generate(self, z, labels=None, batch_size: int = 64) -> np.ndarray:
@@ -158,9 +157,8 @@ class LoadedModule:
         """
         if not self.num_classes:
             return None
-        return draw_labels(
-            num, self.num_classes, [seed, SAMPLING_LABELS_STREAM]
-        ).numpy()
+        seeds = [seed, SAMPLING_LABELS_STREAM]
+        return draw_labels(num, self.num_classes, seeds).numpy()
 
     def sample_batches(
         self,

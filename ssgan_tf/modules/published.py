@@ -22,7 +22,6 @@ Reference:
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
 import pathlib
@@ -50,8 +49,8 @@ class _Graph:
         signature: str. Name of the signature.
         inputs: maps our names of the inputs, `z`, `images` and `labels`, to its own.
         outputs: maps our names of the outputs to its own.
-        row_shape: shape of one input `z` or image.
-        image_shape: shape of one input or output image.
+        latent_dim: int. Size of z; None for a discriminator.
+        image_shape: shape of one image, the input or the output.
         batch_size: int. None: any.
         num_classes: int. 0 without labels; None if the graph has labels but does not
             determine the number of classes.
@@ -61,10 +60,15 @@ class _Graph:
     signature: str
     inputs: dict[str, str]
     outputs: dict[str, str]
-    row_shape: tuple[int, ...]
+    latent_dim: int | None
     image_shape: tuple[int, int, int]
     batch_size: int | None
     num_classes: int | None
+
+    def as_function(self, load: Callable) -> SavedFunction:
+        return SavedFunction(
+            load, frozenset(self.inputs), frozenset(self.outputs), self.batch_size
+        )
 
 
 def load(
@@ -97,33 +101,55 @@ def load(
             classes is unknown or differs; the files are damaged.
     """
     meta_graphs = _read(path)
-    generator = _choose_generator(path, meta_graphs, tags)
+    networks = [graph for meta_graph in meta_graphs for graph in _networks(meta_graph)]
+    generators = [graph for graph in networks if "z" in graph.inputs]
+    candidates = [
+        graph for graph in generators if tags is None or graph.tags == frozenset(tags)
+    ]
+    if not candidates:
+        known = ", ".join(str(sorted(graph.tags)) for graph in generators) or "none"
+        raise ValueError(
+            "A generator must be a graph z (batch, dim), or z and int32 labels "
+            "(batch,), -> images (batch, height, width, channels). Received: "
+            f"tags={tags!r}, module={path}. The tags of its generators: {known}."
+        )
+    generator = max(candidates, key=_by_batch_size)
     num_classes = _check_num_classes(path, generator, num_classes)
-    (latent_dim,) = generator.row_shape
-    latents = choose_latents(path, latent_dim, z_distribution)
-    discriminator = _choose_discriminator(
-        meta_graphs, generator.image_shape, num_classes
-    )
+    latents = choose_latents(path, generator.latent_dim, z_distribution)
+    discriminators = [
+        graph
+        for graph in networks
+        if "images" in graph.inputs
+        and graph.image_shape == generator.image_shape
+        and (num_classes or "labels" not in graph.inputs)
+    ]
+    discriminator = max(discriminators, key=_by_batch_size, default=None)
     _check_accumulators(path)
-    function = _load_graph(path, generator, strategy)
+    generate = _load_graph(path, generator, strategy)
+    metadata = {
+        "format": "TensorFlow 1",
+        "tags": sorted(generator.tags),
+        "signature": generator.signature,
+        "weights": _UNKNOWN,
+        "batch_norm": _UNKNOWN,
+        "image_shape": list(generator.image_shape),
+        "weights_sha256": _hash_variables(path),
+        "config": "",
+        "latents": dataclasses.asdict(latents),
+        "z": "given" if z_distribution else "assumed",
+        "num_classes": num_classes,
+    }
     return LoadedModule(
         path=str(path),
         latents=latents,
         image_shape=generator.image_shape,
         num_classes=num_classes,
-        metadata=_metadata(
-            path,
-            generator,
-            latents=dataclasses.asdict(latents),
-            z="given" if z_distribution else "assumed",
-            num_classes=num_classes,
-        ),
-        generator=_network(generator, lambda: function),
+        metadata=metadata,
+        generator=generator.as_function(lambda: generate),
         # Loaded at the first use: it may be large, and is rarely needed.
         discriminator=discriminator
-        and _network(
-            discriminator,
-            functools.partial(_load_graph, path, discriminator, strategy),
+        and discriminator.as_function(
+            lambda: _load_graph(path, discriminator, strategy)
         ),
         strategy=strategy,
     )
@@ -147,26 +173,6 @@ def choose_latents(
             DEFAULT_DISTRIBUTION,
         )
     return Latents(latent_dim, z_distribution or DEFAULT_DISTRIBUTION)
-
-
-def _metadata(path: pathlib.Path, generator: _Graph, **facts) -> dict:
-    return {
-        "format": "TensorFlow 1",
-        "tags": sorted(generator.tags),
-        "signature": generator.signature,
-        "weights": _UNKNOWN,
-        "batch_norm": _UNKNOWN,
-        "image_shape": list(generator.image_shape),
-        "weights_sha256": _hash_variables(path),
-        "config": "",
-        **facts,
-    }
-
-
-def _network(graph: _Graph, load: Callable) -> SavedFunction:
-    return SavedFunction(
-        load, frozenset(graph.inputs), frozenset(graph.outputs), graph.batch_size
-    )
 
 
 def _read(path: pathlib.Path) -> list[meta_graph_pb2.MetaGraphDef]:
@@ -197,75 +203,36 @@ def _damaged(path: pathlib.Path, reason: str) -> ValueError:
     )
 
 
-def _as_generator(meta_graph: meta_graph_pb2.MetaGraphDef) -> _Graph | None:
-    """Returns the generator of a graph, if it has one."""
-    for name, signature in _signatures(meta_graph):
+def _networks(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[_Graph]:
+    """The signatures of a graph that are generators or discriminators."""
+    for name, signature in sorted(meta_graph.signature_def.items()):
         inputs = _roles(signature.inputs)
-        images = {
-            key: shape
-            for key, info in signature.outputs.items()
-            if _is_batch_of_images(shape := _shape(info))
-        }
-        if len(images) > 1 and "generated" in images:
-            images = {"generated": images["generated"]}
-        if set(inputs) in ({"z"}, {"z", "labels"}) and len(images) == 1:
-            ((output, shape),) = images.items()
-            return _graph(
-                meta_graph,
-                name,
-                first_input="z",
-                inputs=inputs,
-                outputs={"generated": output},
-                image_shape=shape[1:],
-            )
-    return None
-
-
-def _as_discriminator(meta_graph: meta_graph_pb2.MetaGraphDef) -> _Graph | None:
-    """Returns the discriminator of a graph, if it has one."""
-    for name, signature in _signatures(meta_graph):
-        inputs = _roles(signature.inputs)
-        if set(inputs) in ({"images"}, {"images", "labels"}):
+        outputs = {key: key for key in signature.outputs}
+        main = set(inputs) - {"labels"}
+        if main == {"images"}:
             shape = _shape(signature.inputs[inputs["images"]])
-            return _graph(
-                meta_graph,
-                name,
-                first_input="images",
-                inputs=inputs,
-                outputs={key: key for key in signature.outputs},
-                image_shape=shape[1:],
-            )
-    return None
-
-
-def _graph(
-    meta_graph, name: str, *, first_input: str, inputs: dict, outputs: dict, image_shape
-) -> _Graph:
-    signature = meta_graph.signature_def[name]
-    batch_size, *row_shape = _shape(signature.inputs[inputs[first_input]])
-    classes = 0
-    if "labels" in inputs:
-        classes = _num_classes(meta_graph, signature.inputs[inputs["labels"]].name)
-    return _Graph(
-        tags=_tags(meta_graph),
-        signature=name,
-        inputs=inputs,
-        outputs=outputs,
-        row_shape=tuple(row_shape),
-        image_shape=tuple(image_shape),
-        batch_size=batch_size,
-        num_classes=classes,
-    )
-
-
-def _signatures(meta_graph) -> Iterator[tuple[str, meta_graph_pb2.SignatureDef]]:
-    """Signatures by name, the default first: some modules have several."""
-    names = sorted(meta_graph.signature_def, key=lambda name: (name != "default", name))
-    return ((name, meta_graph.signature_def[name]) for name in names)
-
-
-def _tags(meta_graph) -> frozenset[str]:
-    return frozenset(meta_graph.meta_info_def.tags)
+            batch_size, latent_dim = shape[0], None
+        elif main == {"z"}:
+            batch_size, latent_dim = _shape(signature.inputs[inputs["z"]])
+            shapes = {key: _shape(info) for key, info in signature.outputs.items()}
+            images = [key for key in shapes if _is_batch_of_images(shapes[key])]
+            if "generated" in images:
+                images = ["generated"]
+            if len(images) != 1:
+                continue
+            outputs, shape = {"generated": images[0]}, shapes[images[0]]
+        else:
+            continue
+        yield _Graph(
+            tags=frozenset(meta_graph.meta_info_def.tags),
+            signature=name,
+            inputs=inputs,
+            outputs=outputs,
+            latent_dim=latent_dim,
+            image_shape=shape[1:],
+            batch_size=batch_size,
+            num_classes=_num_classes(meta_graph) if "labels" in inputs else 0,
+        )
 
 
 def _shape(info: meta_graph_pb2.TensorInfo) -> tuple[int | None, ...]:
@@ -298,96 +265,36 @@ def _roles(inputs) -> dict[str, str]:
     return roles
 
 
-def _num_classes(meta_graph, labels: str) -> int | None:
-    """The width of the one-hot vectors of a graph's labels."""
+def _num_classes(meta_graph) -> int | None:
+    """The width of the one-hot vectors of a graph, those of its labels."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
-    for node in nodes.values():
-        if node.op == "OneHot" and _source(nodes, node.input[0]) == _node(labels):
-            depth = nodes[_source(nodes, node.input[1])]
-            if depth.op == "Const":
-                return int(tf.make_ndarray(depth.attr["value"].tensor))
-    return None
+    depths = [nodes[node.input[1]] for node in nodes.values() if node.op == "OneHot"]
+    numbers = {
+        int(tf.make_ndarray(node.attr["value"].tensor))
+        for node in depths
+        if node.op == "Const"
+    }
+    return numbers.pop() if len(numbers) == 1 else None
 
 
-def _source(nodes: dict, name: str) -> str:
-    """The node that computes a tensor, before identities and casts."""
-    while nodes[_node(name)].op in ("Identity", "Cast"):
-        name = nodes[_node(name)].input[0]
-    return _node(name)
-
-
-def _node(tensor: str) -> str:
-    return tensor.partition(":")[0]
-
-
-def _choose_generator(
-    path: pathlib.Path,
-    meta_graphs: list[meta_graph_pb2.MetaGraphDef],
-    tags: Collection[str] | None,
-) -> _Graph:
-    generators = [graph for graph in map(_as_generator, meta_graphs) if graph]
-    candidates = generators
-    if tags is not None:
-        candidates = [graph for graph in generators if graph.tags == frozenset(tags)]
-    if candidates:
-        return _largest(candidates)
-    received = f"module={path}" if tags is None else f"tags={tags!r}, module={path}"
-    contents = "; ".join(map(_describe, meta_graphs))
-    cure = "Use another module."
-    if generators:
-        known = ", ".join(str(sorted(graph.tags)) for graph in generators)
-        cure = f"Its generators have the tags {known}."
-    raise ValueError(
-        "A generator must be a graph z (batch, dim), or z and int32 labels (batch,), "
-        f"-> images (batch, height, width, channels). Received: {received}, which has "
-        f"the graphs {contents}. {cure}"
-    )
-
-
-def _choose_discriminator(
-    meta_graphs: list[meta_graph_pb2.MetaGraphDef],
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-) -> _Graph | None:
-    """The largest discriminator of such images, if there is one."""
-    candidates = [
-        graph
-        for graph in map(_as_discriminator, meta_graphs)
-        if graph
-        and graph.image_shape == image_shape
-        and (num_classes or "labels" not in graph.inputs)
-    ]
-    return _largest(candidates) if candidates else None
-
-
-def _largest(graphs: list[_Graph]) -> _Graph:
-    """The first graph for any batch, or else for the largest batch."""
-    return max(graphs, key=lambda graph: graph.batch_size or float("inf"))
-
-
-def _describe(meta_graph) -> str:
-    signatures = ", ".join(
-        f"{name}({', '.join(f'{key} {_shape(signature.inputs[key])}' for key in keys)})"
-        for name, signature in _signatures(meta_graph)
-        for keys in [sorted(signature.inputs)]
-    )
-    return f"{sorted(_tags(meta_graph))} with {signatures or 'no signature'}"
+def _by_batch_size(graph: _Graph) -> float:
+    """For `max`: the first graph for any batch, or else for the largest batch."""
+    return graph.batch_size or float("inf")
 
 
 def _check_num_classes(
     path: pathlib.Path, generator: _Graph, num_classes: int | None
 ) -> int:
     known = generator.num_classes
-    received = f"Received: num_classes={num_classes}, module={path}"
-    if known is None and (num_classes is None or num_classes < 1):
+    if known is None:
+        is_legal = num_classes is not None and num_classes >= 1
+    else:
+        is_legal = num_classes in (None, known)
+    if not is_legal:
         raise ValueError(
-            "The graph has labels but does not determine the number of classes. "
-            f"{received}. Pass `num_classes`, a positive integer."
-        )
-    if known is not None and num_classes not in (None, known):
-        raise ValueError(
-            "The number of classes must be that of the graph. "
-            f"{received}, which has {known}. Omit `num_classes`."
+            "`num_classes` must be that of the graph, or a positive integer if the "
+            f"graph has labels and does not determine it. Received: num_classes="
+            f"{num_classes}, module={path}, which has {known}."
         )
     return num_classes if known is None else known
 
@@ -462,26 +369,21 @@ def _load_on_one_device(path: pathlib.Path, graph: _Graph) -> Callable:
 
     def call(**inputs):
         # Through the module, which keeps its variables alive.
-        signature = module.signatures[graph.signature]
-        outputs = signature(
-            **{
-                graph.inputs[name]: tf.convert_to_tensor(value)
-                for name, value in inputs.items()
-            }
-        )
+        tensors = {
+            graph.inputs[name]: tf.convert_to_tensor(value)
+            for name, value in inputs.items()
+        }
+        outputs = module.signatures[graph.signature](**tensors)
         return {ours: outputs[theirs] for ours, theirs in graph.outputs.items()}
 
     if graph.batch_size is None:
         return call
     specs = module.signatures[graph.signature].structured_outputs
-    return _in_batches_of(
-        graph.batch_size,
-        call,
-        {
-            ours: tf.TensorSpec(specs[theirs].shape, specs[theirs].dtype)
-            for ours, theirs in graph.outputs.items()
-        },
-    )
+    specs = {
+        ours: tf.TensorSpec.from_tensor(specs[theirs])
+        for ours, theirs in graph.outputs.items()
+    }
+    return _in_batches_of(graph.batch_size, call, specs)
 
 
 def _in_batches_of(size: int, function: Callable, specs: dict) -> Callable:

@@ -49,7 +49,12 @@ def load(
         return published.load(folder, strategy, **choices)
     # TensorFlow has checksums of the weights only.
     metadata = check_files(folder)
-    _refuse_choices(folder, choices)
+    passed = [f"{k}={value!r}" for k, value in choices.items() if value is not None]
+    if passed:
+        raise ValueError(
+            f"The `{METADATA}` of an exported module determines its use. Received: "
+            f"module={folder}, {', '.join(passed)}. Omit these arguments."
+        )
     try:
         with strategy.scope():
             module = tf.saved_model.load(str(folder))
@@ -66,17 +71,6 @@ def load(
         discriminator=_network(module, "discriminator"),
         strategy=strategy,
     )
-
-
-def _refuse_choices(folder: pathlib.Path, choices: dict) -> None:
-    passed = {name: value for name, value in choices.items() if value is not None}
-    if passed:
-        raise ValueError(
-            f"The `{METADATA}` of an exported module determines its use. Received: "
-            f"module={folder}, "
-            f"{', '.join(f'{name}={value!r}' for name, value in passed.items())}. Omit "
-            "these arguments."
-        )
 
 
 def _network(module, name: str) -> SavedFunction:

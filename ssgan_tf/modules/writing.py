@@ -26,14 +26,12 @@ included, so that a damaged module is refused. `README.md` shows the same facts 
 people, with the picture `samples.png`; it alone may be changed.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -95,23 +93,36 @@ def export(
     module, signatures = _make_module(
         generator,
         discriminator,
-        latent_dim=latents.dim,
-        image_shape=image_shape,
+        z_specs=_input_specs(generator, (latents.dim,), "z"),
+        images_specs=_input_specs(discriminator, image_shape, "images"),
         fine_tunable=fine_tunable,
     )
     facts = {
         "scores": [],
         **metadata,
-        **_facts(generator, discriminator),
+        # Names of `module.variables`, which have no unique names themselves.
+        "variables": {
+            "generator": [v.path for v in generator.variables],
+            "discriminator": [v.path for v in discriminator.variables],
+        },
+        "weights_sha256": hash_weights(generator, discriminator),
         "latents": dataclasses.asdict(latents),
         "image_shape": list(image_shape),
         "num_classes": num_classes_of(generator),
         "discriminator_classes": num_classes_of(discriminator),
         "fine_tunable": fine_tunable,
-        "versions": _versions(),
+        "versions": {
+            "ssgan_tf": __version__,
+            "python": sys.version.split()[0],
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
     }
-    with files.atomic_write(path) as partial, _os_errors():
-        tf.saved_model.save(module, str(partial), signatures=signatures)
+    with files.atomic_write(path) as partial:
+        try:
+            tf.saved_model.save(module, str(partial), signatures=signatures)
+        except tf.errors.OpError as error:
+            raise OSError(error.message) from error
         picture = _write_samples(partial, generator, latents, image_shape)
         facts["files"] = _fingerprints(partial)
         facts["sha256"] = seal(facts)
@@ -183,52 +194,54 @@ def _make_module(
     generator: keras.Model,
     discriminator: keras.Model,
     *,
-    latent_dim: int,
-    image_shape: tuple[int, int, int],
+    z_specs: list[tf.TensorSpec],
+    images_specs: list[tf.TensorSpec],
     fine_tunable: bool,
 ):
     """Makes the object to be saved, and its signatures."""
-    z_specs = _input_specs(generator, (latent_dim,), "z")
-    images_specs = _input_specs(discriminator, image_shape, "images")
 
-    def run_discriminator(images, labels, training):
+    def call(z, labels=None, training=False):
+        return generator(z, *as_arguments(labels), training=training)
+
+    def discriminate(images, labels=None, training=False):
         outputs = discriminator(images, *as_arguments(labels), training=training)
         return {"prediction": tf.sigmoid(outputs["logits"]), **outputs}
 
     # Without a spec of its own, `labels` keeps its default.
     @tf.function(input_signature=z_specs)
-    def call(z, labels=None):
-        return generator(z, *as_arguments(labels), training=False)
+    def infer(z, labels=None):
+        return call(z, labels)
 
     @tf.function(input_signature=z_specs)
     def generate(z, labels=None):
-        return {"generated": call(z, *as_arguments(labels))}
+        return {"generated": infer(z, *as_arguments(labels))}
 
     @tf.function(input_signature=images_specs)
-    def discriminate(images, labels=None):
-        return run_discriminator(images, labels, training=False)
+    def judge(images, labels=None):
+        return discriminate(images, labels)
 
-    # Without input signatures, which would make `training` a tensor.
-    @tf.function
-    def call_or_train(z, labels=None, training=False):
-        return generator(z, *as_arguments(labels), training=training)
-
-    @tf.function
-    def discriminate_or_train(images, labels=None, training=False):
-        return run_discriminator(images, labels, training)
-
-    module = _with_variables(generator, discriminator)
-    module.__call__, module.generate = call, generate
-    module.discriminate = discriminate
+    # An object that tracks the variables, as a reader of TF-Hub expects.
+    module = tf.__internal__.tracking.AutoTrackable()
+    networks = generator, discriminator
+    # Plain variables: a reader needs no Keras.
+    module.variables = [v.value for net in networks for v in net.variables]
+    module.trainable_variables = [
+        v.value for net in networks for v in net.trainable_variables
+    ]
+    module.regularization_losses = []
+    module.generate = generate
+    module.__call__, module.discriminate = infer, judge
     if fine_tunable:
-        module.__call__, module.discriminate = call_or_train, discriminate_or_train
+        # Without input signatures, which would make `training` a tensor.
+        free_call, free_judge = tf.function(call), tf.function(discriminate)
+        module.__call__, module.discriminate = free_call, free_judge
         for mode in (False, True):
-            call_or_train.get_concrete_function(*z_specs, training=mode)
-            discriminate_or_train.get_concrete_function(*images_specs, training=mode)
+            free_call.get_concrete_function(*z_specs, training=mode)
+            free_judge.get_concrete_function(*images_specs, training=mode)
     signatures = {
         "serving_default": generate,
         "generator": generate,
-        "discriminator": discriminate,
+        "discriminator": judge,
     }
     return module, signatures
 
@@ -242,50 +255,10 @@ def _input_specs(
     return specs
 
 
-def _with_variables(*networks: keras.Model):
-    """An object that tracks the networks' variables, as a reader of TF-Hub expects."""
-    module = tf.__internal__.tracking.AutoTrackable()
-    # Plain variables: a reader needs no Keras.
-    module.variables = [v.value for net in networks for v in net.variables]
-    module.trainable_variables = [
-        v.value for net in networks for v in net.trainable_variables
-    ]
-    module.regularization_losses = []
-    return module
-
-
-def _facts(generator: keras.Model, discriminator: keras.Model) -> dict:
-    return {
-        # Names of `module.variables`, which have no unique names themselves.
-        "variables": {
-            "generator": [v.path for v in generator.variables],
-            "discriminator": [v.path for v in discriminator.variables],
-        },
-        "weights_sha256": hash_weights(generator, discriminator),
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "ssgan_tf": __version__,
-        "python": sys.version.split()[0],
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-
-
 def _fingerprints(folder: pathlib.Path) -> dict[str, dict]:
     """Fingerprints of all files in a folder, by relative path."""
     written = sorted(file for file in folder.rglob("*") if file.is_file())
-    fingerprints = {
-        file.relative_to(folder).as_posix(): fingerprint(file) for file in written
-    }
-    if "variables/variables.index" not in fingerprints:
-        raise OSError(
-            f"The weights of the module in {folder} are gone: another process removes "
-            "its files. Export it to another folder."
-        )
-    return fingerprints
+    return {file.relative_to(folder).as_posix(): fingerprint(file) for file in written}
 
 
 def _write_samples(
@@ -308,15 +281,6 @@ def _write_samples(
     return "samples.png"
 
 
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    """Converts TensorFlow's errors to OSError."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
 def _check_networks(
     generator: keras.Model, discriminator: keras.Model, latents: Latents
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
@@ -332,11 +296,8 @@ def _check_networks(
             f"none. Received: generator.num_classes={g_classes}, "
             f"discriminator.num_classes={d_classes}. Build them with one number."
         )
-    labels = keras.KerasTensor((None,), "int32")
     noise = keras.KerasTensor((None, latents.dim))
-    images = _output_of(
-        generator, "A generator must take latents", noise, labels if g_classes else None
-    )
+    images = _output_of(generator, "A generator must take latents", noise)
     shape = getattr(images, "shape", ())
     if len(shape) != 4 or None in shape[1:]:
         raise ValueError(
@@ -344,12 +305,7 @@ def _check_networks(
             f" Received: {generator.name}, which makes {_shapes(images)}. The shape of "
             "its last layer must be known."
         )
-    outputs = _output_of(
-        discriminator,
-        "A discriminator must take images",
-        images,
-        labels if d_classes else None,
-    )
+    outputs = _output_of(discriminator, "A discriminator must take images", images)
     logits = outputs.get("logits") if isinstance(outputs, dict) else None
     if tuple(getattr(logits, "shape", ())) != (None, 1):
         raise ValueError(
@@ -360,7 +316,8 @@ def _check_networks(
     return tuple(shape[1:]), columns
 
 
-def _output_of(network: keras.Model, rule: str, inputs, labels):
+def _output_of(network: keras.Model, rule: str, inputs):
+    labels = keras.KerasTensor((None,), "int32") if num_classes_of(network) else None
     try:
         return network.compute_output_spec(inputs, *as_arguments(labels))
     # A user's network may raise anything.
