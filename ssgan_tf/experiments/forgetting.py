@@ -7,7 +7,6 @@ run directory is otherwise that of a GAN, with the latest checkpoint alone.
 import contextlib
 import dataclasses
 import os
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -88,24 +87,9 @@ def select_test_images(labels: np.ndarray, task: int) -> tuple[np.ndarray, np.nd
 # --- Losses --------------------------------------------------------------------
 
 
-class Losses(NamedTuple):
-    """The losses of the classifier on a batch.
-
-    Attributes:
-        loss: scalar tensor, nats. Class against rest; chance is log(2).
-        rotation_loss: scalar tensor, nats; chance is log(4). 0 without rotated images.
-        rotation_accuracy: scalar tensor in [0, 1]; chance is 0.25. NaN without rotated
-            images.
-    """
-
-    loss: tf.Tensor
-    rotation_loss: tf.Tensor
-    rotation_accuracy: tf.Tensor
-
-
 def losses(
     discriminator, images: tf.Tensor, targets: tf.Tensor, num_rotated: int
-) -> Losses:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the terms that the classifier minimizes.
 
         L = cross-entropy(class or rest) + weight * rotation loss
@@ -121,7 +105,9 @@ def losses(
         num_rotated: int. Images that are rotated.
 
     Returns:
-        `Losses`, without the weight.
+        Scalar tensors. Loss of class against rest, in nats; chance is log(2). Rotation
+        loss without its weight, in nats; chance is log(4); 0 without rotated images.
+        Rotation accuracy; chance is 0.25; NaN without rotated images.
     """
     batch = images.shape[0]
     if num_rotated:
@@ -131,14 +117,11 @@ def losses(
         tf.nn.sigmoid_cross_entropy_with_logits(targets, outputs["logits"][:batch, 0])
     )
     if not num_rotated:
-        return Losses(loss, tf.constant(0.0), tf.constant(float("nan")))
+        return loss, tf.constant(0.0), tf.constant(float("nan"))
     logits = outputs["rotation_logits"][batch - num_rotated :]
     turns = rotation.rotation_labels(num_rotated)
-    return Losses(
-        loss,
-        rotation.rotation_loss(logits, turns),
-        rotation.rotation_accuracy(logits, turns),
-    )
+    rotation_loss = rotation.rotation_loss(logits, turns)
+    return loss, rotation_loss, rotation.rotation_accuracy(logits, turns)
 
 
 # --- Training ------------------------------------------------------------------
@@ -336,10 +319,12 @@ def update_function(network, optimizer, plan: config.Forgetting):
     def update(images, targets):
         images = tf.cast(images, tf.float32) / 255.0
         with tf.GradientTape() as tape:
-            terms = losses(network, images, targets, plan.num_rotated)
-            total = terms.loss + plan.weight_rotation_loss * terms.rotation_loss
+            loss, rotation_loss, rotation_accuracy = losses(
+                network, images, targets, plan.num_rotated
+            )
+            total = loss + plan.weight_rotation_loss * rotation_loss
         optimizer.apply(tape.gradient(total, variables), variables)
-        return terms.loss, terms.rotation_accuracy
+        return loss, rotation_accuracy
 
     return update
 

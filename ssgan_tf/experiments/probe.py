@@ -235,12 +235,12 @@ class ProbeTable(Table[BlockScore]):
         They replace the scores of the same step and protocol.
         """
         replaced = {(score.step, score.protocol) for score in scores}
-
-        def with_scores(rows: list[BlockScore]) -> list[BlockScore]:
-            others = [row for row in rows if (row.step, row.protocol) not in replaced]
-            return [*others, *scores]
-
-        self.update(with_scores)
+        self.update(
+            lambda rows: [
+                *(row for row in rows if (row.step, row.protocol) not in replaced),
+                *scores,
+            ]
+        )
 
 
 def format_scores(scores: list[BlockScore]) -> str:

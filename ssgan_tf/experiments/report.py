@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ssgan_tf.evaluation import protocols
@@ -19,25 +19,23 @@ class _Layout(NamedTuple):
 
     Attributes:
         keys: fields of `Measurement` that identify a line.
-        words: the metrics that are shown, with their descriptions; None: the Frechet
+        words: the metrics that are shown, with their descriptions; empty: the Frechet
             distances, each in a line of its own.
         best: bool. Whether the lowest over seeds is shown, instead of mean and
             standard deviation.
     """
 
     keys: tuple[str, ...]
-    words: dict[str, str] | None = None
+    words: Mapping[str, str] = {}
     best: bool = False
 
     def has(self, metric: str) -> bool:
         """Whether the table shows a metric."""
-        if self.words is None:
-            return protocols.is_distance(metric)
-        return metric in self.words
+        return metric in self.words if self.words else protocols.is_distance(metric)
 
     def average(self, values: list[float]) -> str:
         """The values of the seeds as one number, with their deviation."""
-        decimals = 2 if self.words is None else 3
+        decimals = 3 if self.words else 2
         if self.best:
             return f"{min(values):.{decimals}f}"
         mean = f"{statistics.fmean(values):.{decimals}f}"
@@ -86,7 +84,7 @@ def table(measurements: Sequence[Measurement]) -> list[list[str]]:
     values = _shown(layout, ours if "step" in layout.keys else results.finals(ours))
     arms = results.arms_of(measurements)
     arms_of_paper = {row.arm for row in papers}
-    has_distances = layout.words is None
+    has_distances = not layout.words
     header = list(layout.keys) + ["metric"] * has_distances
     for arm in arms:
         header.append(arm or "ours")
@@ -96,7 +94,7 @@ def table(measurements: Sequence[Measurement]) -> list[list[str]]:
     for place in _places(layout, [*papers, *values, *ours]):
         here = select(values, **place)
         for metric in dict.fromkeys(row.metric for row in here) or [""]:
-            line = [(layout.words or {}).get(key, str(key)) for key in place.values()]
+            line = [layout.words.get(key, str(key)) for key in place.values()]
             if has_distances:
                 line.append(metric or "-")
             for arm in arms:
@@ -163,34 +161,24 @@ def report(
     done = {row.run for row in finals if row.value is not None}
     missing = [job.name for job in study.jobs if job.name not in done]
     scale = f", {study.scale} scale" if study.scale else ""
-    lines = [
+    paragraphs = [
         f"# {study.name}{scale}: {study.title}",
-        "",
         f"Made by `{study.command}`: {len(done)} of {len(study.jobs)} runs are done.",
-        "",
-        *tables.markdown_table(*table(measurements)),
-        "",
+        "\n".join(tables.markdown_table(*table(measurements))),
         _spread_in_words(study, layout),
-        "",
         *_protocol_in_words(study, layout, measurements),
     ]
     if picture is not None:
-        lines += ["", f"![{study.name}]({picture})"]
+        paragraphs.append(f"![{study.name}]({picture})")
     if study.differences:
-        lines += ["", "## How far from the paper", ""]
-        lines += [f"- {sentence}" for sentence in study.differences]
+        paragraphs += ["## How far from the paper", _bullets(study.differences)]
     if missing:
-        lines += ["", "## Not yet run", "", *_by_seeds(missing)]
-    return "\n".join([*lines, *_runs(measurements), ""])
+        paragraphs += ["## Not yet run", _bullets(missing)]
+    return "\n\n".join([*paragraphs, *_runs(measurements)]) + "\n"
 
 
-def _by_seeds(names: Iterable[str]) -> list[str]:
-    """Groups runs that differ in their seeds alone into one line."""
-    parts = [name.rpartition("-seed") for name in names]
-    return [
-        f"- {run}, seed {', '.join(seed for _, _, seed in of_run)}"
-        for run, of_run in _grouped(parts, lambda part: part[0]).items()
-    ]
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _grouped(items: Iterable, key: Callable) -> dict:
@@ -222,18 +210,17 @@ def _protocol_in_words(study: Study, layout: _Layout, measurements) -> list[str]
         for key, values in _differences(rows).items():
             lines.append(
                 f"**Not comparable among themselves**, as {key} of "
-                f"{(layout.words or {}).get(metric, metric)} differs: "
-                f"{' | '.join(values)}."
+                f"{layout.words.get(metric, metric)} differs: {' | '.join(values)}."
             )
     by_protocol = _grouped(shown, lambda row: row.protocol)
     for text, rows in by_protocol.items():
         heading = "Protocol"
-        if layout.words is None:
+        if not layout.words:
             heading += f" of {', '.join(dict.fromkeys(row.metric for row in rows))}"
         if len(by_protocol) > 1:
             heading += f" ({', '.join(dict.fromkeys(map(_method, rows)))})"
         lines.append(f"{heading}: {text}.")
-    return [part for line in lines for part in (line, "")][:-1]
+    return lines
 
 
 def _differences(rows: Sequence[Measurement]) -> dict[str, list[str]]:
@@ -282,10 +269,11 @@ def _runs(measurements: Sequence[Measurement]) -> list[str]:
         duration = clock(row.seconds) if row.seconds else "-"
         facts = [row.commit or "-", row.machine or "-"]
         cells.append([run, f"{row.step:,}", duration, *facts])
-    lines = ["", "## Runs", "", *tables.markdown_table(*cells), ""]
     configs = _grouped(
         last.values(), lambda row: re.sub(r"(seed=)\d+", r"\1SEED", row.config)
     )
-    for text, rows in configs.items():
-        lines.append(f"- `{text}`, SEED = {', '.join(str(row.seed) for row in rows)}")
-    return lines
+    lines = [
+        f"`{text}`, SEED = {', '.join(str(row.seed) for row in rows)}"
+        for text, rows in configs.items()
+    ]
+    return ["## Runs", "\n".join(tables.markdown_table(*cells)), _bullets(lines)]

@@ -89,7 +89,17 @@ def sweep(
         ValueError: a text is no grid, a parameter has two, or a combination is no
             usable config; the message names it.
     """
-    axes = _axes(grid)
+    from ssgan_tf.config.compare_gan_names import ALIASES
+
+    axes = dict(map(parse_grid, grid))
+    if len(axes) < len(grid) or "run_config.seed" in [
+        ALIASES.get(name, name) for name in axes
+    ]:
+        raise ValueError(
+            "Each `--grid` must have a parameter of its own, and not run_config.seed, "
+            f"which `--seeds` sets. Received: {', '.join(grid)}. Put all values of a "
+            "parameter into one `--grid`."
+        )
     combinations = [
         [f"{name}={value}" for name, value in zip(axes, values, strict=True)]
         for values in itertools.product(*axes.values())
@@ -123,24 +133,6 @@ def sweep(
         jobs=tuple(jobs),
         source="scores",
     )
-
-
-def _axes(grid: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each parameter."""
-    from ssgan_tf.config.compare_gan_names import ALIASES
-
-    axes = dict(map(parse_grid, grid))
-    if len(axes) < len(grid):
-        raise ValueError(
-            "Each `--grid` must have a parameter of its own. Received: "
-            f"{', '.join(grid)}. Put all values into one."
-        )
-    if "run_config.seed" in [ALIASES.get(name, name) for name in axes]:
-        raise ValueError(
-            "`--grid` must not name run_config.seed, which `--seeds` sets. Received: "
-            f"{', '.join(grid)}. Leave it out."
-        )
-    return axes
 
 
 def _checked(files, bindings, combination):

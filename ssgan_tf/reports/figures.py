@@ -93,9 +93,8 @@ def lines(
                 axes.plot(curve.steps, curve.values, label=label, **style)
         if level:
             label, height = level
-            axes.axhline(height, color=plots.INK, linewidth=1, linestyle=(0, (1, 3)))
-            end = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(label, (1, height), fontsize="small", **end)
+            dotted = {"linewidth": 1, "linestyle": (0, (1, 3)), "label": label}
+            axes.axhline(height, color=plots.INK, **dotted)
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.ticklabel_format(axis="y", useOffset=False)

@@ -82,44 +82,19 @@ def test_the_loss_over_all_chunks_is_at_its_minimum(l2):
     assert np.abs(np.mean(errors, axis=0)).max() < 1e-4
 
 
-def test_the_tolerance_is_tight_enough():
-    features, labels = classes(500)
-    test_features, test_labels = classes(2000, seed=1)
+def test_the_accuracies_are_those_of_both_splits():
+    features, labels = classes(500, spread=4)
+    test_features, test_labels = classes(2000, spread=4, seed=1)
     accuracies = linear_probe.accuracies(
         features, labels, test_features, test_labels, num_classes=3
     )
     scaler, theirs = scikit_learn(features, labels, linear_probe.L2)
-    expected = [
+    train, test = (
         theirs.score(scaler.transform(inputs), targets)
         for inputs, targets in ((features, labels), (test_features, test_labels))
-    ]
-    np.testing.assert_allclose(accuracies, expected, atol=3e-3)
-
-
-def test_separable_classes_are_separated():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(4, size=400)
-    # One direction of many tells the class.
-    features = rng.normal(size=(400, 20)).astype(np.float32)
-    features[np.arange(400), labels] += 12
-    half = slice(0, 200), slice(200, 400)
-    first, second = half
-    accuracies = linear_probe.accuracies(
-        features[first], labels[first], features[second], labels[second], num_classes=4
     )
-    assert accuracies == (1, 1)
-
-
-def test_random_labels_are_guessed():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(6000, 10)).astype(np.float32)
-    labels = rng.integers(5, size=6000)
-    train, test = linear_probe.accuracies(
-        features[:3000], labels[:3000], features[3000:], labels[3000:], num_classes=5
-    )
-    # Five standard deviations of a mean of 3,000 draws; what is fitted does better.
-    assert abs(test - 0.2) < 5 * np.sqrt(0.2 * 0.8 / 3000)
-    assert test < train < 0.3
+    np.testing.assert_allclose(accuracies, (train, test), atol=3e-3)
+    assert test + 0.01 < train < 0.9
 
 
 def test_constant_features_count_for_nothing():
