@@ -16,12 +16,17 @@ CLASSES = 3
 def random_gan(distribution="uniform", num_classes=0, **heads) -> GAN:
     """A GAN with random weights and moments, and an average."""
     norm = layers.ConditionalBatchNorm if num_classes else layers.BatchNorm
-    options = {"norm": norm, "num_classes": num_classes}
+    small = {"start": (4, 6), "widths": (4,)}
+    generator, average = (
+        oracles.tiny_generator(norm, num_classes=num_classes, **small) for _ in range(2)
+    )
     gan = GAN(
-        oracles.tiny_generator(**options),
-        oracles.tiny_discriminator(**heads, num_classes=num_classes),
+        generator,
+        oracles.tiny_discriminator(
+            **heads, stages=((8, "down"),), num_classes=num_classes
+        ),
         latents=Latents(LATENT_DIM, distribution),
-        average=oracles.tiny_generator(**options),
+        average=average,
     )
     oracles.randomize(gan.average, 7)
     return gan

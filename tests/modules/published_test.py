@@ -12,9 +12,8 @@ import tensorflow as tf
 from paths import TESTS
 
 from ssgan_tf.latents import Latents, draw_labels
-from ssgan_tf.modules import published, reading
+from ssgan_tf.modules import reading
 from ssgan_tf.randomness import SAMPLING_LABELS_STREAM, SAMPLING_STREAM
-from ssgan_tf.utils import pictures
 
 WRITER = TESTS / "tf1_modules.py"
 LATENT_DIM = 5
@@ -33,13 +32,13 @@ ONE_HOT = {"labels": "one-hot"}
 MODULES = {
     "resnet": [
         graph("gen", 4, tagged=False, **BN),
-        *(graph("gen", batch, **BN) for batch in (2, 4, 8, None)),
-        *(graph("disc", batch) for batch in (2, 4, 8, None)),
+        *(graph("gen", batch, **BN) for batch in (2, 8, None)),
+        *(graph("disc", batch) for batch in (4, None)),
     ],
     "fixed": [
         graph("gen", 4, tagged=False),
         *(graph("gen", batch) for batch in (2, 4)),
-        *(graph("disc", batch) for batch in (2, 4)),
+        graph("disc", 4),
     ],
     "unsorted": [graph("gen", batch) for batch in (4, 2, 8)],
     "conditional": [
@@ -110,6 +109,8 @@ class TestChoice:
             ("fixed", None, [], [4, 4, 3]),
             ("fixed", ("gen", "bs4"), ["bs4", "gen"], [4, 4, 3]),
             ("old", None, [], [4, 4, 3]),
+            # Batches of 4, 2 and 8, in this order.
+            ("unsorted", None, ["bs8", "gen"], [8, 3]),
         ],
     )
     def test_every_graph_equals_numpy(
@@ -126,18 +127,11 @@ class TestChoice:
         assert actual.dtype == np.float32
         np.testing.assert_allclose(actual, expected, atol=1e-6)
 
-    def test_of_fixed_graphs_the_largest(self, folder):
-        # Batches of 4, 2 and 8, in this order.
-        module = reading.load(folder / "unsorted")
-        assert module.metadata["tags"] == ["bs8", "gen"]
-
-    @pytest.mark.parametrize("num", [1, 3, 4, 5])
-    def test_filled_up_batches(self, folder, weights, num):
+    def test_filled_up_batches(self, folder, weights):
         module = reading.load(folder / "fixed")
-        actual = module.sample(num)
-        np.testing.assert_allclose(
-            actual, images_of(weights, latents_of(num)), atol=1e-6
-        )
+        for num in (1, 3, 4, 5):
+            expected = images_of(weights, latents_of(num))
+            np.testing.assert_allclose(module.sample(num), expected, atol=1e-6)
 
     @pytest.mark.parametrize("tags", [["gen", "bs64"], ["gen"], ["disc", "bs4"], "gen"])
     def test_other_tags(self, folder, tags):
@@ -145,48 +139,27 @@ class TestChoice:
             reading.load(folder / "fixed", tags=tags)
         message = str(caught.value)
         assert f"Received: tags={tags!r}, module={folder / 'fixed'}" in message
-        assert "the tags [], ['bs2', 'gen'], ['bs4', 'gen']." in message
-        assert "['bs4', 'disc'] with default(images (4, 4, 4, 3))" in message
+        assert ": [], ['bs2', 'gen'], ['bs4', 'gen']." in message
 
-    @pytest.mark.parametrize("tags", [None, []])
-    @pytest.mark.parametrize(
-        "name, words",
-        [("judge", "images (4, 4, 4, 3)"), ("truncated", "truncation (None,)")],
-    )
-    def test_no_generator(self, folder, name, words, tags):
-        with pytest.raises(ValueError, match=f"module={folder / name}") as caught:
-            reading.load(folder / name, tags=tags)
-        assert words in str(caught.value)
+    @pytest.mark.parametrize("name", ["judge", "truncated"])
+    def test_no_generator(self, folder, name):
+        with pytest.raises(ValueError, match=f"module={folder / name}.*none"):
+            reading.load(folder / name)
 
 
 class TestLatents:
-    def test_a_function_of_the_seed(self, folder):
-        module = reading.load(folder / "fixed")
-        images = module.sample(7, seed=5)
-        np.testing.assert_array_equal(images, module.sample(7, seed=5))
-        again = reading.load(folder / "fixed", tags=["gen", "bs2"])
-        np.testing.assert_allclose(images, again.sample(7, seed=5), atol=1e-6)
-        assert np.abs(images - module.sample(7, seed=6)).max() > 0.01
-
-    @pytest.mark.parametrize("distribution", ["uniform", "normal"])
-    def test_given(self, folder, weights, distribution, monkeypatch):
-        monkeypatch.setattr(published.logging, "warning", pytest.fail)
+    @pytest.mark.parametrize("distribution", ["uniform", "normal", None])
+    def test_given_or_assumed_with_a_warning(
+        self, folder, weights, distribution, caplog
+    ):
         module = reading.load(folder / "resnet", z_distribution=distribution)
-        expected = images_of(
-            weights, latents_of(6, distribution=distribution), batch_norm=True
-        )
-        np.testing.assert_allclose(module.sample(6), expected, atol=1e-6)
-        assert module.metadata["z"] == "given"
-        assert module.metadata["latents"]["distribution"] == distribution
-
-    def test_assumed_with_a_warning(self, folder, monkeypatch):
-        warnings = []
-        monkeypatch.setattr(published.logging, "warning", lambda *a: warnings.append(a))
-        module = reading.load(folder / "resnet")
-        assert module.latents == Latents(LATENT_DIM, "uniform")
-        assert module.metadata["z"] == "assumed"
-        ((text, *values),) = warnings
-        assert "uniform, is assumed" in text % tuple(values)
+        expected = distribution or "uniform"
+        assert module.latents == Latents(LATENT_DIM, expected)
+        assert ("is assumed" in caplog.text) == (distribution is None)
+        assert module.metadata["z"] == ("given" if distribution else "assumed")
+        z = latents_of(6, distribution=expected)
+        images = images_of(weights, z, batch_norm=True)
+        np.testing.assert_allclose(module.sample(6), images, atol=1e-6)
 
     def test_unknown(self, folder):
         with pytest.raises(ValueError, match="Received: distribution='gaussian'"):
@@ -241,13 +214,14 @@ class TestDiscriminator:
         return np.random.default_rng(1).uniform(size=(9, *IMAGE_SHAPE))
 
     @pytest.mark.parametrize("name", ["resnet", "fixed", "old"])
-    @pytest.mark.parametrize("num", [1, 4, 9])
-    def test_equals_numpy(self, folder, weights, images, name, num):
+    def test_equals_numpy(self, folder, weights, images, name):
         module = reading.load(folder / name)
-        actual = module.discriminate(images[:num])
-        assert set(actual) == {"prediction"} and not module.has_rotation_head
-        logits = images[:num].reshape(num, -1) @ weights["d_kernel"]
-        np.testing.assert_allclose(actual["prediction"], sigmoid(logits), atol=1e-6)
+        assert not module.has_rotation_head
+        for num in (1, 4, 9):
+            actual = module.discriminate(images[:num])
+            assert set(actual) == {"prediction"}
+            logits = images[:num].reshape(num, -1) @ weights["d_kernel"]
+            np.testing.assert_allclose(actual["prediction"], sigmoid(logits), atol=1e-6)
 
     def test_labels(self, folder, weights, images):
         module = reading.load(folder / "conditional")
@@ -283,26 +257,22 @@ class TestDiscriminator:
             module.discriminate(images, 0)
 
 
-class TestReplicas:
-    @pytest.mark.parametrize(
-        "name, tags", [("conditional", None), ("conditional", ["gen", "bs4"])]
-    )
-    def test_equal_one_device(self, folder, two_replicas, name, tags):
-        path = folder / name
-        one = reading.load(path, tags=tags)
-        two = reading.load(path, two_replicas, tags=tags)
-        other = reading.load(path, tf.distribute.OneDeviceStrategy("CPU:1"), tags=tags)
-        for num in (1, 11):
-            images = one.sample(num)
-            judged = one.discriminate(images, 1)["prediction"]
-            for module in (two, other):
-                np.testing.assert_allclose(module.sample(num), images, atol=1e-6)
-                actual = module.discriminate(images, 1)["prediction"]
-                np.testing.assert_allclose(actual, judged, atol=1e-6)
-
-    def test_a_call_makes_a_batch_on_each(self, folder, two_replicas):
-        module = reading.load(folder / "fixed", two_replicas)
-        assert [len(batch) for batch in module.sample_batches(11)] == [8, 3]
+@pytest.mark.parametrize("tags", [None, ["gen", "bs4"]])
+def test_replicas_equal_one_device(folder, two_replicas, tags):
+    path = folder / "conditional"
+    one = reading.load(path, tags=tags)
+    two = reading.load(path, two_replicas, tags=tags)
+    other = reading.load(path, tf.distribute.OneDeviceStrategy("CPU:1"), tags=tags)
+    for num in (1, 11):
+        images = one.sample(num)
+        judged = one.discriminate(images, 1)["prediction"]
+        for module in (two, other):
+            np.testing.assert_allclose(module.sample(num), images, atol=1e-6)
+            actual = module.discriminate(images, 1)["prediction"]
+            np.testing.assert_allclose(actual, judged, atol=1e-6)
+    # A call makes a batch on each replica.
+    if tags:
+        assert [len(batch) for batch in two.sample_batches(11)] == [8, 3]
 
 
 def test_metadata_that_scores_need(folder):
@@ -310,23 +280,17 @@ def test_metadata_that_scores_need(folder):
     facts = module.metadata
     assert json.loads(json.dumps(facts)) == facts
     assert facts["weights"] == facts["batch_norm"] == "unknown"
-    assert facts["latents"] == {"dim": LATENT_DIM, "distribution": "uniform"}
     assert facts["image_shape"] == list(IMAGE_SHAPE) and facts["num_classes"] == 0
-    assert facts["config"] == ""
-    assert module.path == str(folder / "resnet")
-    assert pictures.to_uint8(module.sample(2)).dtype == np.uint8
+    assert facts["latents"] == {"dim": LATENT_DIM, "distribution": "uniform"}
+    assert facts["config"] == "" and module.path == str(folder / "resnet")
 
 
 def test_hash_is_that_of_the_variables(folder, tmp_path):
     facts = reading.load(folder / "resnet").metadata
-    assert len(facts["weights_sha256"]) == 64
     copy = shutil.copytree(folder / "resnet", tmp_path / "other name")
     (copy / "README.md").write_text("Mine.")
-    for tags in (None, ["gen", "bs8"]):
-        again = reading.load(copy, tags=tags).metadata
-        assert again["weights_sha256"] == facts["weights_sha256"]
-    other = reading.load(folder / "fixed").metadata
-    assert other["weights_sha256"] != facts["weights_sha256"]
+    again = reading.load(copy, tags=["gen", "bs8"]).metadata
+    assert again["weights_sha256"] == facts["weights_sha256"]
     hashes = {facts["weights_sha256"]}
     # Names and contents of all files in the folder of the variables count.
     for name, content in (("more", b""), ("more", b"1"), ("less", b"1")):
@@ -358,18 +322,11 @@ class TestDamage:
             file.write_bytes(content)
 
     def test_is_named(self, copy):
-        message = f"module={copy}"
-        count = 0
         for _ in self.cases(copy):
-            if (copy / "saved_model.pb").exists():
-                with pytest.raises(ValueError) as caught:
-                    reading.load(copy)
-                assert message in str(caught.value)
-            else:
-                with pytest.raises(ValueError, match="saved_model"):
-                    reading.load(copy)
-            count += 1
-        assert count == 12
+            # Without its graphs a folder is no module at all.
+            is_module = (copy / "saved_model.pb").exists()
+            with pytest.raises(ValueError, match=str(copy) if is_module else "saved_m"):
+                reading.load(copy)
         reading.load(copy)
 
     def test_no_variables(self, copy):
