@@ -204,8 +204,7 @@ class Campaign:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 "A job record must be a JSON list of commands with their seconds. "
-                f"Received: {path}, which fails with: {error}. Remove it: repeating a "
-                "finished command takes little time."
+                f"Received: {path} ({error!r}). Remove it: finished commands are quick."
             ) from error
 
 

@@ -127,17 +127,14 @@ def _protocol(dataset: str, labels: dict[str, np.ndarray]) -> str:
 def _check_dataset(name: str, image_shape) -> None:
     spec = datasets.get_spec(name)
     if not spec.num_classes:
-        labelled = [key for key, row in datasets.DATASETS.items() if row.num_classes]
         raise ValueError(
-            "A linear classifier needs a data set with labels. Received: "
-            f"dataset={name!r}, which has none. Pass --dataset, the name of one with "
-            f"labels and images of the same shape: {', '.join(labelled)}."
+            f"A linear classifier needs labels. Received: dataset={name!r}, which has "
+            "none. Pass --dataset, a data set with labels and images of this shape."
         )
     if spec.image_shape != tuple(image_shape):
         raise ValueError(
             f"D takes images of shape {tuple(image_shape)}. Received: dataset={name!r} "
-            f"of shape {spec.image_shape}. Name the data set of the run, or another of "
-            "that shape."
+            f"of shape {spec.image_shape}. Name a data set of that shape."
         )
 
 

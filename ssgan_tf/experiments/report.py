@@ -161,11 +161,14 @@ def report(
     done = {row.run for row in finals if row.value is not None}
     missing = [job.name for job in study.jobs if job.name not in done]
     scale = f", {study.scale} scale" if study.scale else ""
+    deviation = "Mean +- standard deviation over n training seeds, divided by n - 1"
+    if study.paper:
+        deviation += "; the paper does not name its divisor"
     paragraphs = [
         f"# {study.name}{scale}: {study.title}",
         f"Made by `{study.command}`: {len(done)} of {len(study.jobs)} runs are done.",
         "\n".join(tables.markdown_table(*table(measurements))),
-        _spread_in_words(study, layout),
+        "The best of n training seeds." if layout.best else f"{deviation}.",
         *_protocol_in_words(study, layout, measurements),
     ]
     if picture is not None:
@@ -187,13 +190,6 @@ def _grouped(items: Iterable, key: Callable) -> dict:
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
-
-
-def _spread_in_words(study: Study, layout: _Layout) -> str:
-    if layout.best:
-        return "The best of n training seeds."
-    paper = "; the paper does not name its divisor" if study.paper else ""
-    return f"Mean +- standard deviation over n training seeds, divided by n - 1{paper}."
 
 
 def _protocol_in_words(study: Study, layout: _Layout, measurements) -> list[str]:

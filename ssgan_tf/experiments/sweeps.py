@@ -59,8 +59,8 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
         )
     if "/" in name:
         raise ValueError(
-            "`--grid` must name a parameter without a scope: a scope that the config "
-            f"does not use has no effect. Received: --grid={text}. Leave the scope out."
+            "`--grid` must name a parameter without a scope, which may have no effect. "
+            f"Received: --grid={text}. Leave the scope out."
         )
     return name, texts
 
@@ -100,14 +100,11 @@ def sweep(
             f"which `--seeds` sets. Received: {', '.join(grid)}. Put all values of a "
             "parameter into one `--grid`."
         )
-    combinations = [
-        [f"{name}={value}" for name, value in zip(axes, values, strict=True)]
-        for values in itertools.product(*axes.values())
-    ]
-    plans = [_checked(files, bindings, combination) for combination in combinations]
     stem = "-".join(name.partition("#")[2] or pathlib.Path(name).stem for name in files)
     jobs = []
-    for combination, plan in zip(combinations, plans, strict=True):
+    for values in itertools.product(*axes.values()):
+        combination = list(map("=".join, zip(axes, values, strict=True)))
+        plan = _checked(files, bindings, combination)
         for seed in seeds:
             lines = [*bindings, *combination, f"run_config.seed={seed}"]
             flags = config_flags(files, lines)
@@ -122,9 +119,8 @@ def sweep(
                     config=shlex.join(flags),
                 )
             )
-    flags = [*config_flags(files, bindings)]
-    flags += [f"--grid={text}" for text in grid]
-    flags += [f"--seeds={len(seeds)}", *score]
+    grids = [f"--grid={text}" for text in grid]
+    flags = [*config_flags(files, bindings), *grids, f"--seeds={len(seeds)}", *score]
     return Study(
         name="sweep",
         scale="",
