@@ -72,8 +72,5 @@ def cpu_model(info: pathlib.Path) -> str:
 
 def _describe(device: tf.config.PhysicalDevice) -> str:
     name = device.name.removeprefix("/physical_device:")
-    details = {}
-    if device.device_type == "GPU":
-        details = tf.config.experimental.get_device_details(device)
-    model = details.get("device_name")
+    model = tf.config.experimental.get_device_details(device).get("device_name")
     return f"{name} {model}" if model else name

@@ -26,8 +26,7 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        images = np.clip(np.nan_to_num(images), 0.0, 1.0)
-        images = np.round(images * 255.0).astype(np.uint8)
+        images = to_uint8(np.clip(np.nan_to_num(images), 0.0, 1.0))
     num, height, width, channels = images.shape
     rows = -(-num // columns)
     cells = np.zeros((rows, height, columns, width, channels), np.uint8)
@@ -134,8 +133,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     # NaN must fail too: every comparison with it is False.
     if images.size and not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):
         raise ValueError(
-            "Images must be finite and in [0, 1]. Received: images with "
-            f"min={low}, max={high}. Rescale them; NaN means that the generator "
-            "has diverged."
+            f"Images must be finite and in [0, 1]. Received: images with min={low}, "
+            f"max={high}. NaN means that the generator has diverged."
         )
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

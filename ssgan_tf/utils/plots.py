@@ -12,10 +12,10 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Iterator
 
 import matplotlib
 import matplotlib.colors
+import numpy as np
 from matplotlib.figure import Figure
 
 from ssgan_tf.utils import files
@@ -35,16 +35,13 @@ def colors(count: int) -> list[str]:
     if count <= len(COLORS):
         return list(COLORS[:count])
     # The ends of the map are invisible on white or on black.
-    places = [0.15 + 0.7 * i / (count - 1) for i in range(count)]
-    return [
-        matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](p)) for p in places
-    ]
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.85, count))
+    return [matplotlib.colors.to_hex(shade) for shade in shades]
 
 
-@contextlib.contextmanager
-def style() -> Iterator[None]:
+def style() -> contextlib.AbstractContextManager:
     """Applies the style of all figures in a block that draws and saves one."""
-    with matplotlib.rc_context(
+    return matplotlib.rc_context(
         {
             "axes.edgecolor": INK,
             "axes.grid": True,
@@ -65,8 +62,7 @@ def style() -> Iterator[None]:
             "xtick.color": INK,
             "ytick.color": INK,
         }
-    ):
-        yield
+    )
 
 
 def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:

@@ -30,14 +30,12 @@ class Processes:
             child = processes.start([sys.executable, "-m", "ssgan_tf", "train"])
             code = exit_code(child)
             processes.exit_if_signalled()
-
-    Attributes:
-        children: list of `subprocess.Popen`, in the order of their start.
     """
 
     def __init__(self):
-        self.children: list[subprocess.Popen] = []
-        self._received: list[signal.Signals] = []
+        # Children and received signals in their order. A child gets the later ones by
+        # `_forward` and the earlier ones by `start`: none is lost or sent twice.
+        self._log: list[subprocess.Popen | signal.Signals] = []
 
     def __enter__(self):
         self._handlers = {
@@ -78,18 +76,17 @@ class Processes:
             start_new_session=True,
             **options,
         )
-        self.children.append(child)
-        # A signal may have arrived before the child was in the list.
-        for number in self._received:
-            child.send_signal(_FORWARDED[number])
+        self._log.append(child)
+        for event in self._log[: self._log.index(child)]:
+            if isinstance(event, signal.Signals):
+                child.send_signal(_FORWARDED[event])
         return child
 
     def kill(self) -> None:
         """Kills the children that still run, and the processes that they started."""
-        for child in self.children:
-            if child.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+        for child in self._running():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
     def exit_if_signalled(self) -> None:
         """Ends this process if it received a signal.
@@ -97,17 +94,22 @@ class Processes:
         Raises:
             SystemExit: with 128 + the first signal.
         """
-        if self._received:
-            print(f"ended by {self._received[0].name}", flush=True)
-            raise SystemExit(128 + self._received[0])
+        for event in self._log:
+            if isinstance(event, signal.Signals):
+                print(f"ended by {event.name}", flush=True)
+                raise SystemExit(128 + event)
 
     def _forward(self, number, frame):
-        self._received.append(signal.Signals(number))
-        for child in self.children:
+        self._log.append(signal.Signals(number))
+        for child in self._running():
             child.send_signal(_FORWARDED[number])
 
+    def _running(self) -> list[subprocess.Popen]:
+        children = [event for event in self._log if isinstance(event, subprocess.Popen)]
+        return [child for child in children if child.poll() is None]
+
     def _end(self) -> None:
-        running = [child for child in self.children if child.poll() is None]
+        running = self._running()
         for child in running:
             child.terminate()
         try:
@@ -125,15 +127,6 @@ def exit_code(child: subprocess.Popen) -> int:
     return code if code >= 0 else 128 - code
 
 
-def free_ports(num: int) -> list[int]:
-    """Returns ports of this host on which no process listens."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
-        for unbound in sockets:
-            unbound.bind(("127.0.0.1", 0))
-        return [bound.getsockname()[1] for bound in sockets]
-
-
 def cluster_environments(num_workers: int) -> list[dict[str, str]]:
     """Returns one environment per worker of a cluster on this machine's CPU.
 
@@ -144,7 +137,14 @@ def cluster_environments(num_workers: int) -> list[dict[str, str]]:
         This process's environment, with a `TF_CONFIG` that differs in the index, and
         without GPUs.
     """
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(num_workers)]}
+    # Ports on which no process listens.
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for _ in range(num_workers)
+        ]
+        addresses = ["{}:{}".format(*bound.getsockname()) for bound in sockets]
+    cluster = {"worker": addresses}
     return [
         {
             **os.environ,

@@ -83,7 +83,6 @@ def _num_rows(batches: list) -> int:
     if len(counts) != 1 or 0 in counts:
         raise ValueError(
             "The parts of a batch must have the same number of rows, at least one. "
-            f"Received: shapes={[tuple(batch.shape) for batch in batches]}. Pass rows "
-            "that belong together."
+            f"Received: shapes={[tuple(batch.shape) for batch in batches]}."
         )
     return counts.pop()

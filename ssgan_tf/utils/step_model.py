@@ -6,7 +6,7 @@ import tensorflow as tf
 
 _CURE = (
     "Lower the learning rates, look at the data, or continue from the last checkpoint "
-    'with other noise (run_config.on_nan = "rollback").'
+    "with other noise."
 )
 
 
@@ -18,24 +18,18 @@ class StepModel(keras.Model):
     """A model whose `train_step` runs several times per call, on all replicas.
 
     `fit` raises `Diverged` after the first step with a log that is not finite. A
-    subclass defines `train_step`, which returns a scalar for each of `log_names`, and
-    the properties below. It must be built before `fit`.
+    subclass must be built before `fit`, and defines `train_step`, which returns a
+    scalar for each of `log_names`, and the attributes or properties below.
+
+    Attributes:
+        log_names: names of the scalars that `train_step` returns.
+        step: train steps taken so far.
+        parts: all state of training by name: networks, optimizers, variables.
     """
 
-    @property
-    def log_names(self) -> list[str]:
-        """Names of the scalars that `train_step` returns."""
-        raise NotImplementedError
-
-    @property
-    def step(self) -> int:
-        """Train steps taken so far."""
-        raise NotImplementedError
-
-    @property
-    def parts(self) -> dict[str, keras.Model | keras.Optimizer | keras.Variable]:
-        """All state of training by name: networks, optimizers, variables."""
-        raise NotImplementedError
+    log_names: list[str]
+    step: int
+    parts: dict[str, keras.Model | keras.Optimizer | keras.Variable]
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: the model is built already.
@@ -80,7 +74,12 @@ class StepModel(keras.Model):
             logs, finite_steps = take_steps(iterator)
             if finite_steps < num_steps:
                 first_bad_step = self.step - num_steps + int(finite_steps) + 1
-                raise _diverged_logs(logs, first_bad_step)
+                values = {name: float(value) for name, value in logs.items()}
+                bad = [f"{k}={v}" for k, v in values.items() if not np.isfinite(v)]
+                raise Diverged(
+                    f"Losses must be finite. Received: {', '.join(bad)} at step "
+                    f"{first_bad_step}. {_CURE}"
+                )
             return logs
 
         self.train_function = train_function
@@ -96,9 +95,7 @@ class StepModel(keras.Model):
         variables = [
             variable
             for part in self.parts.values()
-            for variable in (
-                [part] if isinstance(part, keras.Variable) else part.variables
-            )
+            for variable in getattr(part, "variables", [part])
             if "float" in variable.dtype
         ]
         bad = [
@@ -112,9 +109,3 @@ class StepModel(keras.Model):
                 f"variables with NaN or infinity, such as {bad[0]}, at step "
                 f"{self.step}. {_CURE}"
             )
-
-
-def _diverged_logs(logs: dict[str, tf.Tensor], step: int) -> Diverged:
-    values = {name: float(value) for name, value in logs.items()}
-    bad = ", ".join(f"{k}={v}" for k, v in values.items() if not np.isfinite(v))
-    return Diverged(f"Losses must be finite. Received: {bad} at step {step}. {_CURE}")

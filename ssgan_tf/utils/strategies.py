@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import textwrap
-import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,9 +15,7 @@ from absl import logging
 
 from ssgan_tf.utils.machine import nvidia_gpus
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 JOIN_SECONDS = 600.0
-_ROLES = ("chief", "worker")
 
 
 def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
@@ -41,14 +38,9 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
             this machine.
 
     Raises:
-        ValueError: unknown name; `tpu` without "tpu"; `TF_CONFIG` is missing or wrong.
+        ValueError: `tpu` without "tpu"; `TF_CONFIG` is missing or wrong.
         ConnectionError: the TPU or the other workers cannot be reached.
     """
-    if name not in STRATEGIES:
-        raise ValueError(
-            f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: "
-            f"--strategy={name}."
-        )
     if tpu is not None and name not in ("auto", "tpu"):
         raise ValueError(
             f"`--tpu` goes with --strategy=tpu. Received: --strategy={name}, "
@@ -56,14 +48,16 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
         )
     if name == "tpu" or tpu is not None:
         return _tpu_strategy(tpu or "local")
-    if name == "multi_worker" or (name == "auto" and _num_workers() > 1):
+    if name == "auto" and os.environ.get("TF_CONFIG"):
+        if len(sum(cluster().values(), [])) > 1:
+            name = "multi_worker"
+    if name == "multi_worker":
         return _multi_worker_strategy()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     if not gpus and (unused := nvidia_gpus()):
         logging.warning(
-            "TensorFlow %s does not use the GPU of this machine (%s) and computes on "
-            'the CPU. `pip install "ssgan-tf[gpu]"` brings the CUDA libraries; `ssgan '
-            "doctor` helps if they are installed.",
+            "TensorFlow %s does not use the GPU of this machine (%s). `pip install "
+            '"ssgan-tf[gpu]"` brings the CUDA libraries, and `ssgan doctor` helps.',
             tf.__version__,
             "; ".join(unused),
         )
@@ -84,14 +78,9 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ConnectionError(
             f"TensorFlow {tf.__version__} cannot reach the TPU of --tpu={tpu}: "
-            f"{type(error).__name__}: {textwrap.shorten(str(error), 200)} On a TPU VM "
-            "install the package tensorflow-tpu and use --strategy=tpu; elsewhere pass "
-            "the name of the TPU."
+            f"{type(error).__name__}: {textwrap.shorten(str(error), 200)} A TPU VM "
+            "needs the package tensorflow-tpu; elsewhere pass the name of the TPU."
         ) from error
-
-
-def _num_workers() -> int:
-    return sum(map(len, cluster().values())) if os.environ.get("TF_CONFIG") else 0
 
 
 def _multi_worker_strategy() -> tf.distribute.Strategy:
@@ -109,8 +98,7 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
         raise ConnectionError(
             "This worker cannot listen on its port or cannot reach the other workers: "
             f"{textwrap.shorten(error.message, 200)}. Received: "
-            f"TF_CONFIG={os.environ['TF_CONFIG']}. Check that no other process uses "
-            "the port."
+            f"TF_CONFIG={os.environ['TF_CONFIG']}."
         ) from error
     logging.info("all workers are there")
     return strategy
@@ -123,10 +111,8 @@ def _time_limit(seconds: float) -> Iterator[None]:
     While TensorFlow waits for other workers, Python's threads and signal handlers do
     not run. Nothing is written yet, so signals may end the process at once.
     """
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            handlers[number] = signal.signal(number, signal.SIG_DFL)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
@@ -146,46 +132,28 @@ def cluster() -> dict[str, list[str]]:
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        workers, task = config["cluster"], config["task"]
-        is_valid = _is_cluster(workers) and _is_index(
-            task["index"], workers[task["type"]]
+        task = config["task"]
+        spec = tf.train.ClusterSpec(config["cluster"])
+        spec.task_address(task["type"], task["index"])
+        workers = spec.as_dict()
+        addresses = sum(workers.values(), [])
+        is_valid = (
+            set(workers) <= {"chief", "worker"}
+            and len(workers.get("chief", [0])) == 1
+            and len(set(addresses)) == len(addresses)
+            and all(0 < int(a.rpartition(":")[2]) < 2**16 for a in addresses)
+            and type(task["index"]) is int
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError):
         is_valid = False
     if not is_valid:
         raise ValueError(
             "`TF_CONFIG` must be JSON with the host:port of every worker and the index "
             'of this one, such as {"cluster": {"worker": ["host0:12345", '
             '"host1:12345"]}, "task": {"type": "worker", "index": 0}}; roles are '
-            f"{' and '.join(_ROLES)}, with at most one chief. Received: "
-            f"TF_CONFIG={text!r}. To score a run while it trains, start another "
-            "process without TF_CONFIG and with --schedule=continuous_eval."
+            f"chief and worker, with at most one chief. Received: TF_CONFIG={text!r}."
         )
     return workers
-
-
-def _is_cluster(workers: dict[str, list[str]]) -> bool:
-    """Whether the addresses are distinct and valid, with at most one chief."""
-    addresses = sum(workers.values(), [])
-    return (
-        set(workers) <= set(_ROLES)
-        and all(isinstance(group, list) and group for group in workers.values())
-        and all(_is_address(address) for address in addresses)
-        and len(set(addresses)) == len(addresses)
-        and len(workers.get("chief", [0])) == 1
-    )
-
-
-def _is_index(index: int, addresses: list[str]) -> bool:
-    return type(index) is int and 0 <= index < len(addresses)
-
-
-def _is_address(address: str) -> bool:
-    return isinstance(address, str) and _is_port(address.rpartition(":")[2])
-
-
-def _is_port(text: str) -> bool:
-    return text.isdigit() and 0 < int(text) < 2**16
 
 
 class Workers:

@@ -66,7 +66,12 @@ class Table(typing.Generic[Row]):
                 columns = list(reader.fieldnames or ())
         except (csv.Error, UnicodeDecodeError) as error:
             raise self._error(f"no CSV file ({error})") from error
-        missing = [name for name in self._required() if name not in columns]
+        missing = [
+            field.name
+            for field in dataclasses.fields(self.row_class)
+            if field.default is dataclasses.MISSING
+            and field.name not in (*columns, self._further)
+        ]
         unknown = [name for name in columns if name not in self._types]
         if missing:
             raise self._error(f"missing columns {', '.join(missing)}")
@@ -110,13 +115,6 @@ class Table(typing.Generic[Row]):
                 cells[field.name] = "" if value is None else str(value)
         return cells
 
-    def _required(self) -> list[str]:
-        return [
-            field.name
-            for field in dataclasses.fields(self.row_class)
-            if field.default is dataclasses.MISSING and field.name in self._types
-        ]
-
     def _columns(self, rows: list[dict[str, str]]) -> list[str]:
         names = [field.name for field in dataclasses.fields(self.row_class)]
         if self._further is None:
@@ -127,12 +125,11 @@ class Table(typing.Generic[Row]):
         return [*names[:place], *further, *names[place + 1 :]]
 
     def _parsed(self, number: int, cells: dict[str, str]) -> Row:
-        if None in cells:
-            raise self._error(f"row {number}: more cells than columns")
+        # `csv` gives a row without as many cells as columns a key or a cell None.
+        if None in cells or None in cells.values():
+            raise self._error(f"row {number}: not as many cells as columns")
         fields, further = {}, {}
         for name, text in cells.items():
-            if text is None:
-                raise self._error(f"row {number}, column {name}: no cell")
             if name not in self._types:
                 further[name] = text
                 continue

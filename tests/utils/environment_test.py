@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from optional import needs_git
 
-from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import environment
 
 
@@ -47,24 +46,18 @@ def checkout(tmp_path):
 
 
 @needs_git
-def test_commit(checkout):
+def test_commit(checkout, tmp_path_factory, monkeypatch):
     commit = git(checkout, "rev-parse", "HEAD")
     assert environment.commit_of(checkout / "tracked.py") == commit
     (checkout / "tracked.py").write_text("3")
     assert environment.commit_of(checkout / "tracked.py") == f"{commit}-dirty"
-
-
-@needs_git
-def test_installed_inside_another_checkout(checkout):
+    # Installed inside the checkout of another project.
     assert environment.commit_of(checkout / "untracked.py") is None
-
-
-@needs_git
-def test_without_a_checkout_or_git(checkout, tmp_path_factory, monkeypatch):
     outside = tmp_path_factory.mktemp("outside")
     # The temporary folder may be inside a checkout.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(outside.parent))
     assert environment.commit_of(outside / "file.py") is None
+    # Without git.
     monkeypatch.setenv("PATH", str(outside))
     assert environment.commit_of(checkout / "tracked.py") is None
 
@@ -74,16 +67,3 @@ def test_processor(tmp_path):
     info.write_text("processor\t: 0\nmodel name\t: Fast: CPU 3\n\nmodel name\t: x\n")
     assert environment.cpu_model(info) == "Fast: CPU 3"
     assert environment.cpu_model(tmp_path / "none")
-
-
-def test_a_run_keeps_one_record_per_session(tmp_path):
-    run = RunDir(tmp_path)
-    assert run.environments() == {}
-    facts = {"commit": None, "cpu": "", "cores": 1, "devices": []}
-    for step in (0, 10, 9):
-        run.write_environment(facts | {"began": step}, step)
-    # The run returned to step 9, before the session that began at step 10.
-    assert run.environments() == {step: facts | {"began": step} for step in (0, 9)}
-    (tmp_path / "environment-9.json").write_text("{")
-    with pytest.raises(ValueError, match="environment-9.json.*Remove it"):
-        run.environments()

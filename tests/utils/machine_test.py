@@ -31,38 +31,14 @@ def test_peak_memory():
     assert after > during - 2**22
 
 
-def test_parts_of_a_start():
-    start_up, begin = StartUp(), time.perf_counter()
-    time.sleep(0.05)
+def test_parts_of_a_start(monkeypatch):
+    now = iter([10.0, 11.5, 14.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    start_up = StartUp()
     start_up.done("imports")
-    time.sleep(0.1)
     start_up.done("data")
-    assert list(start_up.parts) == ["imports", "data"]
-    assert 0.05 <= start_up.parts["imports"]
-    assert 0.1 <= start_up.parts["data"]
-    total = sum(start_up.parts.values())
-    assert total == pytest.approx(time.perf_counter() - begin, abs=0.05)
-    assert str(start_up).startswith(f"{total:.1f} s: imports ")
-
-
-@pytest.mark.parametrize("command", ["train", "probe"])
-def test_help_is_quick_and_imports_no_tensorflow(command):
-    script = (
-        "import runpy, sys\n"
-        f"sys.argv = ['ssgan', {command!r}, '--help']\n"
-        "try:\n"
-        f"    runpy.run_module('ssgan_tf', run_name='__main__', alter_sys=True)\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        "print('tensorflow' in sys.modules)\n"
-    )
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
-    )
-    seconds = time.perf_counter() - start
-    assert "--model_dir" in done.stdout and done.stdout.endswith("False\n")
-    assert seconds < 2
+    assert start_up.parts == {"imports": 1.5, "data": 2.5}
+    assert str(start_up) == "4.0 s: imports 1.5, data 2.5"
 
 
 def test_gpus_that_the_driver_sees(nvidia_smi, monkeypatch):

@@ -39,14 +39,6 @@ def test_png_holds_the_pixels(tmp_path, channels):
     assert [file.name for file in path.parent.iterdir()] == ["noise.png"]
 
 
-def test_png_of_many_rows(tmp_path):
-    # TensorFlow's writer takes at most a million rows.
-    column = np.arange(1_000_001).astype(np.uint8)[:, None, None]
-    pictures.write_png(tmp_path / "tall.png", column)
-    decoded = np.asarray(Image.open(tmp_path / "tall.png"))
-    np.testing.assert_array_equal(decoded, column[..., 0])
-
-
 def test_pngs_are_numbered(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (12, 4, 6, 3), np.uint8)
     pictures.write_pngs(tmp_path / "new" / "all", noise)
@@ -131,20 +123,11 @@ class TestGif:
         assert [file.name for file in tmp_path.iterdir()] == ["a.gif"]
 
 
-def test_unwritable_paths(tmp_path):
-    picture = np.zeros((2, 2, 1), np.uint8)
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "folder.png" / "inside").write_text("mine")
-    for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
-        for write in (
-            lambda: pictures.write_png(path, picture),
-            lambda: pictures.write_gif(path, [picture, picture + 1]),
-        ):
-            with pytest.raises(OSError, match=f"Cannot write {path}"):
-                write()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
-    assert (tmp_path / "folder.png" / "inside").read_text() == "mine"
+def test_a_png_replaces_no_folder(tmp_path):
+    (tmp_path / "a.png" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match=f"Cannot write {tmp_path}/a.png"):
+        pictures.write_png(tmp_path / "a.png", np.zeros((2, 2, 1), np.uint8))
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.png", "inside"]
 
 
 @pytest.mark.parametrize(
@@ -155,23 +138,18 @@ def test_names_have_equal_length(num, name, tmp_path):
     assert os.listdir(tmp_path) == [f"{name}.png"]
 
 
-class TestToUint8:
-    def test_rounds_to_nearest(self):
-        images = np.array([0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, 1])
-        expected = [0, 0, 1, 127, 128, 255]
-        np.testing.assert_array_equal(pictures.to_uint8(images), expected)
+def test_to_uint8_rounds_to_nearest():
+    levels = np.arange(256, dtype=np.uint8)
+    actual = pictures.to_uint8(levels.astype(np.float32) / 255)
+    np.testing.assert_array_equal(actual, levels)
+    assert actual.dtype == np.uint8
+    # The last two are clipped as rounding errors.
+    images = [0.4 / 255, 0.6 / 255, 127.4 / 255, 127.6 / 255, -9e-4, 1 + 9e-4]
+    actual = pictures.to_uint8(np.array(images))
+    np.testing.assert_array_equal(actual, [0, 1, 127, 128, 0, 255])
 
-    def test_every_level_survives(self):
-        levels = np.arange(256, dtype=np.uint8)
-        actual = pictures.to_uint8(levels.astype(np.float32) / 255)
-        np.testing.assert_array_equal(actual, levels)
-        assert actual.dtype == np.uint8
 
-    def test_clips_rounding_errors(self):
-        actual = pictures.to_uint8(np.array([-9e-4, 1 + 9e-4]))
-        np.testing.assert_array_equal(actual, [0, 255])
-
-    @pytest.mark.parametrize("value", [-0.002, 1.002, 255, np.nan, np.inf, -np.inf])
-    def test_rejects(self, value):
-        with pytest.raises(ValueError, match="Received: images with min="):
-            pictures.to_uint8(np.array([0.5, value, 0.5]))
+@pytest.mark.parametrize("value", [-0.002, 1.002, 255, np.nan, np.inf, -np.inf])
+def test_to_uint8_rejects(value):
+    with pytest.raises(ValueError, match="Received: images with min="):
+        pictures.to_uint8(np.array([0.5, value, 0.5]))

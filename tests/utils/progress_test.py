@@ -119,30 +119,21 @@ def test_off_a_terminal(seconds, monkeypatch, total, duration, expected):
     assert options["stream"].getvalue() == ""
 
 
-class TestColors:
-    @pytest.fixture(autouse=True)
-    def plain_environment(self, monkeypatch):
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        monkeypatch.setenv("TERM", "xterm")
-
-    def text(self, color="red") -> str:
-        output = []
-        with terminal(output) as stream:
-            stream.write(progress.colored("text", color, stream))
-        return output[0]
-
-    def test_on_a_terminal(self):
-        assert self.text("red") == "\x1b[31mtext\x1b[0m"
-        assert self.text("green") == "\x1b[32mtext\x1b[0m"
-
-    def test_an_empty_variable_does_not_count(self, monkeypatch):
-        monkeypatch.setenv("NO_COLOR", "")
-        assert self.text() == "\x1b[31mtext\x1b[0m"
-
-    def test_in_a_file(self):
-        assert progress.colored("text", "red", io.StringIO()) == "text"
-
-    @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-    def test_without_colors(self, monkeypatch, name, value):
+@pytest.mark.parametrize(
+    ("color", "variables", "expected"),
+    [
+        ("red", {}, "\x1b[31mtext\x1b[0m"),
+        ("green", {"NO_COLOR": ""}, "\x1b[32mtext\x1b[0m"),
+        ("red", {"NO_COLOR": "1"}, "text"),
+        ("red", {"TERM": "dumb"}, "text"),
+    ],
+)
+def test_colors(monkeypatch, color, variables, expected):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in ({"TERM": "xterm"} | variables).items():
         monkeypatch.setenv(name, value)
-        assert self.text() == "text"
+    output = []
+    with terminal(output) as stream:
+        stream.write(progress.colored("text", color, stream))
+    assert output == [expected]
+    assert progress.colored("text", color, io.StringIO()) == "text"

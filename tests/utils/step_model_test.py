@@ -66,10 +66,3 @@ def test_variables_must_be_finite(value):
     model.mean.assign(value)
     with pytest.raises(Diverged, match="1 of 1 variables.*mean.*step 0"):
         model.check_finite()
-
-
-def test_a_subclass_must_define_the_properties():
-    model = StepModel()
-    for name in ("log_names", "step", "parts"):
-        with pytest.raises(NotImplementedError):
-            getattr(model, name)

@@ -35,11 +35,6 @@ TEXT = (
 )
 
 
-def write(path, text: str) -> tables.Table:
-    path.write_bytes(text.encode())
-    return tables.Table(path, Row)
-
-
 def test_rows_are_read_as_they_were_written(tmp_path):
     table = tables.Table(tmp_path / "folder" / "table.csv", Row)
     assert table.rows() == []
@@ -60,41 +55,38 @@ def test_columns_that_vary_by_row(tmp_path):
 
 
 def test_columns_with_a_default_may_be_missing(tmp_path):
-    table = write(tmp_path / "table.csv", "name,count,share\na,1,2\n")
-    assert table.rows() == [Row("a", 1, 2.0)]
+    path = tmp_path / "table.csv"
+    path.write_text("name,count,share\na,1,2\n")
+    assert tables.Table(path, Row).rows() == [Row("a", 1, 2.0)]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "missing columns name, count, share"),
+        (TEXT.encode("utf-16"), "no CSV file"),
         ("name,count\na,1\n", "missing columns share"),
         ("name,count,share,more\na,1,2,3\n", "unknown columns more"),
         ("name,count,share\na,1,2\nb,x,2\n", "row 2, column count: 'x' .* int"),
         ("name,count,share\na,1,\n", "row 1, column share: '' .* float"),
         ("name,count,share,limit\na,1,2,1.5\n", "row 1, column limit: '1.5' .* int"),
-        ("name,count,share\na,1\n", "row 1, column share: no cell"),
-        ("name,count,share\na,1,2,3\n", "row 1: more cells"),
+        ("name,count,share\na,1\n", "row 1: not as many cells"),
+        ("name,count,share\na,1,2,3\n", "row 1: not as many cells"),
     ],
 )
 def test_a_damaged_table_is_one_error(tmp_path, text, words):
     path = tmp_path / "table.csv"
-    table = write(path, text)
+    data = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(data)
+    table = tables.Table(path, Row)
     for call in (table.rows, lambda: table.update(lambda rows: rows)):
         with pytest.raises(ValueError, match=f"{path}: {words}"):
             call()
-    assert path.read_bytes() == text.encode()
-
-
-def test_a_file_that_is_no_text(tmp_path):
-    table = tables.Table(tmp_path / "table.csv", Row)
-    table.path.write_bytes(TEXT.encode("utf-16"))
-    with pytest.raises(ValueError, match=f"{table.path}: no CSV file"):
-        table.rows()
+    assert path.read_bytes() == data
 
 
 def add_rows(path, name: str) -> None:
-    for count in range(100):
+    for count in range(30):
         row = Row(name, count, 0.0)
         tables.Table(path, Row).update(lambda rows: [*rows, row])
 
@@ -109,8 +101,8 @@ def test_two_processes_lose_no_rows(tmp_path):
         process.join()
         assert process.exitcode == 0
     rows = tables.Table(path, Row).rows()
-    assert [row.count for row in rows if row.name == "a"] == list(range(100))
-    assert [row.count for row in rows if row.name == "b"] == list(range(100))
+    assert [row.count for row in rows if row.name == "a"] == list(range(30))
+    assert [row.count for row in rows if row.name == "b"] == list(range(30))
 
 
 def test_a_markdown_table():
