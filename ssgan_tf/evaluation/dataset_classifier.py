@@ -3,9 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-import re
 import time
-import zipfile
 from collections.abc import Iterable, Iterator
 
 import keras
@@ -13,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ssgan_tf.evaluation import arrays
 from ssgan_tf.evaluation.features import FeatureExtractor
 from ssgan_tf.utils import files
 
@@ -53,23 +52,17 @@ def dataset_classifier(
     and all continue with the chief's weights.
 
     Args:
-        name: name of the data set, letters, digits, "_", "-" and "." only; the
-            extractor is called "<name>_cnn".
-        train: images, uint8 (N, H, W, C), H and W at least 8, and their labels,
-            integers (N,) in [0, num_classes).
+        name: `short_name` of the data set; the extractor is called "<name>_cnn".
+        train: images, uint8 (N, H, W, C), and their labels, integers (N,) in
+            [0, num_classes), as data sets are read.
         test: images and labels alike, (M, ...); only `test_accuracy` depends on them.
         num_classes: number of classes, at least 2.
         cache_dir: folder, made if absent.
         seed: seeds the initial weights, the order of the data and the shifts.
         strategy: the trained network runs on its replicas; None: on those of the
             strategy in scope, one device by default.
-
-    Raises:
-        ValueError: an argument is not as described.
     """
-    _check_name(name)
-    train = _check_labelled(train, num_classes, "train")
-    test = _check_labelled(test, num_classes, "test")
+    train = train[0], train[1].astype(np.int64)
     model = build_classifier(train[0].shape[1:], num_classes, seed)
     key = _hash_recipe(name, train, num_classes=num_classes, seed=seed)
     _load_or_train(
@@ -219,41 +212,6 @@ def shifted_batches(data: Labelled, *, steps: int, seed: int) -> Iterator[Labell
         yield padded[index, rows, columns], labels[batch]
 
 
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(
-            "The name of a data set becomes part of a file name and may hold only "
-            f"letters, digits, '_', '-' and '.'. Received: name={name!r}. Replace "
-            "the other characters."
-        )
-
-
-def _check_labelled(data: Labelled, num_classes: int, split: str) -> Labelled:
-    images, labels = map(np.asarray, data)
-    if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < 8:
-        raise ValueError(
-            "A classifier is trained on uint8 images (N, H, W, C), H and W at least "
-            f"8. Received: {split}_images.shape={images.shape}, {split}_images.dtype="
-            f"{images.dtype}. Convert or resize them."
-        )
-    if (
-        not np.issubdtype(labels.dtype, np.integer)
-        or labels.shape != images.shape[:1]
-        or not labels.size
-        or labels.min() < 0
-        or labels.max() >= num_classes
-    ):
-        extent = f"{labels.min()} to {labels.max()}" if labels.size else "none"
-        raise ValueError(
-            "Every image needs an integer label in [0, num_classes). Received: "
-            f"num_classes={num_classes}, {split}_images.shape={images.shape}, "
-            f"{split}_labels.shape={labels.shape}, dtype={labels.dtype}, values="
-            f"{extent}. A data set without labels has no classifier of its own: "
-            "score it with Inception."
-        )
-    return images, labels.astype(np.int64)
-
-
 def _copy_of_chief(model: keras.Model) -> keras.Model:
     """Returns the model with the chief's weights, made in the strategy in scope.
 
@@ -280,31 +238,15 @@ def _load_or_train(
         train_classifier(model, data, seed)
         seconds = time.monotonic() - start_time
         logging.info("%s: trained in %.0f s", cache_file.name, seconds)
-        _save_weights(model, cache_file)
+        arrays.write(cache_file, *model.get_weights())
 
 
 def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
     """Sets the weights from the file; False if it is missing or damaged."""
-    if not cache_file.exists():
-        return False
-    try:
-        with np.load(cache_file, allow_pickle=False) as archive:
-            weights = [archive[f"arr_{i}"] for i in range(len(archive.files))]
-        model.set_weights(weights)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning(
-            "The cached classifier %s cannot be read (%s); training it again.",
-            cache_file,
-            error,
-        )
-        return False
-    logging.info("Loaded the classifier %s", cache_file)
-    return True
-
-
-def _save_weights(model: keras.Model, cache_file: pathlib.Path) -> None:
-    with files.atomic_write(cache_file) as partial, partial.open("wb") as stream:
-        np.savez(stream, *model.get_weights())
+    weights = arrays.read(cache_file)
+    if weights is not None:
+        model.set_weights(list(weights.values()))
+    return weights is not None
 
 
 def _hash_recipe(name: str, data: Labelled, *, num_classes: int, seed: int) -> str:
@@ -313,9 +255,9 @@ def _hash_recipe(name: str, data: Labelled, *, num_classes: int, seed: int) -> s
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
-def _hash_arrays(arrays: Iterable[np.ndarray]) -> str:
+def _hash_arrays(values: Iterable[np.ndarray]) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in values:
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]

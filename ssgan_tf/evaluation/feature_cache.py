@@ -6,11 +6,10 @@ weights and the resizing before the network.
 
 import hashlib
 import pathlib
-import zipfile
 
 import numpy as np
-from absl import logging
 
+from ssgan_tf.evaluation import arrays
 from ssgan_tf.evaluation.features import FeatureExtractor
 from ssgan_tf.evaluation.metrics import batches_of
 from ssgan_tf.utils import files
@@ -42,16 +41,14 @@ def features_of(
     if folder is None:
         return _extract(images, extractor, name)
     path = pathlib.Path(folder) / f"{name}-{len(images)}-{_key(images, extractor)}.npz"
-    cached = _read(path, len(images), extractor)
+    cached = arrays.read(path)
     # Extraction is collective: workers that have the file join those that lack it.
     workers = Workers(extractor.strategy)
     if workers.add(cached is not None) == workers.count:
-        return cached
+        return cached["features"], cached["logits"]
     features, logits = _extract(images, extractor, name)
-    with files.lock(folder), files.atomic_write(path) as partial:
-        # An open file: to a file name NumPy would append its own ending.
-        with partial.open("wb") as stream:
-            np.savez(stream, features=features, logits=logits)
+    with files.lock(folder):
+        arrays.write(path, features=features, logits=logits)
     return features, logits
 
 
@@ -68,22 +65,3 @@ def _key(images: np.ndarray, extractor: FeatureExtractor) -> str:
     digest = hashlib.sha256(repr(facts).encode())
     digest.update(np.ascontiguousarray(images))
     return digest.hexdigest()[:16]
-
-
-def _read(
-    path: pathlib.Path, count: int, extractor: FeatureExtractor
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Reads features and logits; None if the file is missing or damaged."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            features, logits = archive["features"], archive["logits"]
-        shapes = (features.shape, logits.shape)
-        if shapes != ((count, extractor.feature_dim), (count, extractor.num_classes)):
-            raise ValueError(f"arrays of shapes {shapes}")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("%s cannot be read (%s): extracting again", path, error)
-        return None
-    logging.info("features of %s", path)
-    return features, logits

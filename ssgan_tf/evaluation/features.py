@@ -25,7 +25,6 @@ from ssgan_tf.utils.replicas import on_all_replicas
 
 _INCEPTION_SIZE = 299
 _INCEPTION_OUTPUTS = {"pool_3": 2048, "logits": 1008}
-_INCEPTION, _CLASSIFIER = "The Inception network", "The classifier"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +145,16 @@ def load_inception(
         - https://tfhub.dev/tensorflow/tfgan/eval/inception/1
     """
     folder = hub.resolve(path)
-    fingerprint = _fingerprint(folder, _INCEPTION, path, expected_hash)
+    fingerprint = _fingerprint(folder, path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
-    with strategy.scope():
-        model = tf.saved_model.load(folder)
-    classify, _ = _default_function(model, _INCEPTION, path)
-    _check_inception(classify, path)
+    model, classify, _ = _load(folder, path, strategy)
+    shape = (_INCEPTION_SIZE, _INCEPTION_SIZE, 3)
+    widths = _output_widths(classify, shape, tuple(_INCEPTION_OUTPUTS), path)
+    if widths != _INCEPTION_OUTPUTS:
+        raise ValueError(
+            f"The Inception network must return {_INCEPTION_OUTPUTS}. Received: "
+            f"{widths} from path={path!r}. Use the module that TFGAN publishes."
+        )
 
     def preprocess(images):
         resized = tf.compat.v1.image.resize(
@@ -194,14 +197,20 @@ def load_classifier(
             lacks such outputs.
     """
     name = _name_of_folder(path)
-    fingerprint = _fingerprint(path, _CLASSIFIER, path, expected_hash)
+    fingerprint = _fingerprint(path, path, expected_hash)
     strategy = strategy or tf.distribute.get_strategy()
-    with strategy.scope():
-        model = tf.saved_model.load(path)
-    classify, spec = _default_function(model, _CLASSIFIER, path)
-    shape = _image_shape(spec, path)
-    size = None if None in shape[:2] else shape[:2]
-    widths = _output_widths(classify, (*(size or (32, 32)), shape[2]), path)
+    model, classify, spec = _load(path, path, strategy)
+    shape = tuple(getattr(spec, "shape", None) or ())
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise ValueError(
+            "The classifier must take images (b, H, W, 3 or 1). Received: "
+            f"path={path!r}, which takes {spec}. Export it with such a signature."
+        )
+    _, height, width, channels = shape
+    size = (height, width) if height and width else None
+    widths = _output_widths(
+        classify, (*(size or (32, 32)), channels), ("features", "logits"), path
+    )
 
     def preprocess(images):
         images = tf.cast(images, tf.float32) / 255.0
@@ -212,7 +221,7 @@ def load_classifier(
         lambda images: classify(preprocess(images)),
         widths,
         name=name,
-        image_shape=(None, None, shape[2]),
+        image_shape=(None, None, channels),
         resize="antialiased_bilinear_{}x{}".format(*size) if size else "none",
         fingerprint=fingerprint,
         strategy=strategy,
@@ -277,96 +286,58 @@ def _name_of_folder(path: str) -> str:
     return name
 
 
-def _fingerprint(folder: str, kind: str, path: str, expected: str | None) -> str:
+def _fingerprint(folder: str, path: str, expected: str | None) -> str:
     """Returns the hash of a SavedModel, after checking it."""
     if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         raise FileNotFoundError(
-            f"{kind} must be a SavedModel folder, with a file saved_model.pb in it. "
-            f"Received: path={path!r}, from --inception_path, --classifier_path or the "
-            "environment variable SSGAN_INCEPTION_PATH. Download and unpack TFGAN's "
-            "Inception: https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
+            "A feature network must be a SavedModel folder, with a file saved_model.pb "
+            f"in it. Received: path={path!r}, from --inception_path, --classifier_path "
+            "or the environment variable SSGAN_INCEPTION_PATH. Download and unpack "
+            "TFGAN's Inception: https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
         )
     fingerprint = _hash_folder(folder)
     check_hash(fingerprint, expected)
     return fingerprint
 
 
-def _default_function(model, kind: str, path: str):
-    """Returns `__call__` or the default signature, and the spec of its images."""
+def _load(folder: str, path: str, strategy: tf.distribute.Strategy):
+    """Returns a model, its `__call__` or default signature, the spec of its images."""
+    with strategy.scope():
+        model = tf.saved_model.load(folder)
     if callable(model):
         concrete = getattr(model.__call__, "concrete_functions", ())
         specs = [graph.structured_input_signature[0] for graph in concrete]
-        return model, specs[0][0] if specs and specs[0] else None
+        return model, model, specs[0][0] if specs and specs[0] else None
     for key in ("serving_default", "default"):
         if key in model.signatures:
             signature = model.signatures[key]
             arguments = signature.structured_input_signature[1]
             if len(arguments) == 1:
                 ((name, spec),) = arguments.items()
-                return (lambda images: signature(**{name: images})), spec
+                return model, (lambda images: signature(**{name: images})), spec
     raise ValueError(
-        f"{kind} must be callable or have a default signature with one argument, the "
-        f"images. Received: path={path!r} with signatures {sorted(model.signatures)}. "
-        "Export it again with one of them."
+        "A feature network must be callable or have a default signature with one "
+        f"argument, the images. Received: path={path!r} with signatures "
+        f"{sorted(model.signatures)}. Export it again with one of them."
     )
 
 
-def _image_shape(spec, path: str) -> tuple[int | None, int | None, int]:
-    """Height, width and channels of the images that a classifier takes."""
-    shape = tuple(getattr(spec, "shape", None) or ())
-    if len(shape) != 4 or shape[3] not in (1, 3):
-        raise ValueError(
-            "The classifier must take images (b, H, W, 3 or 1). Received: "
-            f"path={path!r}, which takes {spec}. Export it with such a signature."
-        )
-    return shape[1:]
-
-
 def _output_widths(
-    classify: Callable[[tf.Tensor], dict], image_shape: tuple[int, ...], path: str
+    classify: Callable[[tf.Tensor], dict],
+    image_shape: tuple[int, ...],
+    names: tuple[str, str],
+    path: str,
 ) -> dict[str, int]:
-    """Calls a classifier once and returns the widths of its outputs."""
+    """Calls a network once and returns the widths of its outputs."""
     try:
         outputs = classify(tf.zeros((2, *image_shape)))
-        return {
-            name: tf.reshape(outputs[name], [2, -1]).shape[1]
-            for name in ("features", "logits")
-        }
+        return {name: tf.reshape(outputs[name], [2, -1]).shape[1] for name in names}
     except (ValueError, TypeError, LookupError, tf.errors.OpError) as error:
         raise ValueError(
-            "The classifier must return a dict with `features` (b, d) and `logits` "
-            f"(b, k). Received: path={path!r}, which fails with: {error} Export it "
-            "with these outputs."
+            f"A feature network must take float32 images (b, *{image_shape}) and "
+            f"return a dict with {names}, each (b, width). Received: path={path!r}, "
+            f"which fails with: {error} Use another network, or export it again."
         ) from error
-
-
-def _check_inception(classify: Callable[[tf.Tensor], dict], path: str) -> None:
-    """Calls the network once and checks the names and widths of its outputs."""
-    expected = {name: (2, width) for name, width in _INCEPTION_OUTPUTS.items()}
-    shape = (2, _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
-    try:
-        outputs = classify(tf.zeros(shape))
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"The Inception network must take float32 images of shape {shape}. "
-            f"Received: path={path!r}, which fails on them with: {error} Use the "
-            "module that TFGAN publishes."
-        ) from error
-    if not isinstance(outputs, dict):
-        shapes = f"no dict but {type(outputs).__name__}"
-        fits = False
-    else:
-        shapes = {name: tuple(value.shape) for name, value in outputs.items()}
-        fits = all(
-            name in outputs
-            and tuple(tf.reshape(outputs[name], [2, -1]).shape) == wanted
-            for name, wanted in expected.items()
-        )
-    if not fits:
-        raise ValueError(
-            f"For two images the Inception network must return {expected}. Received: "
-            f"{shapes} from path={path!r}. Use the module that TFGAN publishes."
-        )
 
 
 def _hash_folder(folder: str) -> str:

@@ -22,13 +22,11 @@ from ssgan_tf.evaluation.metrics import (
     PRD_RUNS,
     PRECISION_K,
     Observed,
-    batches_of,
     check_metrics,
     name_under,
 )
 from ssgan_tf.utils.progress import track
 
-_TOO_FEW_IMAGES = 2048
 _FEW_IMAGES = 10_000
 
 
@@ -76,30 +74,34 @@ class ImageScorer:
                 "Scores need two images or more. Received: real_images.shape="
                 f"{real_images.shape}, num_fakes={self._num_fakes}. Use a larger split."
             )
-        _warn_of_few(min(count, self._num_fakes))
+        if min(count, self._num_fakes) < _FEW_IMAGES:
+            logging.warning(
+                "Distances of %d images are biased upwards and only comparable with "
+                "those of equally many; published ones are of %d or more.",
+                min(count, self._num_fakes),
+                _FEW_IMAGES,
+            )
         self._shape = real_images.shape
         self._extractor = extractor
         self._seed = seed
         self.metrics = self._check_metrics(metrics, real_labels, train_images)
         digest = hashlib.sha256(np.ascontiguousarray(real_images))
         self._data_hash = digest.hexdigest()[:16]
-        features = {}
+        order = self._order(count)
+        features = logits = train_features = None
         if extractor is not None:
-            rows, logits = feature_cache.features_of(
-                real_images, extractor, name, cache_dir
-            )
-            order = np.argsort(self._places(count))
-            features = {"features": rows[order], "logits": logits[order]}
+            rows = feature_cache.features_of(real_images, extractor, name, cache_dir)
+            features, logits = (side[order] for side in rows)
         if any(METRICS[key].needs_training_images for key in self.metrics):
-            features["train_features"], _ = feature_cache.features_of(
+            train_features, _ = feature_cache.features_of(
                 train_images, extractor, f"{name}-training", cache_dir
             )
-        self._real = self._observe(
-            batches_of(real_images),
-            count,
-            labels=real_labels,
-            title="real images",
-            **features,
+        self._real = Observed(
+            real_images[order[: sliced_wasserstein.MAX_IMAGES]],
+            _in_order(real_labels, order),
+            features=features,
+            logits=logits,
+            train_features=train_features,
         )
 
     def _check_metrics(self, metrics, real_labels, train_images) -> tuple[str, ...]:
@@ -174,10 +176,25 @@ class ImageScorer:
                 metric lacks the labels.
         """
         self.check_labels(0 if fake_labels is None else 1)
+        order, extractor = self._order(self._num_fakes), self._extractor
+        features = logits = None
+        if extractor is not None:
+            features = np.empty((len(order), extractor.feature_dim), np.float32)
+            logits = np.empty((len(order), extractor.num_classes), np.float32)
+        kept = min(len(order), sliced_wasserstein.MAX_IMAGES)
+        subset = np.empty((kept, *self._shape[1:]), np.uint8)
+        # Image i is the all_places[i]-th to be dealt.
+        all_places = np.argsort(order)
+        start = 0
         batches = self._check_batches(fake_batches)
-        return self._observe(
-            batches, self._num_fakes, labels=fake_labels, title="fakes"
-        )
+        for batch in track(batches, len(order), "fakes", size=len):
+            places = all_places[start : start + len(batch)]
+            start += len(batch)
+            if extractor is not None:
+                features[places], logits[places] = extractor.extract(batch)
+            chosen = places < kept
+            subset[places[chosen]] = batch[chosen]
+        return Observed(subset, _in_order(fake_labels, order), features, logits)
 
     def judge(self, fake: Observed) -> dict[str, float]:
         """Computes all metrics of a set of fakes.
@@ -226,9 +243,9 @@ class ImageScorer:
             "real_count": self._shape[0],
             "fake_count": self._num_fakes,
             "resolution": "x".join(map(str, self._shape[1:])),
-            "extractor": "none" if extractor is None else extractor.name,
-            "extractor_hash": None if extractor is None else extractor.fingerprint,
-            "resize": None if extractor is None else extractor.resize,
+            "extractor": getattr(extractor, "name", "none"),
+            "extractor_hash": getattr(extractor, "fingerprint", None),
+            "resize": getattr(extractor, "resize", None),
             "rounding": "8 bit",
             "seed": self._seed,
             "covariance_divisor": "N-1",
@@ -260,56 +277,13 @@ class ImageScorer:
             f"{self._num_fakes}. Sample that many."
         )
 
-    def _places(self, count: int) -> np.ndarray:
-        """Random order: image i is the places[i]-th to be dealt."""
-        return np.argsort(np.random.default_rng(self._seed).permutation(count))
-
-    def _observe(
-        self,
-        batches: Iterable[np.ndarray],
-        count: int,
-        *,
-        labels: np.ndarray | None,
-        title: str,
-        **known: np.ndarray,
-    ) -> Observed:
-        """Passes over images once and extracts their features, unless known."""
-        all_places, extractor = self._places(count), self._extractor
-        extracts = extractor is not None and not known
-        if extracts:
-            features = np.empty((count, extractor.feature_dim), np.float32)
-            logits = np.empty((count, extractor.num_classes), np.float32)
-            known = {"features": features, "logits": logits}
-        kept = min(count, sliced_wasserstein.MAX_IMAGES)
-        subset = np.empty((kept, *self._shape[1:]), np.uint8)
-        start = 0
-        for batch in track(batches, count, title, size=len):
-            places = all_places[start : start + len(batch)]
-            start += len(batch)
-            if extracts:
-                features[places], logits[places] = extractor.extract(batch)
-            chosen = places < kept
-            subset[places[chosen]] = batch[chosen]
-        if labels is not None:
-            labels = np.asarray(labels)[np.argsort(all_places)]
-        return Observed(subset, labels, **known)
+    def _order(self, count: int) -> np.ndarray:
+        """The random order in which images are dealt."""
+        return np.random.default_rng(self._seed).permutation(count)
 
 
-def _warn_of_few(count: int) -> None:
-    if count < _TOO_FEW_IMAGES:
-        logging.warning(
-            "Scores of %d images are biased and only comparable with scores of equally "
-            "many images; use %d or more.",
-            count,
-            _TOO_FEW_IMAGES,
-        )
-    elif count < _FEW_IMAGES:
-        logging.warning(
-            "Distances of %d images are biased upwards; published ones are of %d or "
-            "more.",
-            count,
-            _FEW_IMAGES,
-        )
+def _in_order(labels: np.ndarray | None, order: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else np.asarray(labels)[order]
 
 
 def _check_images(images: np.ndarray, name: str) -> np.ndarray:

@@ -29,14 +29,8 @@ def head_accuracy(
         int64 (4, 4): entry (i, j) counts images of orientation i predicted as j.
 
     Raises:
-        ValueError: the images are not square, or the logits not finite or of the
-            wrong shape.
+        ValueError: the logits are not finite or of the wrong shape.
     """
-    if images.ndim != 4 or not len(images) or images.shape[1] != images.shape[2]:
-        raise ValueError(
-            "Quarter turns need square images (N, H, H, C), N >= 1. Received: "
-            f"images.shape={images.shape}. Crop them to squares."
-        )
     size = min(len(images), _BATCH_SIZE)
     confusion = np.zeros((4, 4), np.int64)
     for start in range(0, len(images), size):

@@ -19,6 +19,7 @@ from ssgan_tf.evaluation import protocols
 from ssgan_tf.utils.tables import Table
 
 FILENAME = "scores.csv"
+_PARSERS = {"mean": float, "std": float, "list": json.loads}
 
 
 class ModuleScores(NamedTuple):
@@ -90,6 +91,21 @@ class ScoreTable(Table[ScoreRow]):
 
     def __init__(self, path: str | os.PathLike):
         super().__init__(path, ScoreRow)
+
+    def rows(self) -> list[ScoreRow]:
+        """See `Table.rows`; scores that are no numbers are damage, too."""
+        rows = super().rows()
+        for number, row in enumerate(rows, start=1):
+            for column, text in row.cells.items():
+                parse = _PARSERS.get(column.rpartition("_")[2], str)
+                try:
+                    parse(text or "0")
+                except ValueError as error:
+                    raise ValueError(
+                        f"{self.path}: row {number}, column {column}: {text!r} is no "
+                        "score. Repair the table, move it away, or name another."
+                    ) from error
+        return rows
 
     def has(
         self, step: int, protocol: str, weights_sha256: str, metrics: Sequence[str]

@@ -83,28 +83,19 @@ def test_changes_of_the_key(change, tmp_path):
     assert network.count == 2500 + len(other)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "empty"])
 def test_a_damaged_file_is_made_again(damage, tmp_path):
     network = Counting()
     feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
     (file,) = tmp_path.glob("*.npz")
     whole = file.read_bytes()
-    if damage == "truncated":
-        file.write_bytes(whole[:-100])
-    elif damage == "other shape":
-        np.savez(file, features=np.zeros((2500, 4)), logits=np.zeros((2500, 3)))
-    else:
-        file.write_bytes(b"")
-    check(
-        feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
-        images(),
-    )
-    assert network.count == 5000
-    check(
-        feature_cache.features_of(images(), network.extractor(), "s", tmp_path),
-        images(),
-    )
-    assert network.count == 5000
+    file.write_bytes(whole[:-100] if damage == "truncated" else b"")
+    for _ in range(2):
+        outputs = feature_cache.features_of(
+            images(), network.extractor(), "s", tmp_path
+        )
+        check(outputs, images())
+        assert network.count == 5000
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -224,8 +224,8 @@ class TestInception:
     @pytest.mark.parametrize(
         ("model", "shapes"),
         [
-            (FakeInception(pool_width=1024), r"'pool_3': \(2, 1024\)"),
-            (FakeInception(logits_name="scores"), r"'scores': \(2, 1008\)"),
+            (FakeInception(pool_width=1024), "'pool_3': 1024"),
+            (FakeInception(logits_name="scores"), "fails with: 'logits'"),
         ],
     )
     def test_wrong_outputs(self, tmp_path, model, shapes):
@@ -238,7 +238,7 @@ class TestInception:
             def __call__(self, images):
                 return {"pool_3": images, "logits": images}
 
-        with pytest.raises(ValueError, match=r"\(2, 299, 299, 3\)"):
+        with pytest.raises(ValueError, match=r"\(299, 299, 3\)"):
             features.load_inception(save(Small(), tmp_path))
 
     def test_no_way_to_call_it(self, tmp_path):

@@ -75,17 +75,21 @@ def pictures(size: int, channels: int) -> np.ndarray:
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    "size, scales", [(11, 1), (16, 1), (32, 2), (45, 3), (64, 3), (176, 5)]
+    "size, channels, scales",
+    [(11, 3, 1), (16, 1, 1), (32, 1, 2), (32, 3, 2), (45, 3, 3), (64, 3, 3)],
 )
-def test_values(size, scales, channels):
+def test_values(size, channels, scales, num_pairs=12):
     images = pictures(size, channels)
-    pairs = ms_ssim.random_pairs(len(images), 12, seed=0)
+    pairs = ms_ssim.random_pairs(len(images), num_pairs, seed=0)
     expected = [oracle(images[i], images[j], scales) for i, j in pairs]
     assert np.ptp(expected) > 0.3
-    value = ms_ssim.ms_ssim_diversity(images, num_pairs=12, seed=0)
+    value = ms_ssim.ms_ssim_diversity(images, num_pairs=num_pairs, seed=0)
     assert value == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_values_of_all_scales():
+    test_values(176, 1, 5, num_pairs=3)
 
 
 def test_negative_factors_count_as_zero():
@@ -95,7 +99,7 @@ def test_negative_factors_count_as_zero():
     assert ms_ssim.ms_ssim_diversity(images, num_pairs=3, seed=0) == 0
 
 
-@pytest.mark.parametrize("size, channels", [(11, 1), (32, 3), (176, 1)])
+@pytest.mark.parametrize("size, channels", [(11, 1), (32, 3)])
 def test_equal_images_score_one(size, channels):
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, channels))
     images = np.repeat(image.astype(np.uint8), 4, axis=0)
@@ -103,24 +107,10 @@ def test_equal_images_score_one(size, channels):
     assert type(value) is float and value == pytest.approx(1, abs=1e-5)
 
 
-def test_more_diverse_is_lower():
-    rng = np.random.default_rng(0)
-    image = rng.uniform(50, 200, (1, 32, 32, 3))
-    values = []
-    for deviation in (1, 5, 20, 60):
-        images = image + deviation * rng.normal(size=(8, 32, 32, 3))
-        images = np.clip(images, 0, 255).astype(np.uint8)
-        values.append(ms_ssim.ms_ssim_diversity(images, num_pairs=30, seed=0))
-    assert values == sorted(values, reverse=True)
-    assert values[0] > 0.95 and values[-1] < 0.6
-
-
 def test_number_of_scales():
     sizes = (11, 16, 21, 22, 32, 43, 44, 64, 87, 88, 128, 175, 176, 512)
     actual = [ms_ssim.num_scales(size) for size in sizes]
     assert actual == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5]
-    with pytest.raises(ValueError, match="Received: size=10"):
-        ms_ssim.num_scales(10)
 
 
 def test_all_pairs_are_equally_likely():
@@ -186,27 +176,11 @@ def test_calls_add_nothing_to_the_graph():
     assert traced.experimental_get_tracing_count() == 1
 
 
-GOOD = np.zeros((4, 16, 16, 3), np.uint8)
-
-
 @pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"images": GOOD.astype(np.float32)}, "images.dtype=float32"),
-        ({"images": GOOD[0]}, r"images.shape=\(16, 16, 3\)"),
-        ({"images": GOOD[:, :15]}, r"images.shape=\(4, 15, 16, 3\)"),
-        ({"images": GOOD[..., :2]}, r"images.shape=\(4, 16, 16, 2\)"),
-        ({"images": GOOD[:, :10, :10]}, "size=10"),
-        ({"images": GOOD[:1]}, "num_images=1"),
-        ({"images": GOOD[:0]}, "num_images=0"),
-        ({"num_pairs": 0}, "num_pairs=0"),
-        ({"seed": -1}, "seed=-1"),
-        ({"labels": np.zeros(3, int)}, r"labels.shape=\(3,\)"),
-        ({"labels": np.zeros(4)}, "labels.dtype=float64"),
-        ({"labels": np.arange(4)}, "4 images of as many classes"),
-    ],
+    "size, labels, words",
+    [(10, None, "size=10"), (16, np.arange(4), "4 images of as many classes")],
 )
-def test_wrong_arguments(changes, words):
-    arguments = {"images": GOOD, "num_pairs": 2, "seed": 0} | changes
+def test_images_that_cannot_be_compared(size, labels, words):
+    images = np.zeros((4, size, size, 3), np.uint8)
     with pytest.raises(ValueError, match=f"Received: .*{words}"):
-        ms_ssim.ms_ssim_diversity(**arguments)
+        ms_ssim.ms_ssim_diversity(images, num_pairs=2, seed=0, labels=labels)

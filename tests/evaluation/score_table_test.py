@@ -183,13 +183,16 @@ def test_versions_of_metrics_that_were_added_later(tmp_path, monkeypatch):
         lambda text: text + "5,c\n",
         lambda text: text.replace("\n", ",more\n").replace(",more\n", "\n", 1),
         lambda text: text.replace("c,5,", "c,5.0,"),
+        lambda text: text.replace("w,5.0,", "w,five,"),
+        lambda text: text.replace("[4.0, 6.0]", "[4.0; 6.0]"),
         lambda text: text.encode("utf-16"),
     ],
 )
 def test_torn_and_edited_tables(tmp_path, spoil):
     table = ScoreTable(tmp_path / "scores.csv")
     add(table, 5, VALUES, "p")
-    text = spoil(table.path.read_text())
+    text = spoil(whole := table.path.read_text())
+    assert text != whole
     table.path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=str(table.path)):
         table.rows()
