@@ -193,16 +193,9 @@ def test_one_run(trained, page):
         parsed.text("p")[0]
         == "SSGAN \u00b7 digits32 \u00b7 resnet_cifar \u00b7 4 steps"
     )
-    assert parsed.sections == [
-        "samples",
-        "scores",
-        "training",
-        "curves",
-        "probe",
-        "confusions",
-        "configuration",
-        "environment",
-    ]
+    assert " ".join(parsed.sections) == (
+        "samples scores training curves probe confusions configuration environment"
+    )
     scores = parsed.rows("scores")
     assert scores["step"] == ["4"] and scores["rotation_accuracy_real"] == ["0.75"]
     assert scores["frechet_x_397_test"] == ["5 \u00b1 1"]
