@@ -1,12 +1,11 @@
 """Checks of bound values and of the objects that references make."""
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import gin
@@ -27,7 +26,7 @@ def legal_references(parameter: str) -> str:
 
 
 class Values(NamedTuple):
-    """The legal values of a parameter, as the annotation of its type.
+    """The legal values of a parameter, in the annotation of its type.
 
     Attributes:
         text: str. What a value must be, for errors.
@@ -38,33 +37,34 @@ class Values(NamedTuple):
     contain: Callable[[object], bool]
 
 
+def legal(kind: type, text: str, contain: Callable[[object], bool]):
+    """The type of the values of a kind that are legal, with the fields of `Values`."""
+    return Annotated[kind, Values(text, contain)]
+
+
 def integer(at_least: int):
     """The type of integers from a number on, in the range of TensorFlow's int64."""
-    return Annotated[
+    return legal(
         int,
-        Values(
-            f"an integer, at least {at_least} and below 2**63",
-            lambda value: type(value) is int and at_least <= value < 2**63,
-        ),
-    ]
+        f"an integer, at least {at_least} and below 2**63",
+        lambda value: type(value) is int and at_least <= value < 2**63,
+    )
 
 
 def number(interval: str, contains: Callable[[float], bool]):
     """The type of numbers in an interval."""
-    return Annotated[
+    return legal(
         float,
-        Values(
-            f"a number in {interval}",
-            lambda value: type(value) in (int, float) and contains(value),
-        ),
-    ]
+        f"a number in {interval}",
+        lambda value: type(value) in (int, float) and contains(value),
+    )
 
 
 def choice(names: Iterable[str]):
     """The type of values that are one of some names."""
     names = tuple(names)
     text = f"one of {', '.join(map(repr, names))}"
-    return Annotated[str, Values(text, lambda value: value in names)]
+    return legal(str, text, lambda value: value in names)
 
 
 # Below the largest float32.
@@ -73,53 +73,36 @@ Natural, Count = integer(0), integer(1)
 Positive = number(f"(0, {_LIMIT:g})", lambda value: 0 < value < _LIMIT)
 NonNegative = number(f"[0, {_LIMIT:g})", lambda value: 0 <= value < _LIMIT)
 Decay = number("[0, 1)", lambda value: 0 <= value < 1)
-Flag = Annotated[bool, Values("True or False", lambda value: type(value) is bool)]
-Text = Annotated[
-    str, Values("text in quotes", lambda value: isinstance(value, str) and value != "")
-]
+Flag = legal(bool, "True or False", lambda value: type(value) is bool)
+Text = legal(str, "text in quotes", lambda v: isinstance(v, str) and v != "")
 
 
-def check_values(configurable: str, values: Mapping, annotations: Mapping) -> None:
-    """Checks values against the `Values` in their annotations.
+def checked(configurable: str, function: Callable) -> Callable:
+    """Lets a function check its arguments against the `Values` in their annotations.
 
     None is legal where an annotation allows it, as in `Count | None`.
 
     Args:
         configurable: name of the configurable, for errors.
-        values: value by parameter.
-        annotations: annotation by parameter.
-
-    Raises:
-        ConfigError: a value is not legal.
+        function: the function, or the constructor of a class.
     """
-    for name, value in values.items():
-        kinds = (annotations[name], *typing.get_args(annotations[name]))
-        if value is None and type(None) in kinds:
-            continue
-        for kind in kinds:
-            for legal in getattr(kind, "__metadata__", ()):
-                if not legal.contain(value):
-                    raise ConfigError(
-                        f"`{configurable}.{name}` must be {legal.text}. "
-                        f"{received(name, value)}"
-                    )
-
-
-def check_fields(configurable: str, instance) -> None:
-    """Checks the fields of a dataclass by their annotations."""
-    annotations = {field.name: field.type for field in dataclasses.fields(instance)}
-    check_values(configurable, vars(instance), annotations)
-
-
-def checked(name: str, function: Callable) -> Callable:
-    """Lets a configurable function check its arguments by their annotations."""
     signature = inspect.signature(function)
-    annotations = {p.name: p.annotation for p in signature.parameters.values()}
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         values = signature.bind_partial(*args, **kwargs).arguments
-        check_values(name, values, annotations)
+        for name, value in values.items():
+            annotation = signature.parameters[name].annotation
+            kinds = (annotation, *typing.get_args(annotation))
+            if value is None and type(None) in kinds:
+                continue
+            for kind in kinds:
+                for legal_values in getattr(kind, "__metadata__", ()):
+                    if not legal_values.contain(value):
+                        raise ConfigError(
+                            f"`{configurable}.{name}` must be {legal_values.text}. "
+                            f"{received(name, value)}"
+                        )
         return function(*args, **kwargs)
 
     # Gin reads the parameters of the outermost function.

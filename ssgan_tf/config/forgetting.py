@@ -50,7 +50,6 @@ class Forgetting:
     seed: checks.Natural = 0
 
     def __post_init__(self):
-        checks.check_fields("forgetting", self)
         batch_size, rotated = self.batch_size, self.rotated_batch_size
         if batch_size % 2 or rotated % 4 or rotated > 4 * batch_size:
             raise checks.ConfigError(

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import gin
 import keras
@@ -103,16 +102,14 @@ def penalty(
     return None if isinstance(made, NoPenalty) else made, interval
 
 
-_Policy = Annotated[
+_Policy = checks.legal(
     Sequence[str],
-    checks.Values(
-        f"a list, each value one of {', '.join(map(repr, OPERATIONS))}",
-        lambda value: (
-            isinstance(value, list | tuple)
-            and all(operation in tuple(OPERATIONS) for operation in value)
-        ),
+    f"a list, each value one of {', '.join(map(repr, OPERATIONS))}",
+    lambda value: (
+        isinstance(value, list | tuple)
+        and all(operation in tuple(OPERATIONS) for operation in value)
     ),
-]
+)
 
 
 @configurable("augmentation")
@@ -145,12 +142,11 @@ def adam(
     return Adam(learning_rate, beta_1=beta1, beta_2=beta2, epsilon=epsilon)
 
 
-_Tasks = Annotated[
+_Tasks = checks.legal(
     Sequence[Callable[[], Task]],
-    checks.Values(
-        "a list, such as [@my_task]", lambda value: isinstance(value, list | tuple)
-    ),
-]
+    "a list, such as [@my_task]",
+    lambda value: isinstance(value, list | tuple),
+)
 
 
 @configurable(
@@ -203,8 +199,22 @@ def modular_gan(
     g_optimizer = make_optimizer("g", g_optimizer_fn, g_lr)
     d_optimizer = make_optimizer("d", d_optimizer_fn, d_lr)
     adversarial_loss = loss() if adversarial else None
+    d_augmentation = augmentation()
     # The networks come last, because they take long.
-    gan = _networks(plan, conditional, heads or {}, with_average=g_use_ema)
+    fields = {
+        "image_shape": plan.spec.image_shape,
+        "num_classes": _num_classes(plan, conditional),
+    }
+    make_generator = functools.partial(
+        generator, options.architecture, fields | {"latent_dim": options.z_dim}
+    )
+    gan = GAN(
+        make_generator(),
+        discriminator(options.architecture, fields | (heads or {})),
+        latents=z(options.z_dim),
+        seed=plan.run.seed,
+        average=make_generator() if g_use_ema else None,
+    )
     gan.compile(
         g_optimizer=g_optimizer,
         d_optimizer=d_optimizer,
@@ -213,7 +223,7 @@ def modular_gan(
         penalty=d_penalty,
         penalty_weight=options.lamba,
         penalty_interval=interval,
-        augmentation=augmentation(),
+        augmentation=d_augmentation,
         d_steps=options.disc_iters,
         accumulate=options.accumulate,
         ema_decay=ema_decay,
@@ -222,25 +232,6 @@ def modular_gan(
         jit_compile=plan.jit_compile,
     )
     return gan
-
-
-def _networks(plan, conditional: bool, heads: dict, *, with_average: bool) -> GAN:
-    """The GAN before `compile`."""
-    options = plan.options
-    spec_fields = {
-        "image_shape": plan.spec.image_shape,
-        "num_classes": _num_classes(plan, conditional),
-    }
-    make_generator = functools.partial(
-        generator, options.architecture, spec_fields | {"latent_dim": options.z_dim}
-    )
-    return GAN(
-        make_generator(),
-        discriminator(options.architecture, spec_fields | heads),
-        latents=z(options.z_dim),
-        seed=plan.run.seed,
-        average=make_generator() if with_average else None,
-    )
 
 
 def _optimizer(options, schedule: str, player: str, factory: Callable, rate: float):

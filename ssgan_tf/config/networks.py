@@ -1,8 +1,8 @@
 """The parameters of the two networks: weights, norms, G and D."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 
@@ -45,8 +45,7 @@ def spectral_norm(singular_value: checks.choice(VECTORS) = "left") -> str:
     return singular_value
 
 
-@dataclasses.dataclass(frozen=True)
-class Moments:
+class Moments(NamedTuple):
     """Settings of the moments of batch normalization.
 
     Attributes:

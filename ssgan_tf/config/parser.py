@@ -5,6 +5,7 @@ and binds them, and collects the errors with place, reason and the nearest legal
 """
 
 import ast
+import dataclasses
 import difflib
 import inspect
 import os
@@ -49,8 +50,8 @@ def configurable(
 ):
     """Registers a function or class with gin and remembers its parameters.
 
-    A config may bind the parameters with a default. A function checks them by their
-    annotations.
+    A config may bind the parameters with a default. Functions and dataclasses check
+    them by their annotations.
 
     Args:
         name: its name in gin.
@@ -65,7 +66,9 @@ def configurable(
         denied = [n for n, p in parameters.items() if p.default is p.empty]
         denied += denylist
         CONFIGURABLES[name] = [p for p in parameters if p not in denied]
-        if inspect.isfunction(factory):
+        if dataclasses.is_dataclass(factory):
+            factory.__init__ = checked(name, factory.__init__)
+        elif inspect.isfunction(factory):
             factory = checked(name, factory)
         return gin.configurable(name, denylist=denied or None)(factory)
 
@@ -178,11 +181,6 @@ class _TextDelegate(config_parser.ParserDelegate):
         return Text(f"%{macro_name}")
 
 
-def _statements(text: str, delegate: _TextDelegate) -> Iterator:
-    """The statements of a text. A generator, so that only `next` raises."""
-    yield from config_parser.ConfigParser(text, delegate)
-
-
 def parse_value(text: str):
     """Parses the text of one value. References and macros become `Text`.
 
@@ -190,7 +188,7 @@ def parse_value(text: str):
         ConfigError: the text is not exactly one value.
     """
     try:
-        (statement,) = _statements(f"value = {text}", _TextDelegate(str))
+        (statement,) = config_parser.ConfigParser(f"value = {text}", _TextDelegate(str))
     except _UNREADABLE as error:
         raise ConfigError(
             f"A value of gin must be legal. Received: {shortened(text)}."
@@ -208,12 +206,9 @@ def _syntax_error(error: Exception, text: str, filename: str, place: str) -> str
             f"{filename}:{error.lineno}: {shortened(line)}: {_reason(error.msg)}. The "
             "lines below it were not read."
         )
-    if isinstance(error, tokenize.TokenError):
-        reason, (line_num, _) = error.args
-        return f"{filename}:{line_num}: {reason}."
     return (
-        f"{place}: here or in the next statement: {error}. The lines from there on "
-        "were not read."
+        f"{place}: here or in the next statement: {error.args[0]}. The lines from "
+        "there on were not read."
     )
 
 
@@ -277,23 +272,18 @@ class Parser:
             rename: translates the names of references.
         """
         delegate = _TextDelegate(rename)
-        statements = _statements(text, delegate)
         place = f"{filename}:1"
-        while True:
-            delegate.macros.clear()
-            try:
-                statement = next(statements, None)
-            # Python's tokenizer and gin's parser cannot continue.
-            except _UNREADABLE as error:
-                self.errors.append(_syntax_error(error, text, filename, place))
-                return
-            if statement is None:
-                return
-            location = getattr(statement, "location", None)
-            place = f"{filename}:{location.line_num}" if location else filename
-            # The macros of a block are read with its first line.
-            self._used |= dict.fromkeys(delegate.macros, place)
-            yield statement, place
+        try:
+            for statement in config_parser.ConfigParser(text, delegate):
+                location = getattr(statement, "location", None)
+                place = f"{filename}:{location.line_num}" if location else filename
+                # The macros of a block are read with its first line.
+                self._used |= dict.fromkeys(delegate.macros, place)
+                delegate.macros.clear()
+                yield statement, place
+        # Python's tokenizer and gin's parser cannot continue.
+        except _UNREADABLE as error:
+            self.errors.append(_syntax_error(error, text, filename, place))
 
     def check_macros(self) -> None:
         """Adds an error for each macro that is undefined or unused."""
@@ -303,16 +293,11 @@ class Parser:
                     f"{place}: %{shortened(name)}: no line defines this macro."
                     f"{_suggest(name, self._defined)}"
                 )
-        legal = {
-            parameter.split(".")[1]: parameter
-            for parameter in reversed(parameter_names())
-        }
         for name, place in self._defined.items():
             if name not in self._used:
-                hint = f" Did you mean {legal[name]}?" if name in legal else ""
                 self.errors.append(
                     f"{place}: {shortened(name)}: a name without a dot defines a "
-                    f"macro, and no line uses it.{hint}"
+                    f"macro, and no line uses it.{_suggest(name, parameter_names())}"
                 )
 
     def check_implied(self) -> None:
@@ -422,13 +407,9 @@ def read(path: str | pathlib.Path) -> str:
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         return text.removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"The gin file {path} is not UTF-8 text: {error}. Save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"The gin file {path} cannot be read: {error.strerror}."
+            f"The gin file {path} cannot be read as UTF-8 text: {error}."
         ) from error
 
 

@@ -50,7 +50,6 @@ class DatasetOptions:
     flip: checks.Flag = False
 
     def __post_init__(self):
-        checks.check_fields("dataset", self)
         is_folder = folders.is_folder(self.name)
         if not is_folder and not (self.resolution is None and self.colors is None):
             raise checks.ConfigError(
@@ -60,16 +59,10 @@ class DatasetOptions:
                 f"colors={self.colors!r}. Leave them out."
             )
         try:
-            num_classes = datasets.get_spec(self.full_name).num_classes
+            datasets.get_spec(self.full_name)
         except OSError as error:
             # Gin appends the place of the call to other exceptions.
             raise checks.ConfigError(str(error)) from error
-        if self.label_file and not num_classes:
-            raise checks.ConfigError(
-                "`dataset.label_file` must be None for a data set without labels. "
-                f"Received: label_file={self.label_file!r}, name={self.name!r}. Leave "
-                "it out."
-            )
 
     @functools.cached_property
     def full_name(self) -> str:
@@ -112,9 +105,6 @@ class Options:
     precision: checks.choice(["float32", "mixed_bfloat16", "mixed_float16"]) = "float32"
     accumulate: checks.Count = 1
 
-    def __post_init__(self):
-        checks.check_fields("options", self)
-
 
 @configurable("run_config")
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +145,6 @@ class RunConfig:
     on_nan: checks.choice(["stop", "rollback"]) = "stop"
 
     def __post_init__(self):
-        checks.check_fields("run_config", self)
         loop = self.iterations_per_loop
         for name, default in (
             ("save_checkpoints_steps", 5000),

@@ -4,6 +4,7 @@ All of them count generator steps, `gan.step`: a resumed run continues in phase.
 """
 
 import contextlib
+import pathlib
 import signal
 import threading
 import time
@@ -17,7 +18,6 @@ from absl import logging
 from ssgan_tf.config import RunConfig
 from ssgan_tf.randomness import SAMPLING_STREAM
 from ssgan_tf.training.checkpoints import Checkpoints
-from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import pictures
 from ssgan_tf.utils.machine import memory
 from ssgan_tf.utils.progress import LOG_SECONDS, clock, terminal_bar
@@ -25,10 +25,12 @@ from ssgan_tf.utils.startup import StartUp
 from ssgan_tf.utils.strategies import Workers
 
 GRID_SIZE = 8
+# Seconds after the first call until the forecast; a shorter run has none.
+FORECAST_SECONDS = 2.0
 
 
 class _EverySteps(keras.callbacks.Callback):
-    """Calls `act(step, logs)` at every multiple of `interval`, including 0."""
+    """Calls `act(step, logs)` of a subclass at multiples of `interval`, and at 0."""
 
     def __init__(self, interval: int):
         super().__init__()
@@ -43,9 +45,6 @@ class _EverySteps(keras.callbacks.Callback):
         step = self.model.step
         if step % self.interval == 0:
             self.act(step, logs)
-
-    def act(self, step, logs):
-        raise NotImplementedError
 
 
 class SaveCheckpoints(_EverySteps):
@@ -156,27 +155,17 @@ class SaveOnSignal(keras.callbacks.Callback):
 
 
 class Scalars(_EverySteps):
-    """Writes the scalars of the train step to TensorBoard.
+    """Writes the scalars of the train step to the default `tf.summary` writer.
 
     Each point is the mean over the steps of one call (`iterations_per_loop`).
 
     Args:
-        writer: `tf.summary.SummaryWriter`.
         interval: int. Steps between points.
     """
 
-    def __init__(self, writer: tf.summary.SummaryWriter, interval: int):
-        super().__init__(interval)
-        self.writer = writer
-
     def act(self, step, logs):
-        with self.writer.as_default(step):
-            for name, value in self.values(logs or {}).items():
-                tf.summary.scalar(name, value)
-
-    def values(self, logs: dict) -> dict:
-        """The scalars to write, by tag."""
-        return logs
+        for name, value in logs.items():
+            tf.summary.scalar(name, value, step)
 
 
 def singular_values(network: keras.Model) -> dict[str, float]:
@@ -215,18 +204,19 @@ def _largest_singular_value(kernel: np.ndarray) -> float:
 
 
 class SingularValues(Scalars):
-    """Writes the `singular_values` of both networks to TensorBoard.
+    """Writes the `singular_values` of both networks in the same way.
 
     The tags are `sigma/d/<layer>` and `sigma/g/<layer>`.
     """
 
-    def values(self, logs):
+    def act(self, step, logs):
         networks = {"d": self.model.discriminator, "g": self.model.generator}
-        return {
+        values = {
             f"sigma/{player}/{layer}": value
             for player, network in networks.items()
             for layer, value in singular_values(network).items()
         }
+        super().act(step, values)
 
 
 def grid_labels(num_classes: int) -> np.ndarray | None:
@@ -253,18 +243,14 @@ class SampleGrid(_EverySteps):
     moments differs: its moments are computed after training.)
 
     Args:
-        run: `RunDir`, which receives the PNG files.
-        writer: `tf.summary.SummaryWriter`.
+        folder: receives the PNG files. TensorBoard's are for the default writer.
         seed: int. Seed of the noise.
         interval: int. Steps between grids.
     """
 
-    def __init__(
-        self, run: RunDir, writer: tf.summary.SummaryWriter, seed: int, interval: int
-    ):
+    def __init__(self, folder: pathlib.Path, seed: int, interval: int):
         super().__init__(interval)
-        self.run = run
-        self.writer = writer
+        self.folder = folder
         self.seed = seed
 
     def set_model(self, model):
@@ -279,89 +265,9 @@ class SampleGrid(_EverySteps):
         latents = self.model.latents.sample(GRID_SIZE**2, [self.seed, SAMPLING_STREAM])
         samples = self.sample(latents, *self.labels).numpy()
         grid = pictures.grid(samples, columns=GRID_SIZE)
-        pictures.write_png(self.run.samples / f"{step}.png", grid)
-        with self.writer.as_default(step):
-            tf.summary.image("fake_images", grid[None])
-        self.writer.flush()
-
-
-class _AfterCalls(keras.callbacks.Callback):
-    """Calls `update` after each call, with the time and steps since the first call.
-
-    The first call compiles, and would spoil a rate.
-    """
-
-    def on_train_begin(self, logs=None):
-        # A run that goes back to a checkpoint begins again.
-        self._first: tuple[float, int] | None = None
-
-    def on_train_batch_end(self, batch, logs=None):
-        now, step = time.monotonic(), self.model.step
-        if self._first is None:
-            self._first = now, step
-        start, first_step = self._first
-        self.update(step, now - start, step - first_step, logs)
-
-    def update(self, step: int, seconds: float, num_steps: int, logs: dict):
-        """Is called after each call.
-
-        Args:
-            step: int. Steps of the run.
-            seconds: float. Time since the end of the first call.
-            num_steps: int. Steps since the end of the first call.
-            logs: dict. The scalars of the call.
-        """
-        raise NotImplementedError
-
-
-class FirstSteps(_AfterCalls):
-    """Logs the parts of the start, then the time left and the peak memory.
-
-    Args:
-        start_up: `StartUp`, whose last part is still running.
-        steps: int. Steps per call from Python, which all belong to that part.
-        total_steps: int. Generator steps at which the run ends.
-        after_seconds: float. Seconds before the forecast; a run that ends earlier has
-            none.
-    """
-
-    def __init__(
-        self,
-        start_up: StartUp,
-        steps: int,
-        total_steps: int,
-        after_seconds: float = 2.0,
-    ):
-        super().__init__()
-        self.start_up = start_up
-        self.steps = steps
-        self.total_steps = total_steps
-        self.after_seconds = after_seconds
-        self._is_started = self._has_forecast = False
-
-    def update(self, step, seconds, num_steps, logs):
-        if not self._is_started:
-            self._is_started = True
-            self.start_up.done(f"compiling and {self.steps} step(s)")
-            logging.info("first steps after %s", self.start_up)
-        if (
-            num_steps
-            and seconds >= self.after_seconds
-            and step < self.total_steps
-            and not self._has_forecast
-        ):
-            self._has_forecast = True
-            left = (self.total_steps - step) * seconds / num_steps
-            logging.info(
-                "%s steps left, about %s, until %s; %s",
-                f"{self.total_steps - step:,}",
-                clock(left),
-                time.strftime("%b %d %H:%M", time.localtime(time.time() + left)),
-                peak_memory(),
-            )
-
-    def on_train_end(self, logs=None):
-        logging.info("%s", peak_memory())
+        pictures.write_png(self.folder / f"{step}.png", grid)
+        tf.summary.image("fake_images", grid[None], step)
+        tf.summary.flush()
 
 
 def peak_memory() -> str:
@@ -375,33 +281,43 @@ def peak_memory() -> str:
     return ", ".join(parts)
 
 
-class Progress(_AfterCalls):
-    """Shows steps per second, time left, losses and rotation accuracy in training.
+class Progress(keras.callbacks.Callback):
+    """Logs the start, then shows steps per second, time left, losses and accuracies.
 
-    On a terminal it is a bar; elsewhere log lines at intervals.
+    On a terminal it is a bar; elsewhere log lines at intervals. Some seconds after the
+    first call it also logs when the run will end, and the peak memory.
 
     Args:
+        start_up: `StartUp`, whose last part is still running.
         total_steps: int. Generator steps at which the run ends.
         stream: stream of the bar; None is the standard error. If it is no terminal,
             lines are logged by `absl.logging` instead.
-        log_seconds: float. Seconds between log lines.
     """
 
-    def __init__(self, total_steps: int, stream=None, log_seconds: float = LOG_SECONDS):
+    def __init__(self, start_up: StartUp, total_steps: int, stream=None):
         super().__init__()
+        self.start_up = start_up
         self.total_steps = total_steps
         self.stream = stream
-        self.log_seconds = log_seconds
+        self._is_started = self._has_forecast = False
         self._bar = None
 
     def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        self._close()
-        self._logged = 0.0
+        # A run that goes back to a checkpoint begins again.
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
 
-    def update(self, step, seconds, num_steps, logs):
+    def on_train_batch_end(self, batch, logs=None):
+        now, step = time.monotonic(), self.model.step
+        if not self._is_started:
+            self._is_started = True
+            num_steps = self.model.steps_per_execution
+            self.start_up.done(f"compiling and {num_steps} step(s)")
+            logging.info("first steps after %s", self.start_up)
         if self._bar is None:
-            # Its rate begins here, after the first call.
+            # The first call compiles, and would spoil the rate.
+            self._first, self._logged = (now, step), now
             self._bar = terminal_bar(
                 self.total_steps,
                 "training",
@@ -409,25 +325,33 @@ class Progress(_AfterCalls):
                 unit=" steps",
                 stream=self.stream,
             )
-        is_due = seconds - self._logged >= self.log_seconds or step == self.total_steps
+        start, first_step = self._first
+        rate = (step - first_step) / max(now - start, 1e-9)
+        steps_left = self.total_steps - step
+        seconds_left = steps_left / rate if rate else 0
+        is_due = now - start >= FORECAST_SECONDS and rate and steps_left
+        if is_due and not self._has_forecast:
+            self._has_forecast = True
+            end = time.localtime(time.time() + seconds_left)
+            logging.info(
+                "%s steps left, about %s, until %s; %s",
+                f"{steps_left:,}",
+                clock(seconds_left),
+                time.strftime("%b %d %H:%M", end),
+                peak_memory(),
+            )
         if not self._bar.disable:
             self._bar.set_postfix_str(", ".join(_in_words(logs)), refresh=False)
             self._bar.update(step - self._bar.n)
-        elif is_due:
-            self._logged = seconds
-            rate = num_steps / max(seconds, 1e-9)
-            eta = clock((self.total_steps - step) / rate if rate else 0)
+        elif now - self._logged >= LOG_SECONDS or not steps_left:
+            self._logged = now
             parts = [f"step {step}/{self.total_steps}", f"{rate:.3g} steps/s"]
-            parts += [f"ETA {eta}", *_in_words(logs)]
+            parts += [f"ETA {clock(seconds_left)}", *_in_words(logs)]
             logging.info("%s", "  ".join(parts))
 
     def on_train_end(self, logs=None):
-        self._close()
-
-    def _close(self):
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
+        self._bar.close()
+        logging.info("%s", peak_memory())
 
 
 def _in_words(logs: dict) -> list[str]:

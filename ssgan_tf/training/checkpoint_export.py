@@ -1,5 +1,6 @@
 """Exports a checkpoint of a run as a module."""
 
+import contextlib
 import os
 import pathlib
 
@@ -56,79 +57,58 @@ def export_checkpoint(
             the run's own module differ from those of training.
     """
     run.check_step(step)
-    options = {"weights": weights, "fine_tunable": fine_tunable, "table": table}
-    if path is not None:
-        _export(plan, run, step, pathlib.Path(path), **options)
-        return pathlib.Path(path)
-    if weights is not None or fine_tunable:
+    is_own = path is None
+    if is_own and (weights is not None or fine_tunable):
         raise ValueError(
             "A module with other weights, or one for fine-tuning, must have a folder "
             f"of its own. Received: weights={weights}, fine_tunable={fine_tunable}, "
             f"and {run.module(step)}, which is scored. Name an --output_dir."
         )
+    path = run.module(step) if is_own else pathlib.Path(path)
     # Training and its evaluation may export the same module at the same time.
-    with files.lock(run.path):
-        if not run.has_module(step):
-            _export(plan, run, step, run.module(step), **options)
-    return run.module(step)
-
-
-def _export(
-    plan: config.Plan,
-    run: RunDir,
-    step: int,
-    path: pathlib.Path,
-    *,
-    weights: str | None,
-    fine_tunable: bool,
-    table: ScoreTable | None,
-) -> None:
-    check_target(path)
-    # Building the networks takes longer than this check.
-    run.checkpoints.check_whole(step)
-    # Users of a module want exact numbers, not the speed of training.
-    gan = plan.build_gan(precision="float32")
-    weights = weights or ("raw" if gan.average is None else "ema")
-    generator = {"raw": gan.generator, "ema": gan.average}[weights]
-    if generator is None:
-        raise ValueError(
-            "`weights` must be raw for a run that keeps no average. Received: "
-            f"weights=ema and {run.path}, whose ModularGAN.g_use_ema is False. Export "
-            "weights=raw."
+    with files.lock(run.path) if is_own else contextlib.nullcontext():
+        if is_own and run.has_module(step):
+            return path
+        check_target(path)
+        # Building the networks takes longer than this check.
+        run.checkpoints.check_whole(step)
+        # Users of a module want exact numbers, not the speed of training.
+        gan = plan.build_gan(precision="float32")
+        weights = weights or ("raw" if gan.average is None else "ema")
+        generator = {"raw": gan.generator, "ema": gan.average}[weights]
+        if generator is None:
+            raise ValueError(
+                "`weights` must be raw for a run that keeps no average. Received: "
+                f"weights=ema and {run.path}, whose ModularGAN.g_use_ema is False. "
+                "Export weights=raw."
+            )
+        run.checkpoints.restore(step, gan.parts)
+        batch_norm = writing.use_standing_moments(
+            generator, gan.latents, plan.standing_examples, plan.run.seed
         )
-    run.checkpoints.restore(step, gan.parts)
-    batch_norm = writing.use_standing_moments(
-        generator, gan.latents, plan.standing_examples, plan.run.seed
-    )
-    scores = []
-    if table is not None:
         digest = writing.hash_weights(generator, gan.discriminator)
-        scores = _scores_of(table, step, digest)
-    writing.export(
-        generator,
-        gan.discriminator,
-        gan.latents,
-        path,
-        metadata={
+        metadata = {
             "step": step,
             "dataset": plan.dataset,
             "weights": weights,
             "batch_norm": batch_norm,
             "config": config.operative_config(),
-            "scores": scores,
-        },
-        fine_tunable=fine_tunable,
-    )
-
-
-def _scores_of(table: ScoreTable, step: int, weights_sha256: str) -> list[dict]:
-    """All scores of a module: one dict per protocol, with one number per seed."""
-    return [
-        {
-            "values": row.numbers(),
-            "protocol": row.protocol,
-            "versions": row.versions,
+            "scores": [
+                {
+                    "values": row.numbers(),
+                    "protocol": row.protocol,
+                    "versions": row.versions,
+                }
+                for row in (table.rows() if table is not None else [])
+                if (row.step, row.weights_sha256) == (step, digest)
+            ],
         }
-        for row in table.rows()
-        if (row.step, row.weights_sha256) == (step, weights_sha256)
-    ]
+        writing.export(
+            generator,
+            gan.discriminator,
+            gan.latents,
+            path,
+            metadata=metadata,
+            fine_tunable=fine_tunable,
+        )
+    return path

@@ -1,5 +1,6 @@
 """Dry run: sizes, work, memory and the plan of a run, and two steps on fake data."""
 
+import math
 import time
 
 import numpy as np
@@ -8,8 +9,14 @@ import tensorflow as tf
 from ssgan_tf import config
 from ssgan_tf.training import loop
 from ssgan_tf.utils.machine import memory
+from ssgan_tf.utils.progress import clock
 
-_CONVS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+# Convolutions -> the kernel, and the small side: the output, or its gradient.
+_CONVS = {
+    "Conv2D": lambda op: (op.inputs[1], op.outputs[0]),
+    "Conv2DBackpropInput": lambda op: (op.inputs[1], op.inputs[2]),
+    "Conv2DBackpropFilter": lambda op: (op.outputs[0], op.inputs[2]),
+}
 # Matrix products -> the attribute for a transposed first factor.
 _TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
 
@@ -35,30 +42,19 @@ def count_flops(graph: tf.Graph) -> int:
     flops = 0
     for op in used:
         if op.type in _CONVS:
-            # Each position of the small side (the output, or its gradient) is visited
-            # once per kernel tap and input channel.
-            if op.type == "Conv2D":
-                kernel, positions = op.inputs[1].shape, op.outputs[0].shape
-            elif op.type == "Conv2DBackpropInput":
-                kernel, positions = op.inputs[1].shape, op.inputs[2].shape
-            else:
-                kernel, positions = op.outputs[0].shape, op.inputs[2].shape
-            taps = np.prod(kernel.as_list()[:3])
-            flops += 2 * int(taps * np.prod(positions.as_list()))
+            # Each position is visited once per kernel tap and input channel.
+            kernel, positions = _CONVS[op.type](op)
+            flops += 2 * math.prod(kernel.shape[:3]) * math.prod(positions.shape)
         elif op.type in _TRANSPOSED:
             *_, rows, inner = op.inputs[0].shape.as_list()
             if op.get_attr(_TRANSPOSED[op.type]):
                 inner = rows
-            flops += 2 * int(inner * np.prod(op.outputs[0].shape.as_list()))
+            flops += 2 * inner * math.prod(op.outputs[0].shape)
     return flops
 
 
-def _bytes(variables) -> int:
-    return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
-
-
 def _params(variables) -> int:
-    return sum(int(np.prod(v.shape)) for v in variables)
+    return sum(math.prod(v.shape) for v in variables)
 
 
 def step_flops(plan: config.Plan) -> int:
@@ -105,7 +101,7 @@ def dry_run(
         peak,
         "",
         *_plan_in_words(plan, replicas, gan.jit_compile),
-        f"time here     about {_hours(step_seconds * plan.options.training_steps)}, "
+        f"time here     about {clock(step_seconds * plan.options.training_steps)}, "
         "if every step takes as long as that one",
         "",
         "second step: " + ", ".join(f"{k} {v:.4g}" for k, v in logs.items()),
@@ -138,18 +134,24 @@ def _two_steps(gan, plan: config.Plan) -> tuple[float, float, dict[str, float]]:
 def _sizes(gan) -> list[str]:
     """The table of parameters and bytes."""
     lines = [f"{'':<16}{'parameters':>14}{'trainable':>14}{'MiB':>10}"]
-    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    rows = [
-        (name, network.variables, network.trainable_variables)
-        for name, network in networks.items()
-    ]
     optimizers = [*gan.g_optimizer.variables, *gan.d_optimizer.variables]
     average = [] if gan.average is None else gan.average.variables
-    rows += [("optimizers", optimizers, []), ("average of G", average, [])]
-    for name, variables, trainable in rows:
+    for name, variables, trainable in (
+        ("generator", gan.generator.variables, gan.generator.trainable_variables),
+        (
+            "discriminator",
+            gan.discriminator.variables,
+            gan.discriminator.trainable_variables,
+        ),
+        ("optimizers", optimizers, []),
+        ("average of G", average, []),
+    ):
+        num_bytes = sum(
+            math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables
+        )
         lines.append(
             f"{name:<16}{_params(variables):>14,}{_params(trainable):>14,}"
-            f"{_bytes(variables) / 2**20:>10.1f}"
+            f"{num_bytes / 2**20:>10.1f}"
         )
     return lines
 
@@ -170,9 +172,3 @@ def _plan_in_words(plan: config.Plan, replicas: int, jit_compile: bool) -> list[
         f"checkpoints   every {settings.save_checkpoints_steps:,} steps, "
         f"the last {settings.keep_checkpoint_max} kept",
     ]
-
-
-def _hours(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 
-import keras
 import tensorflow as tf
 from absl import logging
 
@@ -47,18 +46,13 @@ def build(
     replicas = strategy.num_replicas_in_sync
     batch_size, pieces = plan.options.batch_size, plan.options.accumulate
     compiles = strategies.jit_compiles(jit_compile, strategy, pieces)
-    if batch_size % replicas:
-        raise config.ConfigError(
-            "`options.batch_size` must be divisible by the number of replicas. "
-            f"Received: batch_size={batch_size}, replicas={replicas}. Choose a "
-            f"multiple of {replicas}, or --strategy=one_device."
-        )
     shares = replicas * pieces
     if batch_size % shares:
         raise config.ConfigError(
-            "`options.accumulate` must divide a replica's share of the batch. "
-            f"Received: accumulate={pieces}, batch_size={batch_size}, replicas="
-            f"{replicas}. Choose a divisor of {batch_size // replicas}."
+            "`options.batch_size` must be a multiple of the number of replicas times "
+            f"`options.accumulate`. Received: accumulate={pieces}, batch_size="
+            f"{batch_size}, replicas={replicas}. Choose a multiple of {shares}, or "
+            "--strategy=one_device."
         )
     with strategy.scope():
         gan = dataclasses.replace(plan, jit_compile=compiles).build_gan()
@@ -110,7 +104,14 @@ def train(
         step = _resume(gan, run, workers)
         if step is not None:
             logging.info("continuing from %s", run.checkpoints.prefix(step))
-        _check_step(gan.step, plan)
+        loop = plan.run.iterations_per_loop
+        if gan.step % loop or gan.step > last_step:
+            raise config.ConfigError(
+                "A run continues from a multiple of `run_config.iterations_per_loop`, "
+                f"up to `options.training_steps`. Received: step={gan.step}, "
+                f"iterations_per_loop={loop}, training_steps={last_step}. Restore the "
+                "former values."
+            )
         if gan.step < last_step:
             data = data or _open_data(plan, data_dir)
             if workers.is_chief:
@@ -120,7 +121,7 @@ def train(
                     run.note_folder(folders.state(plan.dataset))
                 run.train_done.unlink(missing_ok=True)
             start_up.done("data")
-            _fit(gan, plan, run, data=data, start_up=start_up)
+            _fit(gan, plan, run, data=data, workers=workers, start_up=start_up)
         if workers.is_chief:
             export_checkpoint(plan, run, gan.step)
             run.train_done.touch()
@@ -161,30 +162,25 @@ def _resume(gan: GAN, run: RunDir, workers: strategies.Workers) -> int | None:
     return step
 
 
-def _check_step(step: int, plan: config.Plan) -> None:
-    """Refuses to continue from a step that the configuration cannot reach."""
-    loop = plan.run.iterations_per_loop
-    last = plan.options.training_steps
-    if step % loop or step > last:
-        raise config.ConfigError(
-            "A run continues from a multiple of `run_config.iterations_per_loop`, up "
-            f"to `options.training_steps`. Received: step={step}, iterations_per_loop="
-            f"{loop}, training_steps={last}. Restore the former values."
-        )
-
-
-def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, start_up: StartUp) -> None:
+def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, workers, start_up) -> None:
     """Trains to the last step; goes back to a checkpoint if the plan says so."""
-    workers = strategies.Workers(gan.distribute_strategy)
-    last_step = plan.options.training_steps
+    settings, last_step = plan.run, plan.options.training_steps
+    save = callbacks.SaveCheckpoints(run.checkpoints, workers, settings)
+    on_signal = callbacks.SaveOnSignal(save, workers)
+    all_callbacks = [save, on_signal]
     with contextlib.ExitStack() as stack:
-        save = callbacks.SaveCheckpoints(run.checkpoints, workers, plan.run)
-        on_signal = callbacks.SaveOnSignal(save, workers)
-        all_callbacks = [save, on_signal]
         if workers.is_chief:
             writer = tf.summary.create_file_writer(str(run.tensorboard))
             stack.enter_context(contextlib.closing(writer))
-            all_callbacks = [*_displays(plan, run, writer, start_up), *all_callbacks]
+            stack.enter_context(writer.as_default())
+            interval = settings.save_checkpoints_steps
+            all_callbacks = [
+                callbacks.Progress(start_up, last_step),
+                callbacks.Scalars(settings.save_summary_steps),
+                callbacks.SingularValues(interval),
+                callbacks.SampleGrid(run.samples, settings.seed, interval),
+                *all_callbacks,
+            ]
         stack.enter_context(on_signal.listening())
         last_good, tries = None, 0
         while gan.step < last_step:
@@ -204,7 +200,7 @@ def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, start_up: StartUp) -
                     callbacks=all_callbacks,
                 )
             except Diverged as error:
-                if plan.run.on_nan == "stop":
+                if settings.on_nan == "stop":
                     raise
                 step = _resume(gan, run, workers)
                 tries = tries + 1 if step == last_good else 1
@@ -217,19 +213,6 @@ def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, start_up: StartUp) -
         on_signal.end_if_asked()
 
 
-def _displays(plan, run, writer, start_up) -> list[keras.callbacks.Callback]:
-    """The callbacks of the chief that show how training proceeds."""
-    settings, last_step = plan.run, plan.options.training_steps
-    interval = settings.save_checkpoints_steps
-    return [
-        callbacks.Progress(last_step),
-        callbacks.FirstSteps(start_up, settings.iterations_per_loop, last_step),
-        callbacks.Scalars(writer, settings.save_summary_steps),
-        callbacks.SingularValues(writer, interval),
-        callbacks.SampleGrid(run, writer, settings.seed, interval),
-    ]
-
-
 def _stream(gan: GAN, plan: config.Plan, images, labels):
     """The batches from the GAN's step on, distributed to the replicas.
 
@@ -239,9 +222,8 @@ def _stream(gan: GAN, plan: config.Plan, images, labels):
     """
     options, step = plan.options, gan.step
     rollbacks = int(gan.rollbacks.numpy())
-
-    def stream(input_context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return datasets.training_dataset(
+    return gan.distribute_strategy.distribute_datasets_from_function(
+        lambda context: datasets.training_dataset(
             images,
             labels,
             batch_size=options.batch_size,
@@ -250,7 +232,6 @@ def _stream(gan: GAN, plan: config.Plan, images, labels):
             start_step=step,
             rollbacks=rollbacks,
             flip=plan.data.flip,
-            input_context=input_context,
+            input_context=context,
         )
-
-    return gan.distribute_strategy.distribute_datasets_from_function(stream)
+    )

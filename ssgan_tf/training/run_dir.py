@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 from absl import logging
@@ -115,12 +116,10 @@ class RunDir:
 
     def _by_step(self, pattern: str) -> list[tuple[int, pathlib.Path]]:
         """The files that match a pattern, with their steps, in order of steps."""
-        before, after = pattern.split("*")
-        paths = (
-            (path.name.removeprefix(before).removesuffix(after), path)
-            for path in self.path.glob(pattern)
+        paths = {path.stem.rpartition("-")[2]: path for path in self.path.glob(pattern)}
+        return sorted(
+            (int(step), path) for step, path in paths.items() if step.isdecimal()
         )
-        return sorted((int(step), path) for step, path in paths if step.isdecimal())
 
     def _forget_after(self, step: int, pattern: str) -> None:
         for later, path in self._by_step(pattern):
@@ -148,14 +147,11 @@ class RunDir:
             OSError: it is no folder or cannot be written.
             ValueError: it holds checkpoints without their configuration.
         """
-        nearest = self.path
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
+        nearest = next(p for p in (self.path, *self.path.parents) if p.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise OSError(
-                f"model_dir={self.path} cannot be written: {nearest} is "
-                f"{'not writable' if nearest.is_dir() else 'no folder'}. Name another "
-                "`--model_dir`."
+                f"model_dir={self.path} cannot be written: {nearest} is no writable "
+                "folder. Name another `--model_dir`."
             )
         if self.checkpoints.steps() and not self.configs():
             raise ValueError(
@@ -248,15 +244,9 @@ class RunDir:
 
 def bindings(operative: str) -> dict[str, str]:
     """The parameters of an operative config, with their values as gin writes them."""
-    values: dict[str, str] = {}
-    for line in operative.splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        if line.startswith(" ") and values:
-            # gin breaks long values.
-            name = [*values][-1]
-            values[name] += f" {line.strip()}"
-        else:
-            name, _, value = line.partition(" = ")
-            values[name.strip()] = value.strip().removesuffix("\\")
-    return {name: value.strip() for name, value in values.items()}
+    # gin breaks long values.
+    pairs = re.findall(r"^([^\s#].*?) = \\?(.*(?:\n .*)*)", operative, re.MULTILINE)
+    return {
+        name: " ".join(map(str.strip, value.splitlines())).strip()
+        for name, value in pairs
+    }

@@ -7,7 +7,7 @@ import os
 import re
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ class Settings:
         jit_compile: see `strategies.jit_compiles`.
         scoring: how to score.
         data_dir: folder of prepared TFDS data sets; None for TFDS's default.
-        eval_every_steps: int. See `evaluate`.
+        eval_every_steps: int. See `Evaluation`.
         score_filename: name of the table in the run directory.
         allow_config_change: continue a run begun under another configuration.
     """
@@ -102,19 +102,29 @@ def train_and_evaluate(
         (begins,) = workers.from_chief([begins])
         gan = build(plan, strategy, settings.jit_compile, warm=bool(begins))
         start_up.done("networks")
-        if not settings.allow_config_change:
-            run.check_config(config.operative_config(), config.bindings())
-        scorer = None
+        operative, bound = config.operative_config(), config.bindings()
+
+        def check_config():
+            if not settings.allow_config_change:
+                run.check_config(operative, bound)
+
+        check_config()
         if settings.schedule != "train":
-            scorer = _scorer(plan, settings, strategy, workers)
+            scorer = ModuleScorer(
+                plan.dataset,
+                settings.scoring,
+                data_dir=settings.data_dir,
+                strategy=strategy,
+            )
+            if scorer.extractor is not None:
+                # Each worker extracts the features of its part of the images.
+                workers.check_same(f"feature network {scorer.extractor.fingerprint}")
             scorer.check_labels(gan.num_classes)
-        if settings.schedule == "continuous_eval":
-            evaluate_continuously(plan, run, scorer, table, settings=settings)
-            return workers.is_chief
-        train(gan, plan, run, start_up=start_up, data_dir=settings.data_dir)
-        if scorer is not None:
+        if settings.schedule != "continuous_eval":
+            train(gan, plan, run, start_up=start_up, data_dir=settings.data_dir)
+        if settings.schedule != "train":
             steps = settings.eval_every_steps
-            _refuse(evaluate(plan, run, scorer, table, every_steps=steps))
+            Evaluation(plan, run, scorer, table, steps).follow(check_config)
         return workers.is_chief
 
 
@@ -125,144 +135,143 @@ def _check_workers(workers: Workers, settings: Settings) -> None:
             "--schedule=continuous_eval is a process of its own, beside the workers. "
             f"Received: {workers.count} workers. Start it without TF_CONFIG."
         )
-    scoring = settings.scoring
+    # Paths may differ from host to host.
+    scoring = dataclasses.replace(
+        settings.scoring, inception_path=None, classifier_path=None
+    )
+    same = dataclasses.replace(settings, scoring=scoring, data_dir=None)
     workers.check_same(
-        f"--schedule={settings.schedule} --jit_compile={settings.jit_compile} "
-        f"--eval_every_steps={settings.eval_every_steps} "
-        f"--metrics={','.join(scoring.metrics)} "
-        f"--split={scoring.split} --num_fakes={scoring.num_fakes} "
-        f"--num_eval_averaging_runs={scoring.num_runs}, under TensorFlow "
-        f"{tf.__version__} and Keras {keras.__version__}\n{config.bindings()}"
+        f"{same}, under TensorFlow {tf.__version__} and Keras {keras.__version__}\n"
+        f"{config.bindings()}"
     )
 
 
-def _scorer(
-    plan, settings: Settings, strategy: tf.distribute.Strategy, workers: Workers
-) -> ModuleScorer:
-    scorer = ModuleScorer(
-        plan.dataset, settings.scoring, data_dir=settings.data_dir, strategy=strategy
-    )
-    if scorer.extractor is not None:
-        # Each worker extracts the features of its part of the images.
-        workers.check_same(f"feature network {scorer.extractor.fingerprint}")
-    return scorer
+@dataclasses.dataclass
+class Evaluation:
+    """Scores the checkpoints of a run that have no score yet, through their modules.
 
+    All workers call its methods: each generates its part of the fakes and extracts its
+    part of the features. The chief decides which steps are scored, exports and writes.
 
-def evaluate_continuously(
-    plan: config.Plan,
-    run: RunDir,
-    scorer: ModuleScorer,
-    table: ScoreTable,
-    *,
-    settings: Settings,
-) -> None:
-    """Scores the checkpoints of a run that another process trains, until it is done.
-
-    The run directory need not exist yet.
-
-    Args:
+    Attributes:
         plan: the configuration.
         run: the run directory.
-        scorer: scores modules.
-        table: receives the scores.
-        settings: `eval_every_steps` and `allow_config_change` are used.
-
-    Raises:
-        config.ConfigError: the run has another configuration.
-        ValueError: training is done, and a module could not be scored.
-    """
-    failures = {}
-    operative, bound = config.operative_config(), config.bindings()
-    while True:
-        # Read before evaluating, so that the last checkpoints are scored too.
-        done = run.train_done.exists()
-        if not settings.allow_config_change:
-            run.check_config(operative, bound)
-        failures |= evaluate(
-            plan,
-            run,
-            scorer,
-            table,
-            every_steps=settings.eval_every_steps,
-            skipped=failures,
-        )
-        if done:
-            return _refuse(failures)
-        logging.log_every_n_seconds(logging.INFO, "waiting for %s", 600, run.train_done)
-        time.sleep(POLL_SECONDS)
-
-
-def evaluate(
-    plan: config.Plan,
-    run: RunDir,
-    scorer: ModuleScorer,
-    table: ScoreTable,
-    *,
-    every_steps: int,
-    skipped: Collection[int] = (),
-) -> dict[int, str]:
-    """Scores every checkpoint that has no score yet, through its exported module.
-
-    All workers call this: each generates its part of the fakes and extracts its part
-    of the features. The chief decides which steps are scored, exports and writes.
-
-    Args:
-        plan: the configuration.
-        run: the run directory.
-        scorer: scores modules.
+        scorer: `ModuleScorer`.
         table: receives the scores.
         every_steps: int. Score checkpoints whose step is a multiple of this, and the
             one at the end of training; 0 scores all.
-        skipped: steps to leave out.
-
-    Returns:
-        Step -> reason, for modules that could not be scored; empty if all could.
     """
-    failures = {}
-    workers = Workers(scorer.strategy)
-    steps = [
-        step
-        for step in run.checkpoints.steps()
-        if not every_steps
-        or step % every_steps == 0
-        or step == plan.options.training_steps
-    ]
-    (count,) = workers.from_chief([len(steps)])
-    # On a network file system a worker may not see the newest checkpoints yet.
-    for step in workers.from_chief((steps + count * [0])[:count]):
-        if step in skipped:
-            continue
-        is_due = workers.is_chief and _is_due(plan, run, step, scorer, table=table)
-        (is_due,) = workers.from_chief([is_due])
-        if is_due:
-            failure = _score(run, step, scorer, table, workers=workers)
-            if failure:
-                failures[step] = failure
-    # The table must be complete before another worker reads it.
-    workers.wait()
-    return failures
 
+    plan: config.Plan
+    run: RunDir
+    scorer: ModuleScorer
+    table: ScoreTable
+    every_steps: int
 
-def _is_due(plan, run: RunDir, step: int, scorer, *, table: ScoreTable) -> bool:
-    """Exports a checkpoint; returns whether its scores are missing."""
-    try:
-        path = export_checkpoint(plan, run, step)
-    except (DamagedCheckpoint, FileNotFoundError) as error:
-        if step not in run.checkpoints.steps():
-            logging.warning("step %d was deleted by the training before scoring", step)
-        elif isinstance(error, DamagedCheckpoint):
-            _warn_once(f"step {step} is not scored: {error}")
-        else:
-            raise
-        return False
-    metadata = read_metadata(path)
-    protocol = scorer.protocol(metadata)
-    return not table.has(step, protocol, metadata["weights_sha256"], scorer.metrics)
+    def __post_init__(self):
+        self.workers = Workers(self.scorer.strategy)
+
+    def follow(self, check_config: Callable[[], None]) -> None:
+        """Scores the checkpoints until training, in any process, is done.
+
+        The run directory need not exist yet.
+
+        Args:
+            check_config: is called before each look at the checkpoints.
+
+        Raises:
+            ValueError: a module could not be scored.
+        """
+        failures: dict[int, str] = {}
+        done = False
+        while not done:
+            # Read before evaluating, so that the last checkpoints are scored too.
+            (done,) = self.workers.from_chief([self.run.train_done.exists()])
+            check_config()
+            for step in self._steps():
+                if step not in failures and self._is_due(step):
+                    if failure := self._score(step):
+                        failures[step] = failure
+            # The table must be complete before another worker reads it.
+            self.workers.wait()
+            if not done:
+                logging.log_every_n_seconds(
+                    logging.INFO, "waiting for %s", 600, self.run.train_done
+                )
+                time.sleep(POLL_SECONDS)
+        if failures:
+            step, reason = min(failures.items())
+            raise ValueError(
+                f"Not all checkpoints could be scored: steps {sorted(failures)}. Step "
+                f"{step}: {reason}"
+            )
+
+    def _steps(self) -> list[int]:
+        """The steps that the chief sees and `every_steps` selects."""
+        steps = [
+            step
+            for step in self.run.checkpoints.steps()
+            if not self.every_steps
+            or step % self.every_steps == 0
+            or step == self.plan.options.training_steps
+        ]
+        (count,) = self.workers.from_chief([len(steps)])
+        # On a network file system a worker may not see the newest checkpoints yet.
+        return self.workers.from_chief((steps + count * [0])[:count])
+
+    def _is_due(self, step: int) -> bool:
+        """Exports a checkpoint; returns whether its scores are missing."""
+        is_due = False
+        if self.workers.is_chief:
+            try:
+                path = export_checkpoint(self.plan, self.run, step)
+                row = self._row(step, read_metadata(path))
+                is_due = not self.table.has(
+                    step, row["protocol"], row["weights_sha256"], row["metrics"]
+                )
+            except (DamagedCheckpoint, FileNotFoundError) as error:
+                is_deleted = step not in self.run.checkpoints.steps()
+                if not is_deleted and isinstance(error, FileNotFoundError):
+                    raise
+                reason = "it was deleted before" if is_deleted else error
+                _warn_once(f"step {step} is not scored: {reason}")
+        return bool(self.workers.from_chief([is_due])[0])
+
+    def _row(self, step: int, metadata: dict) -> dict:
+        """The columns of a module's scores that are known before."""
+        return {
+            "step": step,
+            "checkpoint": self.run.checkpoints.prefix(step),
+            "weights_sha256": metadata["weights_sha256"],
+            "protocol": self.scorer.protocol(metadata),
+            "config": metadata["config"],
+            "metrics": self.scorer.metrics,
+        }
+
+    def _score(self, step: int) -> str | None:
+        """Scores the module of a step; returns the reason if it cannot be scored."""
+        start = time.monotonic()
+        module = reading.load(self.run.module(step), self.scorer.strategy)
+        try:
+            scores = self.scorer.score(module)
+        # The network may have diverged; other checkpoints may be good.
+        except ValueError as error:
+            if self.workers.count > 1:
+                # Another worker may have no error, and would wait for this one.
+                raise
+            logging.error("step %d cannot be scored: %s", step, error)
+            return str(error)
+        if self.workers.is_chief:
+            row = self._row(step, module.metadata)
+            self.table.add(scores, **row)
+            show_scores(self.run.score_summaries(row["protocol"]), step, scores)
+            logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
+        return None
 
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    # `evaluate_continuously` would repeat the message at every poll.
+    # `Evaluation.follow` would repeat the message at every poll.
     logging.warning("%s", message)
 
 
@@ -296,15 +305,6 @@ def _score(
         show_scores(run.score_summaries(protocol), step, scores)
         logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
     return None
-
-
-def _refuse(failures: dict[int, str]) -> None:
-    if failures:
-        step, reason = min(failures.items())
-        raise ValueError(
-            f"Not all checkpoints could be scored: steps {sorted(failures)}. Step "
-            f"{step}: {reason}"
-        )
 
 
 def show_scores(folder: str | os.PathLike, step: int, scores: ModuleScores) -> None:
@@ -348,26 +348,32 @@ def explain_errors(run: RunDir, workers: Workers) -> Iterator[None]:
         message = _reason(error)
         short = textwrap.shorten(message, 400)
         if workers.count > 1 and isinstance(error, _LOST):
-            raise ConnectionError(
+            kind = ConnectionError
+            text = (
                 f"All {workers.count} workers must stay up, but one has ended: {short} "
-                "See the logs of the others, and start all of them again. "
-                f"{again}."
-            ) from error
-        if isinstance(error, tf.errors.PermissionDeniedError) or "No space" in message:
-            raise OSError(
+                "See the logs of the others, and start all of them again."
+            )
+        elif isinstance(error, tf.errors.PermissionDeniedError) or (
+            "No space" in message
+        ):
+            kind = OSError
+            text = (
                 f"`--model_dir` cannot be written: {short} Free some space, or make "
-                f"the folder writable. {again}."
-            ) from error
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise MemoryError(
+                "the folder writable."
+            )
+        elif isinstance(error, tf.errors.ResourceExhaustedError):
+            kind = MemoryError
+            text = (
                 f"A step does not fit into the memory of its device: {short} Set "
                 "options.accumulate = 2 or more, a smaller options.batch_size, or "
-                f'options.precision = "mixed_bfloat16". {again}.'
-            ) from error
-        # Other errors are faults of the train step, and are shown unchanged.
-        if unreadable := re.search(r"Every image of .*?remove the image\.", message):
-            raise OSError(f"{unreadable[0]} {again}.") from error
-        raise
+                'options.precision = "mixed_bfloat16".'
+            )
+        elif lost := re.search(r"Every image of .*?remove the image\.", message):
+            kind, text = OSError, lost[0]
+        else:
+            # A fault of the train step is shown unchanged.
+            raise
+        raise kind(f"{text} {again}.") from error
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -1,8 +1,11 @@
 """Warm start: a run whose networks start from the weights of an exported module."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -18,7 +21,9 @@ from ssgan_tf.modules.metadata import METADATA, check_files
 
 # Layers of D that only some objectives have: rotations, class predictions, projection.
 HEADS = ("score_classify", "predictor_linear", "embedding_fc")
-_NUM_NAMES = 5
+
+
+_VARIABLE = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class Weight(NamedTuple):
@@ -46,8 +51,8 @@ class ModuleWeights:
 
     path: str
     metadata: dict
-    generator: tuple[Weight, ...]
-    discriminator: tuple[Weight, ...]
+    generator: Sequence[Weight]
+    discriminator: Sequence[Weight]
 
 
 def read(module: str | os.PathLike) -> ModuleWeights:
@@ -62,7 +67,9 @@ def read(module: str | os.PathLike) -> ModuleWeights:
         ValueError: it is another kind of module, or a damaged one.
     """
     folder = pathlib.Path(hub.resolve(module))
-    if _is_foreign(folder):
+    # A checkpoint is named without the ending of its files.
+    is_there = folder.is_dir() or folder.with_name(f"{folder.name}.index").is_file()
+    if is_there and not (folder / METADATA).is_file():
         raise ValueError(
             "`run_config.warm_start` must be a module that this package exported, with "
             f"a file `{METADATA}`. Received: warm_start={module}, without. Convert a "
@@ -77,37 +84,26 @@ def read(module: str | os.PathLike) -> ModuleWeights:
             "from its checkpoint."
         )
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    paths = metadata["variables"]
-    weights = [
-        Weight(path, reader.get_tensor(f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"))
-        for i, path in enumerate([*paths["generator"], *paths["discriminator"]])
-    ]
-    num_generator = len(paths["generator"])
-    return ModuleWeights(
-        str(folder),
-        metadata,
-        tuple(weights[:num_generator]),
-        tuple(weights[num_generator:]),
-    )
-
-
-def _is_foreign(path: pathlib.Path) -> bool:
-    """Whether a path is a module of another kind, or a checkpoint."""
-    files = [path / "saved_model.pb", path.with_name(path.name + ".index")]
-    files += path.glob("*.index")
-    return any(map(pathlib.Path.is_file, files)) and not (path / METADATA).is_file()
+    # The variables of D have the numbers after those of G.
+    numbers = itertools.count()
+    networks = {
+        player: [
+            Weight(path, reader.get_tensor(_VARIABLE.format(next(numbers))))
+            for path in metadata["variables"][player]
+        ]
+        for player in ("generator", "discriminator")
+    }
+    return ModuleWeights(str(folder), metadata, **networks)
 
 
 def unnumbered(paths: Sequence[str]) -> list[str]:
     """Renames the variables of a network, such that every process has the same names.
 
     Keras numbers layers without a name in the order of birth: a second network of the
-    same code has other names. Here a number at the end of a name becomes its rank among
-    its neighbours that differ in nothing else.
+    same code has other names. Here the numbers are left out, and variables of the same
+    name are numbered in the network's order.
 
-        a/dense_7/kernel, a/dense_9/kernel -> a#0/dense#0/kernel#0, a#0/dense#1/kernel#0
-
-    Variables of the same path are numbered in their order.
+        a/dense_7/kernel, a/dense_9/kernel -> a/dense/kernel#0, a/dense/kernel#1
 
     Args:
         paths: paths of all variables, in the network's order.
@@ -115,37 +111,13 @@ def unnumbered(paths: Sequence[str]) -> list[str]:
     Returns:
         As many names, all different.
     """
-    numbers: dict[tuple[str, ...], set[int]] = {}
-    split_paths = []
-    for path in paths:
-        parent, steps = (), []
-        for part in path.split("/"):
-            name, number = _split_number(part)
-            numbers.setdefault((*parent, name), set()).add(number)
-            steps.append(((*parent, name), number))
-            parent = (*parent, part)
-        split_paths.append(steps)
-    ranks = {
-        family: {number: rank for rank, number in enumerate(sorted(members))}
-        for family, members in numbers.items()
-    }
     counts = Counter()
     names = []
-    for steps in split_paths:
-        name = "/".join(
-            f"{family[-1]}#{ranks[family][number]}" for family, number in steps
-        )
-        names.append(f"{name}#{counts[name]}" if counts[name] else name)
+    for path in paths:
+        name = re.sub(r"_\d+(?=/|$)", "", path)
+        names.append(f"{name}#{counts[name]}")
         counts[name] += 1
     return names
-
-
-def _split_number(name: str) -> tuple[str, int]:
-    """`dense_7` is (dense, 7); `dense`, which comes before `dense_1`, (dense, -1)."""
-    stem, _, number = name.rpartition("_")
-    if stem and number.isdecimal():
-        return stem, int(number)
-    return name, -1
 
 
 class Fit(NamedTuple):
@@ -181,8 +153,10 @@ def fit(
     theirs = dict(zip(unnumbered([w.path for w in weights]), weights, strict=True))
     fresh, left_out = [], []
     for head in heads:
-        mine = {k: tuple(v.shape) for k, v in ours.items() if _is_in(v.path, head)}
-        other = {k: w.value.shape for k, w in theirs.items() if _is_in(w.path, head)}
+        mine = {k: tuple(v.shape) for k, v in ours.items() if head in v.path.split("/")}
+        other = {
+            k: w.value.shape for k, w in theirs.items() if head in w.path.split("/")
+        }
         if mine != other:
             fresh += [head] if mine else []
             left_out += [head] if other else []
@@ -199,20 +173,11 @@ def fit(
         ],
     }
     faults = [
-        f"{len(names)} {fault}: {_some(names)}"
+        f"{len(names)} {fault}: {textwrap.shorten(', '.join(names), 400)}"
         for fault, names in names_by_fault.items()
         if names
     ]
     return Fit(list(both.values()), fresh, left_out, faults)
-
-
-def _is_in(path: str, layer: str) -> bool:
-    return layer in path.split("/")
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _NUM_NAMES
-    return ", ".join(names[:_NUM_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def start(gan: GAN, weights: ModuleWeights) -> None:
@@ -264,19 +229,15 @@ def start(gan: GAN, weights: ModuleWeights) -> None:
 
 def _other_facts(gan: GAN, metadata: dict) -> list[str]:
     """The differences in latents, image shape and classes, in words."""
-    theirs = {
-        **metadata["latents"],
-        "image_shape": tuple(metadata["image_shape"]),
-        "num_classes": metadata["num_classes"],
+    latents = metadata["latents"]
+    facts = {
+        "z_dim": (latents["dim"], gan.latents.dim),
+        "distribution of z": (latents["distribution"], gan.latents.distribution),
+        "image_shape": (tuple(metadata["image_shape"]), gan.image_shape),
+        "num_classes": (metadata["num_classes"], gan.num_classes),
     }
-    ours = {
-        **dataclasses.asdict(gan.latents),
-        "image_shape": gan.image_shape,
-        "num_classes": gan.num_classes,
-    }
-    names = {"dim": "z_dim", "distribution": "distribution of z"}
     return [
-        f"{names.get(name, name)} {theirs[name]} instead of {value}"
-        for name, value in ours.items()
-        if theirs[name] != value
+        f"{name} {theirs} instead of {ours}"
+        for name, (theirs, ours) in facts.items()
+        if theirs != ours
     ]

@@ -296,7 +296,7 @@ def test_a_disk_that_fails(monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(pathlib.Path, "open", fail)
-    with pytest.raises(config.ConfigError, match="start.gin .*: Input/"):
+    with pytest.raises(config.ConfigError, match="start.gin .*Input/"):
         config.parse(["quickstart.gin"])
 
 

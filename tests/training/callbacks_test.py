@@ -11,6 +11,7 @@ import struct
 import termios
 import types
 
+import exports
 import keras
 import numpy as np
 import oracles
@@ -18,11 +19,8 @@ import pytest
 import tensorflow as tf
 
 from ssgan_tf import layers
-from ssgan_tf.gan import GAN
-from ssgan_tf.latents import Latents
-from ssgan_tf.modules import reading, writing
+from ssgan_tf.randomness import SAMPLING_STREAM
 from ssgan_tf.training import callbacks, events
-from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import pictures
 from ssgan_tf.utils.startup import StartUp
 from ssgan_tf.utils.step_model import Diverged
@@ -39,6 +37,7 @@ class StandIn:
     """The part of a GAN that the callbacks use."""
 
     step = 0
+    steps_per_execution = 10
     parts = {}
 
     def check_finite(self):
@@ -128,55 +127,37 @@ def test_a_state_that_is_not_finite_is_not_saved(monkeypatch):
     assert checkpoints.saved == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends(number):
-    checkpoints = Saved()
-    save = saving(checkpoints)
-    callback = callbacks.SaveOnSignal(save, OneOf())
-    model = StandIn()
-    save.set_model(model)
-    callback.set_model(model)
-    with callback.listening():
-        callback.on_train_batch_end(0, LOGS)
-        os.kill(os.getpid(), number)
-        # A second signal ends the process at once.
-        assert signal.getsignal(number) == signal.SIG_DFL
-        # The step in progress is finished first.
-        model.step = 7
-        with pytest.raises(SystemExit) as caught:
-            callback.on_train_batch_end(1, LOGS)
-    assert caught.value.code == 128 + number
-    assert checkpoints.saved == [7]
-
-
-def test_a_signal_to_another_worker_ends_this_one():
-    checkpoints = Saved()
-    workers = OneOf(others=(0, 1))
+@pytest.mark.parametrize(
+    "received, others, step, saved, code",
+    [
+        (signal.SIGTERM, (0, 0), 7, [7], 143),
+        (signal.SIGINT, (0, 0), 7, [7], 130),
+        # The step was due, and is saved once.
+        (signal.SIGTERM, (0, 0), 8, [8], 143),
+        # A signal to another worker ends this one.
+        (None, (0, 1), 5, [5], 130),
+    ],
+)
+def test_a_signal_saves_and_ends(received, others, step, saved, code):
+    checkpoints, workers = Saved(), OneOf(others=others)
     save = saving(checkpoints, workers=workers)
     callback = callbacks.SaveOnSignal(save, workers)
     model = StandIn()
-    model.step = 5
-    save.set_model(model)
-    callback.set_model(model)
-    with pytest.raises(SystemExit) as caught:
-        callback.on_train_batch_end(1, LOGS)
-    assert caught.value.code == 128 + signal.SIGINT and checkpoints.saved == [5]
-
-
-def test_a_signal_at_a_step_that_is_saved_saves_no_second_time():
-    checkpoints = Saved()
-    save = saving(checkpoints)
-    callback = callbacks.SaveOnSignal(save, OneOf())
-    model = StandIn()
-    model.step = 8
     save.set_model(model)
     callback.set_model(model)
     with callback.listening():
-        save.on_train_batch_end(0, LOGS)
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(SystemExit):
-            callback.end_if_asked()
-    assert checkpoints.saved == [8]
+        if received:
+            callback.on_train_batch_end(0, LOGS)
+            os.kill(os.getpid(), received)
+            # A second signal ends the process at once.
+            assert signal.getsignal(received) == signal.SIG_DFL
+        # The step in progress is finished first.
+        model.step = step
+        save.on_train_batch_end(1, LOGS)
+        with pytest.raises(SystemExit) as caught:
+            callback.on_train_batch_end(1, LOGS)
+    assert caught.value.code == code
+    assert checkpoints.saved == saved
 
 
 def test_step_0_is_saved_once():
@@ -197,20 +178,39 @@ def test_signals_are_given_back_at_the_end():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_progress_on_a_terminal(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+class Clock:
+    """A clock that the test sets."""
 
-    class Slow(callbacks.Progress):
-        def on_train_batch_end(self, batch, logs=None):
-            now[0] += 10
-            super().on_train_batch_end(batch, logs)
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        for name in ("monotonic", "time"):
+            monkeypatch.setattr(callbacks.time, name, lambda: self.now)
+        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
 
+
+@pytest.fixture
+def clock(monkeypatch, caplog):
+    caplog.set_level("INFO", "absl")
+    return Clock(monkeypatch)
+
+
+def show(clock, calls, stream, logs=LOGS, total=100):
+    """Shows a run of 100 steps; calls are (step, time since the start)."""
+    callback, model = callbacks.Progress(StartUp(), total, stream), StandIn()
+    callback.set_model(model)
+    for session in calls:
+        callback.on_train_begin()
+        for step, seconds in session:
+            model.step, clock.now = step, 1000.0 + seconds
+            callback.on_train_batch_end(0, logs)
+    callback.on_train_end()
+
+
+def test_progress_on_a_terminal(clock):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     with os.fdopen(theirs, "w", encoding="utf-8") as stream:
-        train(Slow(4, stream=stream), 0, 4)
+        show(clock, [[(1, 50), (2, 60), (3, 70), (4, 80)]], stream, total=4)
     output = b""
     # After the last byte, reading from a closed terminal is an error.
     with contextlib.suppress(OSError):
@@ -227,24 +227,33 @@ def test_progress_on_a_terminal(monkeypatch):
     assert output.count("\n") == 1 and output.endswith("\n")
 
 
-@pytest.mark.parametrize("stop, stride", [(100, 1), (20, 20)])
-def test_progress_elsewhere_is_quiet_but_for_the_end(caplog, stop, stride):
-    caplog.set_level("INFO", "absl")
+def test_the_log_off_the_terminal(clock, caplog):
+    # 50 s of compiling; then 30 steps in 3 s, that is 6 s for the other 60.
+    calls = [(10, 50), (20, 51), (40, 53), (50, 54), (60, 85), (70, 86), (100, 89)]
     stream = io.StringIO()
     logs = {name: value for name, value in LOGS.items() if "rotation" not in name}
-    train(callbacks.Progress(stop, stream=stream), 0, stop, stride, logs=logs)
-    (line,) = caplog.messages
-    assert line.startswith(f"step {stop}/{stop}") and "rotation" not in line
+    show(clock, [calls], stream, logs)
+    first, forecast, line, end, memory = caplog.messages
+    assert first.startswith("first steps after") and "10 step(s)" in first
+    # Python's clock starts in 1970: 1,059 seconds are 17 minutes.
+    assert re.match(r"60 steps left, about 0:06, until Jan 01 \d\d:17; ", forecast)
+    # 50 steps in 35 s after the first call.
+    assert line.startswith("step 60/100  1.43 steps/s  ETA 0:28  loss/d 1.500")
+    assert end.startswith("step 100/100") and "rotation" not in end
+    for text in (forecast, memory):
+        assert re.search(r"peak memory [\d,]+ MiB of [\d,]+$", text)
     assert stream.getvalue() == ""
 
 
-def test_progress_counts_the_steps_of_this_process(monkeypatch, caplog):
-    caplog.set_level("INFO", "absl")
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
-    train(callbacks.Progress(100, stream=io.StringIO()), 50, 100, 10)
-    # Ten steps per ten seconds; the first call, which compiles, is left out.
-    assert caplog.messages[0].startswith("step 90/100  1 steps/s  ETA 0:10")
+def test_a_short_run_has_no_forecast_and_one_that_goes_back_a_new_one(clock, caplog):
+    show(clock, [[(10, 50), (90, 51.9), (100, 60)]], io.StringIO())
+    assert not any("steps left" in line for line in caplog.messages)
+    caplog.clear()
+    sessions = [[(10, 50), (20, 51)], [(10, 60), (20, 61), (30, 62)]]
+    show(clock, sessions, io.StringIO())
+    first, forecast, _ = caplog.messages
+    assert first.startswith("first steps after")
+    assert forecast.startswith("70 steps left, about 0:07, until")
 
 
 @pytest.mark.parametrize(
@@ -264,38 +273,24 @@ def test_one_class_per_row(num_classes, rows):
     assert callbacks.grid_labels(0) is None
 
 
-@pytest.mark.parametrize("num_classes", [0, 3])
-def test_grid_is_that_of_the_module(num_classes, tmp_path):
-    norm = layers.ConditionalBatchNorm if num_classes else layers.BatchNorm
-    gan = GAN(
-        oracles.tiny_generator(norm, num_classes=num_classes),
-        oracles.tiny_discriminator(num_classes=num_classes),
-        latents=Latents(5),
-        average=oracles.tiny_generator(norm, num_classes=num_classes),
-    )
-    oracles.randomize(gan.average, 7)
-    run = RunDir(tmp_path / "run")
-    writer = tf.summary.create_file_writer(str(run.tensorboard))
-    callback = callbacks.SampleGrid(run, writer, seed=5, interval=2)
+def test_grid_is_that_of_the_average(tmp_path):
+    # end_to_end_test.py compares the grid of a GAN without classes with its module's.
+    gan = exports.conditional_gan()
+    callback = callbacks.SampleGrid(tmp_path, seed=5, interval=2)
     callback.set_model(gan)
-    callback.act(4, {})
-    grid = tf.io.decode_png((run.samples / "4.png").read_bytes()).numpy()
-
-    networks = gan.sampler, gan.discriminator, gan.latents
-    writing.export(*networks, tmp_path / "module", {})
-    module = reading.load(tmp_path / "module")
-    labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8) if num_classes else None
-    expected = pictures.grid(module.sample(64, 5, labels), columns=8)
-    difference = np.abs(grid.astype(int) - expected)
-    # 1e-6 in [0, 1] may cross a rounding boundary of 8 bit.
-    assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
-    assert grid.std() > 1.0
-
-    # Weights that change change the next grid; noise and labels stay.
-    oracles.randomize(gan.average, 8)
-    callback.act(6, {})
-    after = tf.io.decode_png((run.samples / "6.png").read_bytes()).numpy()
-    assert np.abs(after.astype(int) - grid).max() > 10
+    latents = gan.latents.sample(64, [5, SAMPLING_STREAM])
+    labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8)
+    for step in (4, 6):
+        # Weights that change change the next grid; noise and labels stay.
+        oracles.randomize(gan.average, step)
+        callback.act(step, {})
+        file = (tmp_path / f"{step}.png").read_bytes()
+        grid = tf.io.decode_png(file).numpy().astype(int)
+        images = gan.average(latents, labels, training=False).numpy()
+        difference = np.abs(grid - pictures.grid(images, columns=8))
+        # 1e-6 in [0, 1] may cross a rounding boundary of 8 bit.
+        assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
+        assert grid.std() > 1.0
 
 
 def networks() -> dict[str, keras.Model]:
@@ -337,7 +332,8 @@ def test_singular_values_over_training(tmp_path, monkeypatch):
     for player, network in networks().items():
         monkeypatch.setattr(StandIn, player, network, raising=False)
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
-    train(callbacks.SingularValues(writer, interval=4), 0, 10, stride=2)
+    with writer.as_default():
+        train(callbacks.SingularValues(interval=4), 0, 10, stride=2)
     writer.close()
     curves = events.read(tmp_path)
     assert list(curves) == ["sigma/d/tall", "sigma/d/wide"]
@@ -345,65 +341,6 @@ def test_singular_values_over_training(tmp_path, monkeypatch):
     for tag, curve in curves.items():
         np.testing.assert_array_equal(curve.steps, [0, 4, 8])
         np.testing.assert_allclose(curve.values, values[tag[8:]], rtol=1e-6)
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self, monkeypatch):
-        self.now = 1000.0
-        monkeypatch.setattr(callbacks.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(callbacks.time, "time", lambda: self.now)
-
-
-def first_steps(monkeypatch, caplog, calls, **kwargs):
-    """The log of a run of 100 steps; calls are (step, time since the start)."""
-    clock, model = Clock(monkeypatch), StandIn()
-    callback = callbacks.FirstSteps(StartUp(), 10, 100, **kwargs)
-    callback.set_model(model)
-    caplog.set_level("INFO", "absl")
-    callback.on_train_begin()
-    for step, seconds in calls:
-        model.step, clock.now = step, 1000.0 + seconds
-        callback.on_train_batch_end(0)
-    callback.on_train_end()
-    return caplog.messages
-
-
-def test_the_first_steps_tell_when_it_will_be_done(monkeypatch, caplog):
-    # 50 s of compiling; then 30 steps in 3 s, that is 6 s for the other 60.
-    calls = [(10, 50), (20, 51), (40, 53), (50, 54), (60, 55)]
-    first, forecast, last = first_steps(monkeypatch, caplog, calls)
-    assert first.startswith("first steps after") and "10 step(s)" in first
-    # Python's clock starts in 1970: 1,059 seconds are 17 minutes.
-    assert re.match(r"60 steps left, about 0:06, until Jan 01 \d\d:17; ", forecast)
-    for line in (forecast, last):
-        assert re.search(r"peak memory [\d,]+ MiB of [\d,]+$", line)
-
-
-def test_a_run_that_is_soon_done_has_no_forecast(monkeypatch, caplog):
-    calls = [(10, 50), (90, 51.9), (100, 60)]
-    assert len(first_steps(monkeypatch, caplog, calls)) == 2
-    # A shorter wait, from the second call on.
-    caplog.clear()
-    calls = [(10, 50), (90, 51.9), (100, 60)]
-    lines = first_steps(monkeypatch, caplog, calls, after_seconds=1)
-    assert "10 steps left, about 0:00" in lines[1] and len(lines) == 3
-
-
-def test_a_run_that_goes_back_has_a_new_forecast(monkeypatch, caplog):
-    clock, model = Clock(monkeypatch), StandIn()
-    callback = callbacks.FirstSteps(StartUp(), 10, 100)
-    callback.set_model(model)
-    caplog.set_level("INFO", "absl")
-    for calls in ([(10, 50), (20, 51)], [(10, 60), (20, 61), (30, 62)]):
-        callback.on_train_begin()
-        for step, seconds in calls:
-            model.step, clock.now = step, 1000.0 + seconds
-            callback.on_train_batch_end(0)
-    first, forecast = caplog.messages
-    assert first.startswith("first steps after")
-    assert forecast.startswith("70 steps left, about 0:07, until")
 
 
 def test_the_memory_of_gpus_is_logged_if_known(monkeypatch, caplog):

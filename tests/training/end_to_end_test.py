@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import calls
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,27 +17,22 @@ from optional import PREPARED_DATA, needs_cifar10
 from paths import ROOT
 from tensorflow.python.framework import config as tf_config
 
-from ssgan_tf import config
 from ssgan_tf.evaluation import module_scorer
-from ssgan_tf.evaluation.score_table import ModuleScores, ScoreTable
+from ssgan_tf.evaluation.score_table import ScoreTable
 from ssgan_tf.modules import reading
 from ssgan_tf.modules.metadata import read_metadata
-from ssgan_tf.training import callbacks, checkpoint_export, loop
-from ssgan_tf.training.checkpoints import Checkpoints
+from ssgan_tf.training import callbacks, loop
+from ssgan_tf.training.checkpoint_export import load_run
 from ssgan_tf.training.run_dir import RunDir
-from ssgan_tf.training.schedule import (
-    Settings,
-    evaluate,
-    evaluate_continuously,
-    train_and_evaluate,
-)
+from ssgan_tf.training.schedule import Settings, train_and_evaluate
 from ssgan_tf.utils import pictures, strategies
 from ssgan_tf.utils.startup import StartUp
 
-LAST = 16
+LAST = 8
 # Two updates of D per step, so that the position in the data counts both; a loop of
 # two steps.
 BINDINGS = (
+    "options.architecture = 'dcgan'",
     "run_config.deterministic = True",
     "options.disc_iters = 2",
     f"options.training_steps = {LAST}",
@@ -48,44 +43,28 @@ BINDINGS = (
 )
 
 
-_started: list[subprocess.Popen] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_no_process_behind():
-    yield
-    for process in _started:
-        process.kill()
-
-
-def start(folder, *command: str, log="log.txt") -> subprocess.Popen:
-    """Starts a Python process in a folder, with its output in a file there."""
-    with open(os.path.join(folder, log), "a") as file:
-        process = subprocess.Popen(
-            [sys.executable, *command],
+def start_ssgan(folder, *arguments: str, log: str) -> subprocess.Popen:
+    """Starts `ssgan train` in a folder, with its output in a file there."""
+    with (folder / log).open("a") as file:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ssgan_tf", "train", "--strategy=one_device"),
+                *arguments,
+            ],
             cwd=folder,
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-    _started.append(process)
-    return process
 
 
-def start_ssgan(folder, *arguments: str, log="log.txt") -> subprocess.Popen:
-    return start(
-        folder,
-        *("-m", "ssgan_tf", "train", "--strategy=one_device", *arguments),
-        log=log,
-    )
-
-
-def finish(process, folder, code: int = 0, log="log.txt", seconds=300) -> str:
-    """Waits for a process to end with an exit code; returns its output."""
-    assert process.wait(timeout=seconds) == code, (
-        pathlib.Path(folder) / log
-    ).read_text()
-    return (pathlib.Path(folder) / log).read_text()
+def finish(process, log, seconds=300) -> str:
+    """Waits for a process to end well; returns its output."""
+    try:
+        assert process.wait(timeout=seconds) == 0, log.read_text()
+    finally:
+        process.kill()
+    return log.read_text()
 
 
 def kill_at_checkpoint(process, run: RunDir, step: int) -> None:
@@ -112,27 +91,21 @@ def assert_equal(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run scored while it trained, and one that was killed and continued."""
+    """A run that was scored after training, and one that was killed and continued."""
     folder = tmp_path_factory.mktemp("runs")
     arguments = tiny.flags(*BINDINGS)
-    alone, killed = "--model_dir=alone", "--model_dir=killed"
-    # The evaluation starts first: its run directory is not there yet.
-    evaluation = start_ssgan(
+    killed, scores = "--model_dir=killed", "--schedule=eval_after_train"
+    alone = start_ssgan(
         folder,
-        *arguments,
-        alone,
-        "--schedule=continuous_eval",
-        f"--eval_every_steps={LAST}",
+        *(*arguments, "--model_dir=alone", scores, f"--eval_every_steps={LAST}"),
         "--num_eval_averaging_runs=2",
-        log="evaluation.txt",
+        log="alone.txt",
     )
-    left_alone = start_ssgan(folder, *arguments, alone, log="alone.txt")
     victim = start_ssgan(folder, *arguments, killed, log="killed.txt")
     kill_at_checkpoint(victim, RunDir(folder / "killed"), 4)
     victim = start_ssgan(folder, *arguments, killed, log="killed.txt")
-    finish(left_alone, folder, log="alone.txt")
-    finish(victim, folder, log="killed.txt")
-    finish(evaluation, folder, log="evaluation.txt")
+    finish(victim, folder / "killed.txt")
+    finish(alone, folder / "alone.txt")
     return folder
 
 
@@ -216,7 +189,7 @@ def test_log_off_the_terminal(runs):
     assert "\r" not in log and "Traceback" not in log
 
 
-def test_scores_of_the_evaluation_beside(runs):
+def test_scores(runs):
     with (runs / "alone" / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [0, LAST]
@@ -258,30 +231,10 @@ def test_scores_of_the_evaluation_beside(runs):
     assert shown == dict.fromkeys(metrics | pictures, [0, LAST])
 
 
-def reopen(run: RunDir, *bindings: str) -> config.Plan:
-    config.parse([str(run.latest_config())], bindings)
-    return config.plan()
-
-
 @pytest.fixture
 def undo_determinism():
     yield
     tf_config.disable_op_determinism()
-
-
-def start_again(plan, run, schedule):
-    settings = Settings(
-        schedule=schedule,
-        scoring=module_scorer.ScoringOptions(num_runs=2),
-        eval_every_steps=LAST,
-    )
-    train_and_evaluate(
-        plan,
-        run,
-        settings,
-        start_up=StartUp(),
-        get_strategy=lambda: strategies.get_strategy("one_device"),
-    )
 
 
 def stamps(run: RunDir) -> dict[str, int]:
@@ -295,9 +248,20 @@ def stamps(run: RunDir) -> dict[str, int]:
 def test_a_finished_run_started_again_changes_nothing(runs, undo_determinism):
     run = RunDir(runs / "alone")
     before = stamps(run)
-    plan = reopen(run)
+    plan, _ = load_run(run.path)
     for schedule in ("eval_after_train", "train", "continuous_eval"):
-        start_again(plan, run, schedule)
+        settings = Settings(
+            schedule=schedule,
+            scoring=module_scorer.ScoringOptions(num_runs=2),
+            eval_every_steps=LAST,
+        )
+        train_and_evaluate(
+            plan,
+            run,
+            settings,
+            start_up=StartUp(),
+            get_strategy=lambda: strategies.get_strategy("one_device"),
+        )
         assert stamps(run) == before
 
 
@@ -311,7 +275,7 @@ def test_the_grid_of_the_export_is_the_trainers(runs):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-2
     assert grid.std() > 1.0
 
-    gan = reopen(run).build_gan()
+    gan = load_run(run.path)[0].build_gan()
     run.checkpoints.restore(LAST, gan.parts)
     latents = gan.latents.sample(64, [0, 1])
     samples = gan.sampler(latents, training=False).numpy()
@@ -319,14 +283,48 @@ def test_the_grid_of_the_export_is_the_trainers(runs):
     assert np.abs(samples - gan.generator(latents, training=False)).max() > 1e-3
 
 
-def check_archive(path, run) -> None:
-    """The export after scoring has the scored weights and their scores."""
-    facts = reading.load(path).metadata
+def test_exports(runs, tmp_path):
+    run = runs / "alone"
+    for path in ("papers/thesis.tex", "file"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("mine")
+    run_flag, weights = f"--model_dir={run}", ["--weights=raw", "--fine_tunable"]
+    results = calls.run(
+        "export",
+        {
+            "papers": [run_flag, "--output_dir=papers"],
+            "both": [
+                *(run_flag, "--step=4", "--output_dir=module", "--out=both.tgz"),
+                *weights,
+            ],
+            "archive": [run_flag, "--out=module.tar.gz"],
+            "zip": [run_flag, "--out=module.zip"],
+            "step": [run_flag, "--step=7", "--out=seven.tgz"],
+            "no run": ["--model_dir=papers", "--out=none.tgz"],
+        },
+        tmp_path,
+    )
+    assert {name: result.code for name, result in results.items()} == {
+        **{"papers": 1, "both": 0, "archive": 0, "zip": 2, "step": 1, "no run": 1}
+    }
+    for name, words in (
+        ("papers", "path=papers"),
+        ("zip", "--out=module.zip"),
+        ("step", f"step=7. Name one of its checkpoints of steps [0, 4, {LAST}]"),
+        ("no run", "model_dir=papers"),
+    ):
+        assert words in results[name].errors
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"module", "both.tgz", "module.tar.gz", "papers", "file"}
+    facts = read_metadata(tmp_path / "module")
+    assert facts["step"] == 4 and facts["weights"] == "raw" and facts["fine_tunable"]
+    assert reading.load(tmp_path / "both.tgz").metadata == facts
+    # The export after scoring has the scored weights and their scores.
+    facts = reading.load(tmp_path / "module.tar.gz").metadata
     scored = read_metadata(run / "tfhub" / str(LAST))
     assert facts["weights_sha256"] == scored["weights_sha256"]
     assert scored["scores"] == [] and facts["scores"]
-    rows = ScoreTable(run / "scores.csv").rows()
-    rows = [row for row in rows if row.step == LAST]
+    rows = [row for row in ScoreTable(run / "scores.csv").rows() if row.step == LAST]
     for score, row in zip(facts["scores"], rows, strict=True):
         assert score["protocol"] == row.protocol
         assert score["values"] == row.numbers()
@@ -334,60 +332,26 @@ def check_archive(path, run) -> None:
             assert np.mean(numbers) == pytest.approx(row.means()[name])
 
 
-def test_export_scripts(runs, tmp_path):
-    run = runs / "alone"
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "thesis.tex").write_text("mine")
-    (tmp_path / "file").write_text("mine")
-    export = [str(ROOT / "export/export_generator.py"), f"--model_dir={run}"]
-    load = [str(ROOT / "export/load_generator.py"), f"--module={run}/tfhub/{LAST}"]
-    other = ["--weights=raw", "--fine_tunable", "--out=both.tgz"]
-    calls = {
-        "papers.txt": (1, [*export, "--output_dir=papers"]),
-        "export.txt": (0, [*export, "--step=8", "--output_dir=module", *other]),
-        "archive.txt": (0, [*export, "--out=module.tar.gz"]),
-        "zip.txt": (2, [*export, "--out=module.zip"]),
-        "load.txt": (0, [*load, "--num=10", "--seed=3", "--out=new/grid.png"]),
-        "out.txt": (1, [*load, "--out=file/grid.png"]),
-        "jpg.txt": (2, [*load, "--out=grid.jpg"]),
-    }
-    running = {log: start(tmp_path, *calls[log][1], log=log) for log in calls}
-    logs = {}
-    for log, process in running.items():
-        logs[log] = finish(process, tmp_path, calls[log][0], log=log)
-        assert "Traceback" not in logs[log]
-    assert "path=papers" in logs["papers.txt"]
-    assert "file/grid.png" in logs["out.txt"]
-    assert "--out=grid.jpg" in logs["jpg.txt"]
-    assert "--out=module.zip" in logs["zip.txt"]
-    archives = {"module.tar.gz", "both.tgz"}
-    folders = {"module", "new", "papers"}
-    left = {path.name for path in tmp_path.iterdir()} - set(calls)
-    assert left == archives | folders | {"file"}
-    facts = read_metadata(tmp_path / "module")
-    assert facts["step"] == 8 and facts["weights"] == "raw" and facts["fine_tunable"]
-    assert reading.load(tmp_path / "both.tgz").metadata == facts
-    check_archive(tmp_path / "module.tar.gz", run)
-    grid = tf.io.decode_png((tmp_path / "new/grid.png").read_bytes()).numpy()
-    expected = reading.load(run / "tfhub" / str(LAST)).sample(10, seed=3)
-    assert np.abs(grid - pictures.grid(expected, columns=4).astype(int)).max() <= 1
-
-
-def call(folder, code, *command) -> str:
-    """The output of a module run as a program, which ends with this code."""
-    log = f"{len(list(folder.iterdir()))}.txt"
-    output = finish(start(folder, "-m", *command, log=log), folder, code, log=log)
-    assert "Traceback" not in output
-    return output
-
-
-EVALUATE = ["ssgan_tf", "evaluate", "--seeds=1", "--num_fakes=100"]
-
-
 def test_evaluate_and_compare(runs, tmp_path):
     module = f"{runs}/alone/tfhub/{LAST}"
-    options = ["--metrics=swd,ms_ssim", "--out=mine.csv"]
-    output = call(tmp_path, 0, *EVALUATE, f"--module={module}", *options)
+    (tmp_path / "notes.csv").write_text("mine")
+    options = ["--seeds=1", "--num_fakes=100", f"--module={module}"]
+    results = calls.run(
+        "evaluate",
+        {
+            "well": [*options, "--metrics=swd,ms_ssim", "--out=mine.csv"],
+            "notes.csv": [*options, "--out=notes.csv"],
+            "must name one or more of fid, ": [*options, "--metrics=lpips"],
+            "['intra_fid'] and an unconditional": [*options, "--metrics=intra_fid"],
+            "module=nowhere": ["--module=nowhere"],
+            "dataset='cifar10' with (32, 32, 3)": [*options, "--dataset=cifar10"],
+        },
+        tmp_path,
+    )
+    output = results.pop("well").output
+    for words, result in results.items():
+        assert result.code == 1 and words in result.errors
+    assert (tmp_path / "notes.csv").read_text() == "mine"
     assert "\nsliced_wasserstein_100_test " in output
     assert "rotations of fake" in output
     assert "data=digits32; split=test; data_hash=" in output
@@ -395,37 +359,18 @@ def test_evaluate_and_compare(runs, tmp_path):
     assert row.checkpoint == module
     assert row.step == LAST and row.metrics == "swd,ms_ssim"
     assert "fake_count=100; " in row.protocol
-    compare = ["ssgan_tf", "compare", str(runs / "alone"), "mine.csv"]
-    assert "\n  fake_count: 397 | 100\n" in call(tmp_path, 1, *compare)
-    assert "\n* of another protocol" in call(tmp_path, 0, *compare, "--anyway")
-    alone = call(tmp_path, 0, *compare[:3])
+    both = [str(runs / "alone"), "mine.csv"]
+    results = calls.run(
+        "compare",
+        {"alone": both[:1], "both": both, "anyway": [*both, "--anyway"]},
+        tmp_path,
+    )
+    assert [result.code for result in results.values()] == [0, 1, 0]
+    assert "\n  fake_count: 397 | 100\n" in results["both"].errors
+    assert "\n* of another protocol" in results["anyway"].output
+    alone = results["alone"].output
     assert alone.split()[:3] == ["step", "0", str(LAST)]
     assert "last / first" in alone and f"scores        {runs}/alone" in alone
-
-
-@pytest.mark.slow
-def test_errors_of_evaluate(runs, tmp_path):
-    (tmp_path / "notes.csv").write_text("mine")
-    module = f"--module={runs}/alone/tfhub/{LAST}"
-    for arguments, words in (
-        ([module, "--out=notes.csv"], "notes.csv"),
-        ([module, "--metrics=lpips"], "must name one or more of fid, "),
-        ([module, "--metrics=swd,intra_fid"], "['intra_fid'] and an unconditional"),
-        (["--module=nowhere"], "module=nowhere"),
-        ([module, "--dataset=cifar10"], "dataset='cifar10' with (32, 32, 3)"),
-    ):
-        assert words in call(tmp_path, 1, *EVALUATE, *arguments)
-    assert (tmp_path / "notes.csv").read_text() == "mine"
-
-
-def test_errors_of_export(runs, tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"model_dir={tmp_path}"):
-        checkpoint_export.load_run(str(tmp_path))
-    plan, run = checkpoint_export.load_run(str(runs / "alone"))
-    before = stamps(run)
-    with pytest.raises(FileNotFoundError, match=r"step=7.* steps \[0, 4, 8, "):
-        checkpoint_export.export_checkpoint(plan, run, 7)
-    assert stamps(run) == before
 
 
 def train(plan, run, strategy=None) -> None:
@@ -463,124 +408,6 @@ def test_four_steps_equal_one_and_three(
     assert len(parts.configs()) == 1
 
 
-SCORE_ALL = Settings(eval_every_steps=0, allow_config_change=True)
-
-
-class FakeScorer:
-    """Stands in for a `ModuleScorer`, at no cost."""
-
-    strategy = tf.distribute.get_strategy()
-    metrics = ("fid",)
-
-    def __init__(self, protocol: str = "p"):
-        self.scored = []
-        self._protocol = protocol
-
-    def protocol(self, metadata):
-        return self._protocol
-
-    def score(self, module):
-        self.scored.append(module.metadata["step"])
-        return ModuleScores({"m": [1.0]}, {})
-
-
-@pytest.mark.slow
-def test_evaluation_waits_for_a_training_and_ends_with_it(tmp_path, monkeypatch):
-    """The training starts, saves, deletes, saves again and ends between the polls."""
-    plan = tiny.plan()
-    gan = plan.build_gan()
-    run = RunDir(tmp_path / "later")
-    operative = config.operative_config()
-
-    def save(step):
-        gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan.step, gan.parts)
-        run.checkpoints.keep(1, None)
-
-    events = [
-        lambda: None,  # Nothing there yet.
-        lambda: run.write_config(operative, 0),
-        lambda: save(0),
-        lambda: None,
-        lambda: save(2),
-        lambda: (save(4), run.train_done.touch()),
-    ]
-    monkeypatch.setattr(time, "sleep", lambda seconds: events.pop(0)())
-    scorer, table = FakeScorer(), ScoreTable(run.path / "scores.csv")
-    evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
-    assert events == [] and scorer.scored == [0, 2, 4]
-    assert [row.step for row in table.rows()] == [0, 2, 4]
-
-    # Checkpoints are scored once per protocol; every 3 steps, and the last.
-    for protocol, scored in (("p", []), ("q", [4])):
-        scorer = FakeScorer(protocol)
-        evaluate(plan, run, scorer, table, every_steps=3)
-        assert scorer.scored == scored
-    assert [row.protocol for row in table.rows()] == ["p", "p", "p", "q"]
-
-
-def test_a_module_that_cannot_be_scored_does_not_stop_the_others(tmp_path, monkeypatch):
-    plan, run = tiny.plan(), RunDir(tmp_path)
-    gan = plan.build_gan()
-    for step in (0, 2, 4):
-        gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan.step, gan.parts)
-    polls = [lambda: None, run.train_done.touch]
-    monkeypatch.setattr(time, "sleep", lambda seconds: polls.pop(0)())
-
-    class Picky(FakeScorer):
-        def score(self, module):
-            scores = super().score(module)
-            if module.metadata["step"] == 2:
-                raise ValueError("NaN")
-            return scores
-
-    scorer, table = Picky(), ScoreTable(tmp_path / "scores.csv")
-    with pytest.raises(ValueError, match=r"steps \[2\].*NaN"):
-        evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
-    # Each once, at two polls.
-    assert polls == [] and scorer.scored == [0, 2, 4]
-    assert [row.step for row in table.rows()] == [0, 4]
-
-
-def test_a_checkpoint_deleted_while_it_is_evaluated_is_left_out(tmp_path, monkeypatch):
-    plan = tiny.plan()
-    run = RunDir(tmp_path)
-    gan = plan.build_gan()
-    for step in (0, 2):
-        gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan.step, gan.parts)
-    restore = Checkpoints.restore
-
-    def restore_too_late(checkpoints, step, parts):
-        if step == 0:
-            checkpoints.keep(1, None)
-        restore(checkpoints, step, parts)
-
-    monkeypatch.setattr(Checkpoints, "restore", restore_too_late)
-    scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
-    evaluate(plan, run, scorer, table, every_steps=0)
-    assert scorer.scored == [2]
-    assert not run.module(0).exists()
-
-
-def test_a_damaged_checkpoint_is_one_warning(tmp_path, monkeypatch, caplog):
-    plan, run = tiny.plan(), RunDir(tmp_path)
-    gan = plan.build_gan()
-    for step in (0, 2):
-        gan.g_optimizer.iterations.assign(step)
-        run.checkpoints.save(gan.step, gan.parts)
-    index = tmp_path / "checkpoints" / "ckpt-0.index"
-    index.write_bytes(index.read_bytes()[:-8])
-    polls = [lambda: None, run.train_done.touch]
-    monkeypatch.setattr(time, "sleep", lambda seconds: polls.pop(0)())
-    scorer, table = FakeScorer(), ScoreTable(tmp_path / "scores.csv")
-    evaluate_continuously(plan, run, scorer, table, settings=SCORE_ALL)
-    assert polls == [] and scorer.scored == [2]
-    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == 1 and "step 0 is not scored" in warnings[0].getMessage()
-
-
 @pytest.mark.slow
 @needs_cifar10
 def test_cifar10_at_a_reduced_width(tmp_path):
@@ -591,22 +418,19 @@ def test_cifar10_at_a_reduced_width(tmp_path):
         "run_config.save_checkpoints_steps": 100,
         "run_config.save_summary_steps": 10,
     }
-    log = finish(
-        start_ssgan(
-            tmp_path,
-            "--gin_config=ssgan_cifar10.gin",
-            *(f"--gin_bindings={key}={value}" for key, value in bindings.items()),
-            "--model_dir=run",
-            f"--tfds_data_dir={PREPARED_DATA}",
-            "--schedule=eval_after_train",
-            "--num_eval_averaging_runs=1",
-            "--eval_every_steps=200",
-        ),
+    training = start_ssgan(
         tmp_path,
-        # Minutes of it train the classifier that scores.
-        seconds=3600,
+        "--gin_config=ssgan_cifar10.gin",
+        *(f"--gin_bindings={key}={value}" for key, value in bindings.items()),
+        "--model_dir=run",
+        f"--tfds_data_dir={PREPARED_DATA}",
+        "--schedule=eval_after_train",
+        "--num_eval_averaging_runs=1",
+        "--eval_every_steps=200",
+        log="log.txt",
     )
-    assert "step 200/200" in log
+    # Minutes of it train the classifier that scores.
+    finish(training, tmp_path / "log.txt", seconds=3600)
     run = RunDir(tmp_path / "run")
     assert run.train_done.exists() and run.checkpoints.steps() == [0, 100, 200]
     module = reading.load(run.module(200))
@@ -615,10 +439,3 @@ def test_cifar10_at_a_reduced_width(tmp_path):
     assert (first.step, last.step) == (0, 200)
     frechet = "frechet_cifar10_cnn_10k_test"
     assert last.means()[frechet] < first.means()[frechet]
-
-
-@pytest.mark.parametrize("step", [7, 20])
-def test_a_step_that_the_configuration_cannot_reach_is_refused(step):
-    plan = tiny.plan(*BINDINGS)
-    with pytest.raises(config.ConfigError, match=f"step={step}, iterations_per_loop=2"):
-        loop._check_step(step, plan)

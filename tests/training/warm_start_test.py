@@ -5,13 +5,11 @@ import json
 import pathlib
 import shutil
 import tarfile
-from unittest import mock
 
 import gin
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tiny
 from absl import flags
 from absl.testing import flagsaver
@@ -26,8 +24,10 @@ from ssgan_tf.training.run_dir import RunDir
 from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 
-SINGLE = "ModularGAN.g_use_ema = False"
-PLAIN = ("options.gan_class = @ModularGAN", "run_config.seed = 7")
+# The fewest variables; still with batch norms, spectral norms and a rotation head.
+SMALL = ("options.architecture = 'dcgan'",)
+SINGLE = (*SMALL, "ModularGAN.g_use_ema = False")
+PLAIN = (*SMALL, "options.gan_class = @ModularGAN", "run_config.seed = 7")
 CLASSES = (
     "ModularGAN.conditional = True",
     "G.batch_norm_fn = @conditional_batch_norm",
@@ -75,7 +75,7 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rotating():
     """A GAN whose D has the rotation head, and a G without average."""
-    gan = tiny.plan(SINGLE).build_gan()
+    gan = tiny.plan(*SINGLE).build_gan()
     scramble(gan)
     return gan
 
@@ -96,7 +96,7 @@ def log(caplog):
 
 
 def build(module, *bindings, strategy=None):
-    plan = tiny.plan(*bindings, f"run_config.warm_start = '{module}'")
+    plan = tiny.plan(*SMALL, *bindings, f"run_config.warm_start = '{module}'")
     strategy = strategy or strategies.get_strategy("one_device")
     return loop.build(plan, strategy)
 
@@ -133,34 +133,26 @@ def assert_equal(ours, theirs) -> None:
 
 
 class TestRead:
-    def test_a_folder(self, plain):
-        weights = warm_start.read(plain.path)
-        for name in ("generator", "discriminator"):
-            of_network = getattr(weights, name)
-            assert_equal([weight.value for weight in of_network], getattr(plain, name))
-            paths = weights.metadata["variables"][name]
-            assert [weight.path for weight in of_network] == paths
-        assert weights.path == str(plain.path)
-
-    def test_an_archive(self, plain, tmp_path, monkeypatch):
+    def test_a_folder_and_an_archive(self, plain, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         with tarfile.open(tmp_path / "module.tar.gz", "w:gz") as file:
             file.add(plain.path, ".")
-        weights = warm_start.read(tmp_path / "module.tar.gz")
-        assert_equal([w.value for w in weights.generator], plain.generator)
+        for path in (plain.path, tmp_path / "module.tar.gz"):
+            weights = warm_start.read(path)
+            for name in ("generator", "discriminator"):
+                pairs = getattr(weights, name)
+                assert_equal([weight.value for weight in pairs], getattr(plain, name))
+                paths = weights.metadata["variables"][name]
+                assert [weight.path for weight in pairs] == paths
+        assert warm_start.read(plain.path).path == str(plain.path)
 
     def test_a_damaged_module(self, copy):
         (data,) = copy.path.glob("variables/variables.data*")
         data.write_bytes(data.read_bytes()[:-1] + b"?")
-        with pytest.raises(ValueError, match=r"variables\.data.* was written with"):
+        with pytest.raises(ValueError, match=r"variables\.data"):
             warm_start.read(copy.path)
 
-    def test_a_module_of_tensorflow_1(self, copy):
-        (copy.path / METADATA).unlink()
-        with pytest.raises(ValueError, match="ssgan convert --module="):
-            warm_start.read(copy.path)
-
-    def test_a_module_that_names_no_variables(self, copy):
+    def test_modules_of_another_kind(self, copy, tmp_path):
         file = copy.path / METADATA
         metadata = json.loads(file.read_text())
         del metadata["variables"]
@@ -168,36 +160,21 @@ class TestRead:
         file.write_text(json.dumps(metadata))
         with pytest.raises(ValueError, match="Export it again"):
             warm_start.read(copy.path)
-
-    def test_no_module(self, tmp_path):
+        file.unlink()
+        (tmp_path / "model.index").touch()
+        for path in (copy.path, tmp_path / "model"):
+            with pytest.raises(ValueError, match="ssgan convert --module="):
+                warm_start.read(path)
         with pytest.raises(FileNotFoundError, match="module=.*nothing"):
             warm_start.read(tmp_path / "nothing")
-        with pytest.raises(ValueError, match=rf"`{METADATA}` in it"):
-            warm_start.read(tmp_path)
 
 
 class TestUnnumbered:
-    def test_ranks(self):
-        paths = [
-            "a_4/d_10/k",
-            "a_4/d_9/k",
-            "a_4/d_9/b",
-            "a_4/d/k",
-            "d_1/k",
-            "a_5/d_11/_3",
-        ]
+    def test_names_are_without_numbers_and_different(self):
+        paths = ["a_4/d_10/k", "a_4/d/k", "B1/k", "B2/k", "d_1/k_2", "d_1/k_2"]
         assert warm_start.unnumbered(paths) == [
-            "a#0/d#2/k#0",
-            "a#0/d#1/k#0",
-            "a#0/d#1/b#0",
-            "a#0/d#0/k#0",
-            "d#0/k#0",
-            "a#1/d#0/_3#0",
+            *("a/d/k#0", "a/d/k#1", "B1/k#0", "B2/k#0", "d/k#0", "d/k#1"),
         ]
-
-    def test_paths_of_two_variables(self):
-        names = warm_start.unnumbered(["d/k", "d/k", "e/k"])
-        assert len(set(names)) == 3 and names[0] == "d#0/k#0"
 
     def test_a_network_that_is_built_again(self):
         def network():
@@ -205,10 +182,15 @@ class TestUnnumbered:
             nested = keras.Sequential([keras.layers.Dense(4)])
             return keras.Sequential([keras.Input((4,)), *layers, nested])
 
-        paths = [[v.path for v in network().variables] for _ in range(2)]
+        first, second = network(), network()
+        paths = [[v.path for v in net.variables] for net in (first, second)]
         assert set(paths[0]) != set(paths[1])
         names = [warm_start.unnumbered(of_network) for of_network in paths]
         assert names[0] == names[1] and len(set(names[0])) == 26
+        weights = map(warm_start.Weight, paths[0], values(first))
+        for variable, value in warm_start.fit(second.variables, [*weights]).pairs:
+            variable.assign(value)
+        assert_equal(values(second), values(first))
 
 
 class TestStart:
@@ -219,7 +201,7 @@ class TestStart:
         monkeypatch.setattr(
             strategies.Workers, "check_same", lambda _, text: compared.append(text)
         )
-        cold, gan = tiny.plan().build_gan(), build(plain.path)
+        cold, gan = tiny.plan(*SMALL).build_gan(), build(plain.path)
         for network in (gan.generator, gan.average):
             assert_equal(values(network), plain.generator)
         (trunk, head), (cold_trunk, cold_head) = split_heads(gan), split_heads(cold)
@@ -236,7 +218,8 @@ class TestStart:
         assert f"{plain.path}, weights {digest}; " in line
         assert line.endswith(f"fresh: {ROTATION}; that are left out: none")
         # Workers compare the modules that they read.
-        assert compared == [f"run_config.warm_start = '{plain.path}', weights {digest}"]
+        (text,) = compared
+        assert str(plain.path) in text and digest in text
 
     def test_an_old_head_is_left_out(self, rotating, log):
         gan = tiny.plan(*PLAIN).build_gan()
@@ -256,7 +239,7 @@ class TestStart:
             )
             for w in weights.discriminator
         ]
-        gan = tiny.plan(SINGLE).build_gan()
+        gan = tiny.plan(*SINGLE).build_gan()
         before = split_heads(gan)[1]
         assert len(before) == 3
         warm_start.start(gan, dataclasses.replace(weights, discriminator=tuple(others)))
@@ -265,13 +248,12 @@ class TestStart:
         assert log.messages[-1].endswith(f"{ROTATION}; that are left out: {ROTATION}")
 
     def test_the_heads_are_those_of_our_discriminators(self):
-        """The names of the layers are those of our discriminators."""
         plan = tiny.plan(
             "options.gan_class = @S3GAN",
             "S3GAN.use_predictor = True",
             "S3GAN.rotated_batch_fraction = 2",
             *CLASSES,
-            SINGLE,
+            *SINGLE,
         )
         d = plan.build_gan().discriminator
         heads = {head.name for head in (d.rotation_head, d.class_head, d.embedding)}
@@ -293,48 +275,24 @@ class TestStart:
                 ]
                 assert_equal(ours, theirs)
 
-    def test_losses_are_those_of_the_source(self, log):
-        """A step's losses are those of the GAN that the weights come from."""
-        normal = "z.distribution_fn = @normal"
-        source, warm = (
-            tiny.plan(SINGLE, normal).build_gan(),
-            tiny.plan(SINGLE).build_gan(),
-        )
-        scramble(source, scale=0.2)
-        cold = values(warm.generator) + values(warm.discriminator)
-        weights = held(source)
-        warm_start.start(warm, weights)
-        assert (
-            log.messages[-1] == "held has distribution of z normal instead of uniform"
-        )
-        assert_equal(values(warm.discriminator), values(source.discriminator))
+    def test_another_distribution_of_z_is_a_warning(self, rotating, log):
+        gan = tiny.plan(*SINGLE, "z.distribution_fn = @normal").build_gan()
+        warm_start.start(gan, held(rotating))
+        assert_equal(values(gan.discriminator), values(rotating.discriminator))
         assert "fresh: none; that are left out: none" in log.messages[-2]
-        images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
-
-        def losses(gan):
-            logs = gan.train_step((tf.constant(images), tf.zeros((8,), tf.int32)))
-            return np.array([logs[name] for name in gan.log_names])
-
-        source.latents = warm.latents
-        expected = losses(source)
-        np.testing.assert_allclose(losses(warm), expected, rtol=1e-4, atol=1e-5)
-        for variable, value in zip(
-            warm.generator.variables + warm.discriminator.variables, cold, strict=True
-        ):
-            variable.assign(value)
-        assert np.abs(losses(warm) - expected).max() > 0.1
+        assert log.messages[-1] == (
+            "held has distribution of z uniform instead of normal"
+        )
 
 
 class TestMisfits:
     def refuse(self, weights, *bindings) -> str:
-        gan = tiny.plan(SINGLE, *bindings).build_gan()
+        gan = tiny.plan(*SINGLE, *bindings).build_gan()
         before = values(gan.generator) + values(gan.discriminator)
         with pytest.raises(ValueError) as caught:
             warm_start.start(gan, weights)
         assert_equal(values(gan.generator) + values(gan.discriminator), before)
-        message = str(caught.value)
-        assert "options.architecture" in message and "saved_model.json" in message
-        return message
+        return str(caught.value)
 
     def test_other_sizes_are_named(self, rotating):
         weights = held(rotating)
@@ -342,27 +300,29 @@ class TestMisfits:
         message = self.refuse(weights, "options.z_dim = 9", "D.width = 8")
         assert "\n  z_dim 8 instead of 9\n" in message
         assert "\n  image_shape (64, 64, 3) instead of (32, 32, 1)\n" in message
-        kernel = "generator/fc_noise/kernel (8, 64) instead of (9, 64)"
-        assert f"\n  G, 1 of another shape: {kernel}\n" in message
-        assert "\n  D, " in message and " more\n" in message
+        kernel = weights.generator[0]
+        size = kernel.value.shape[1]
+        named = f"{kernel.path} (8, {size}) instead of (9, {size})"
+        assert f"\n  G, 1 of another shape: {named}\n" in message
+        assert "\n  D, " in message
         assert "missing" not in message and "unknown" not in message
 
     def test_other_classes_are_named(self, rotating):
         message = self.refuse(held(rotating), *CLASSES)
         assert "\n  num_classes 0 instead of 10\n" in message
         # Gains and offsets by class, and the plain ones of the module.
-        assert "missing in the module: generator/B1/bn1/gamma/kernel, " in message
-        assert "unknown to this run: generator/B1/bn1/gamma, " in message
+        assert "missing in the module: generator/g_bn1/gamma/kernel, " in message
+        assert "unknown to this run: generator/g_bn1/gamma, " in message
         # The projection is a head.
         assert "\n  D, " not in message
 
     def test_the_true_fake_head_must_be_there(self, rotating):
         weights = held(rotating)
-        (head,) = {
+        *_, head = (
             w.path.split("/")[1]
             for w in weights.discriminator
-            if w.path.split("/")[1][0] != "B" and ROTATION not in w.path
-        }
+            if ROTATION not in w.path
+        )
         rest = tuple(w for w in weights.discriminator if head not in w.path)
         message = self.refuse(dataclasses.replace(weights, discriminator=rest))
         assert f"\n  D, 3 missing in the module: discriminator/{head}/" in message
@@ -370,21 +330,20 @@ class TestMisfits:
 
 
 class TestRun:
-    def run(self, plan, path, name="train"):
+    def run(self, plan, path, name="train", data_dir=None):
+        # A score that needs no feature network.
+        scoring = module_scorer.ScoringOptions(metrics=("swd",), num_runs=1)
         schedule.train_and_evaluate(
             plan,
             RunDir(path),
-            schedule.Settings(
-                schedule=name,
-                scoring=module_scorer.ScoringOptions(num_runs=1),
-                eval_every_steps=0,
-            ),
+            schedule.Settings(schedule=name, scoring=scoring, data_dir=data_dir),
             start_up=StartUp(),
             get_strategy=lambda: strategies.get_strategy("one_device"),
         )
 
-    def test_it_continues_without_the_module(self, copy, tmp_path, monkeypatch):
+    def test_it_continues_and_is_scored_without_the_module(self, copy, tmp_path):
         bindings = (
+            *SMALL,
             "options.training_steps = 1",
             "run_config.save_checkpoints_steps = 1",
             f"run_config.warm_start = '{copy.path}'",
@@ -400,57 +359,45 @@ class TestRun:
         shutil.rmtree(copy.path)
         self.run(plan, run.path)
         # A new run needs the module; an evaluation beside it does not.
+        other = RunDir(tmp_path / "other")
         with pytest.raises(FileNotFoundError, match="module=.*copy"):
-            self.run(plan, tmp_path / "other")
-        mocks = []
-        for name in ("evaluate_continuously", "ModuleScorer"):
-            mocks.append(mock.Mock(**{"return_value.extractor": None}))
-            monkeypatch.setattr(schedule, name, mocks[-1])
-        self.run(plan, tmp_path / "other", "continuous_eval")
-        assert [of_name.call_count for of_name in mocks] == [1, 1]
-        assert not (tmp_path / "other").exists()
+            self.run(plan, other.path)
+        assert not other.path.exists()
+        other.path.mkdir()
+        other.train_done.touch()
+        self.run(plan, other.path, "continuous_eval")
         # The operative config names the module, for runs that continue or score.
         config.parse([str(run.latest_config())])
         assert config.plan() == plan
 
-    def test_a_misfit_is_an_error_before_the_data_are_read(
-        self, plain, tmp_path, monkeypatch
-    ):
-        def opened(*_, **__):
-            pytest.fail("the data set was opened")
-
-        monkeypatch.setattr(loop.datasets, "open_split", opened)
-        monkeypatch.setattr(schedule, "ModuleScorer", opened)
-        plan = tiny.plan("G.width = 8", f"run_config.warm_start = '{plain.path}'")
+    def test_a_misfit_is_an_error_before_the_data_are_read(self, plain, tmp_path):
+        plan = tiny.plan(
+            *SMALL, "G.width = 8", f"run_config.warm_start = '{plain.path}'"
+        )
+        data_dir = str(tmp_path / "data")
         with pytest.raises(ValueError, match=f"Received: warm_start={plain.path}"):
-            self.run(plan, tmp_path / "run", "eval_after_train")
+            self.run(plan, tmp_path / "run", "eval_after_train", data_dir)
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(ValueError, match=f"Received: warm_start={plain.path}"):
             dry_run.dry_run(plan, strategies.get_strategy("one_device"))
 
 
 class TestFlag:
-    def test_it_is_a_binding(self, monkeypatch, capsys):
-        monkeypatch.setattr(
-            dry_run, "dry_run", lambda plan, *_: f"from {plan.run.warm_start}"
-        )
+    def test_it_is_a_binding(self):
         with flagsaver.flagsaver():
-            flags.FLAGS(["train", *tiny.flags(), "--warm_start=a'b", "--dry_run"])
-            train.main(["train"])
-        assert capsys.readouterr().out == "from a'b\n"
+            flags.FLAGS(["train", *tiny.flags(*SMALL), "--warm_start=a'b", "--dry_run"])
+            with pytest.raises(FileNotFoundError, match="a'b"):
+                train.main(["train"])
         for text in (config.bindings(), config.operative_config()):
             assert '\nrun_config.warm_start = "a\'b"\n' in text
 
     def test_both(self):
-        line = "run_config.warm_start = 'a'"
-        tiny.plan(line)
+        tiny.plan("run_config.warm_start = 'a'")
         assert config.plan("a").run.warm_start == "a"
         assert config.plan().run.warm_start == "a"
         with pytest.raises(config.ConfigError, match="--warm_start=b, .* 'a'|='a'"):
             config.plan("b")
         assert gin.query_parameter("run_config.warm_start") == "a"
-
-    def test_none(self):
         assert tiny.plan().run.warm_start is None
 
     @pytest.mark.parametrize("value", ["''", "3", "['a']", "True"])
