@@ -45,7 +45,6 @@ class Objective(NamedTuple):
 
 # 6 images in every orientation, 3 on each of two replicas.
 PLAIN = Objective(BatchNorm, {}, {"tasks": [RotationTask(24)]})
-MODULATED = PLAIN._replace(norm=SelfModulatedBatchNorm)
 # Together these have every setting that might depend on the number of replicas.
 FEW_LABELS = Objective(
     ConditionalBatchNorm,
@@ -58,7 +57,7 @@ FEW_LABELS = Objective(
     },
 )
 MINIMAX = Objective(
-    BatchNorm,
+    SelfModulatedBatchNorm,
     {"rotation_classes": 5},
     {
         "tasks": [MinimaxRotationTask(24)],
