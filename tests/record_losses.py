@@ -21,10 +21,10 @@ def main() -> None:
     record = {
         "command": "python tests/record_losses.py",
         "date": f"{datetime.date.today()}",
-        **{name: diagnosis.facts[name] for name in names},
+        **{name: diagnosis["facts"][name] for name in names},
         "losses": {
             tag: [round(value, 6) for value in values]
-            for tag, values in diagnosis.training["losses"].items()
+            for tag, values in diagnosis["training"]["losses"].items()
         },
     }
     FILE.write_text(json.dumps(record, indent=1) + "\n")

@@ -3,5 +3,4 @@
 main.py           the `ssgan` program; how every command starts and fails
 flags.py          flags that several commands share
 doctor_checks.py  the checks of `ssgan doctor`
-doctor_child.py   the checks that run in a process of their own
 """

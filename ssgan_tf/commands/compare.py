@@ -24,6 +24,8 @@ def main(argv):
     if not paths:
         raise app.UsageError(USAGE)
     if len(paths) == 1 and os.path.isdir(paths[0]):
+        if _ANYWAY.value:
+            raise app.UsageError("--anyway must go with several runs.")
         from ssgan_tf.utils import startup
 
         startup.import_tensorflow()

@@ -13,8 +13,7 @@ from ssgan_tf.utils import startup
 _MODULE = flags.DEFINE_string(
     "module",
     None,
-    "Source: prefix of a checkpoint, folder of checkpoints, or module in TensorFlow "
-    "1's format (folder, .tar.gz archive, TF-Hub address).",
+    "Prefix or folder of checkpoints, or module: folder, archive or TF-Hub address.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -26,19 +25,14 @@ _ARCHITECTURE = flags.DEFINE_string(
 _BN_EPSILON = flags.DEFINE_float(
     "bn_epsilon",
     1e-5,
-    "Epsilon of G's batch norms, which checkpoints do not record. compare_gan's "
-    "configs set 1e-5; without a config it is 1e-3.",
+    "Epsilon of G's batch norms: 1e-5 in compare_gan's configs, 1e-3 without one.",
     lower_bound=1e-12,
 )
 _G_ATTENTION = flags.DEFINE_string(
-    "g_attention",
-    None,
-    "Block of G that is followed by self-attention, such as B4; or none.",
+    "g_attention", None, "Block of G before self-attention, such as B4; or none."
 )
 _D_ATTENTION = flags.DEFINE_string(
-    "d_attention",
-    None,
-    "Block of D that is followed by self-attention, such as B1; or none.",
+    "d_attention", None, "Block of D before self-attention, such as B1; or none."
 )
 _HIERARCHICAL_Z = flags.DEFINE_bool(
     "hierarchical_z", None, "Whether every block of G has a piece of z of its own."
@@ -50,14 +44,12 @@ _Z_DISTRIBUTION = flags.DEFINE_enum(
     "z_distribution",
     None,
     ["uniform", "normal"],
-    "Distribution of z, which checkpoints do not record. Default: uniform, with a "
-    "warning.",
+    "Distribution of z, which checkpoints do not record. Default: uniform.",
 )
 _STANDING_EXAMPLES = flags.DEFINE_integer(
     "standing_examples",
     0,
-    "Number of samples over which to average the moments of G's batch norms. 0 keeps "
-    "the moments of the source.",
+    "Samples to compute new moments of G's batch norms from. 0 keeps the moments.",
     lower_bound=0,
 )
 

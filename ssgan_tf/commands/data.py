@@ -10,13 +10,14 @@ of training, upright and rotated, with its labels. docs/data.md lists the names.
 """
 
 import os
+import pathlib
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import define_data_flag
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-_TFDS_DATA_DIR = define_data_flag()
+_TFDS_DATA_DIR = shared.define_data_flag()
 _RESOLUTION = flags.DEFINE_integer(
     "resolution", None, "Resize folder images to this size."
 )
@@ -24,22 +25,15 @@ _COLORS = flags.DEFINE_integer(
     "colors", 3, "Channels of folder images: 1 for grey, 3 for colour."
 )
 _OUT = flags.DEFINE_string(
-    "out",
-    None,
-    "PNG file to write. Default: named after the data set, in this folder; beside the "
-    "folder of images if this folder is one.",
+    "out", None, "PNG file to write. Default: named after the data set."
 )
 _BEAM_RUNNER = flags.DEFINE_string(
     "beam_runner",
     None,
-    "Apache Beam runner to prepare with, such as DirectRunner. Default: on this "
-    "machine, without Beam.",
+    "Apache Beam runner to prepare with, such as DirectRunner. Default: no Beam.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size",
-    8,
-    "Images that `inspect` shows, each in four orientations.",
-    lower_bound=1,
+    "batch_size", 8, "Number of images that `inspect` shows.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the run whose first batch `inspect` shows.", lower_bound=0
@@ -49,19 +43,14 @@ _SEED = flags.DEFINE_integer(
 def _output_path(default: str, folder: str | None) -> str:
     """The path of the picture, which must not become an image of the folder."""
     out = _OUT.value or default
-    if folder is None or not _is_inside(out, folder):
+    above = pathlib.Path(out).resolve().parents
+    if not folder or pathlib.Path(folder).resolve() not in above:
         return out
     if _OUT.value:
         raise app.UsageError(
-            "--out must not be inside the folder of images, or it becomes one of them. "
-            f"Received: --out={out}. Name another file."
+            f"--out must not be inside the folder of images. Received: --out={out}."
         )
     return os.path.join(os.path.dirname(os.path.realpath(folder)), default)
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    folder = os.path.realpath(folder)
-    return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
 def _full_name(name: str) -> str:
@@ -73,8 +62,8 @@ def _full_name(name: str) -> str:
         return name
     if not folders.is_folder(name):
         raise app.UsageError(
-            "--resolution and --colors must go with a folder of images, "
-            f"{folders.PREFIX}DIR. Received: {name}. Leave them out for this data set."
+            "--resolution and --colors must go with a folder of images. Received: "
+            f"{name}."
         )
     return datasets.folder_name(name, _RESOLUTION.value, _COLORS.value)
 

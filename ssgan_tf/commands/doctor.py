@@ -15,18 +15,19 @@ import sys
 from absl import flags
 
 from ssgan_tf.commands import doctor_checks
-from ssgan_tf.commands.flags import define_inception_flag, inception_path
+from ssgan_tf.commands import flags as shared
 
-define_inception_flag()
+shared.define_inception_flag()
 _JSON = flags.DEFINE_bool(
     "json", False, "Print one JSON object; the table goes to the standard error."
 )
 
 
 def main(argv):
-    diagnosis = doctor_checks.examine(inception_path())
+    diagnosis = doctor_checks.examine(shared.inception_path())
     stream = sys.stderr if _JSON.value else sys.stdout
-    print(doctor_checks.table(diagnosis.checks, stream), file=stream)
+    print(doctor_checks.table(diagnosis["checks"], stream), file=stream)
     if _JSON.value:
-        print(json.dumps(diagnosis.as_dict(), indent=2, allow_nan=False))
-    return int(not diagnosis.is_well)
+        diagnosis["checks"] = [check._asdict() for check in diagnosis["checks"]]
+        print(json.dumps(diagnosis, indent=2, allow_nan=False))
+    return int(not diagnosis["is_well"])

@@ -17,32 +17,27 @@ import pathlib
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_data_flag,
-    define_module_flags,
-    load_module,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import files, startup
 from ssgan_tf.utils.progress import track
 
-_MODULE = define_module_flags()
+_MODULE = shared.define_module_flags()
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set whose images to write, instead of a module's."
 )
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set.")
-_TFDS_DATA_DIR = define_data_flag()
+_TFDS_DATA_DIR = shared.define_data_flag()
 _NUM = flags.DEFINE_integer(
     "num",
     None,
-    "Number of images. A module's images depend on it: use the number of the scores. "
-    "For a data set, the first images are written; default: all.",
+    "Number of images. A module's depend on it: use that of the scores. A data set's "
+    "are the first; default: all.",
     lower_bound=1,
 )
 _OUT = flags.DEFINE_string(
@@ -52,22 +47,18 @@ flags.mark_flags_as_mutual_exclusive(["module", "dataset"], required=True)
 
 _FOLDER_FACTS = "dump.json"
 _FILE_FACTS = "facts"
-_BATCH_SIZE = 1024
 
 
 class Images(NamedTuple):
     """Images to write.
 
     Attributes:
-        batches: uint8 arrays `(any, height, width, channels)`, `shape[0]` images in
-            total.
-        shape: `(num, height, width, channels)`.
+        pixels: uint8, `(num, height, width, channels)`.
         labels: int32, `(num,)`, or None.
         facts: dict, JSON-ready. The origin of the images.
     """
 
-    batches: Iterator[np.ndarray]
-    shape: tuple[int, int, int, int]
+    pixels: np.ndarray
     labels: np.ndarray | None
     facts: dict
 
@@ -80,40 +71,28 @@ def write_folder(path: pathlib.Path, images: Images) -> None:
     """
     from ssgan_tf.utils.pictures import write_numbered
 
+    num = len(images.pixels)
     facts = dict(images.facts)
     if images.labels is not None:
         facts["labels"] = images.labels.tolist()
     with files.atomic_write(path) as partial:
         partial.mkdir()
-        pictures = (image for batch in _tracked(images) for image in batch)
-        write_numbered(partial, pictures, images.shape[0])
+        write_numbered(partial, track(images.pixels, num, "files"), num)
         (partial / _FOLDER_FACTS).write_text(json.dumps(facts) + "\n")
 
 
 def write_npz(path: pathlib.Path, images: Images) -> None:
     """Writes an .npz file atomically.
 
-    `np.savez` takes whole arrays, 2.4 GB for 50,000 images of 128 x 128. So the images
-    are collected in a temporary file that is mapped into memory.
-
     Raises:
         OSError: it cannot be written.
     """
-    arrays = {_FILE_FACTS: np.array(json.dumps(images.facts))}
+    facts = np.array(json.dumps(images.facts))
+    arrays = {"images": images.pixels, _FILE_FACTS: facts}
     if images.labels is not None:
         arrays["labels"] = images.labels
-    with files.atomic_write(path) as partial:
-        with tempfile.TemporaryFile(dir=partial.parent) as temporary:
-            for batch in _tracked(images):
-                temporary.write(batch.tobytes())
-            temporary.flush()
-            pixels = np.memmap(temporary, np.uint8, "r", shape=images.shape)
-            with partial.open("wb") as file:
-                np.savez(file, images=pixels, **arrays)
-
-
-def _tracked(images: Images) -> Iterator[np.ndarray]:
-    return track(images.batches, images.shape[0], "images", size=len)
+    with files.atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def check_target(path: pathlib.Path) -> None:
@@ -122,29 +101,22 @@ def check_target(path: pathlib.Path) -> None:
     Raises:
         FileExistsError: it is something else.
     """
-    if path.suffix == ".npz":
-        replaceable = path.is_file() and _is_dump(path)
-    else:
-        replaceable = path.is_dir() and _is_dump_folder(path)
-    if path.exists() and not replaceable:
+    if path.exists() and not _is_dump(path):
         raise FileExistsError(
-            f"{path} exists and is not a dump of the same kind. Choose a new path, an "
-            "empty folder, or a dump to replace."
+            f"{path} exists and is not a dump of the same kind. Choose a new path."
         )
 
 
-def _is_dump_folder(path: pathlib.Path) -> bool:
-    """Whether a folder has only files of a dump, or none."""
-    names = {file.name for file in path.iterdir()}
+def _is_dump(path: pathlib.Path) -> bool:
+    """Whether a path holds a dump of the kind that it names, or is an empty folder."""
+    if path.suffix == ".npz":
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return {"images.npy", f"{_FILE_FACTS}.npy"} <= set(archive.namelist())
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {path.name}
     pictures = {name for name in names if re.fullmatch(r"\d{5,}\.png", name)}
     return names == (pictures | {_FOLDER_FACTS} if pictures else set())
-
-
-def _is_dump(path: pathlib.Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {"images.npy", f"{_FILE_FACTS}.npy"} <= set(archive.namelist())
 
 
 def fakes(module, num: int, seed: int) -> Images:
@@ -158,17 +130,20 @@ def fakes(module, num: int, seed: int) -> Images:
     from ssgan_tf.utils.pictures import to_uint8
 
     labels = module.draw_labels(num, seed)
-    return Images(
-        batches=map(to_uint8, module.sample_batches(num, seed, labels)),
-        shape=(num, *module.image_shape),
-        labels=labels,
-        facts={
-            "module": module.path,
-            "weights_sha256": module.metadata["weights_sha256"],
-            "seed": seed,
-            "num": num,
-        },
-    )
+    # Mapped to a file: 50,000 images of 128 x 128 have 2.4 GB.
+    with tempfile.TemporaryFile() as file:
+        pixels = np.memmap(file, np.uint8, "w+", shape=(num, *module.image_shape))
+    start = 0
+    for batch in track(module.sample_batches(num, seed, labels), num, "images", len):
+        pixels[start : start + len(batch)] = to_uint8(batch)
+        start += len(batch)
+    facts = {
+        "module": module.path,
+        "weights_sha256": module.metadata["weights_sha256"],
+        "seed": seed,
+        "num": num,
+    }
+    return Images(pixels, labels, facts)
 
 
 def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Images:
@@ -186,15 +161,11 @@ def reals(name: str, split: str, num: int | None, data_dir: str | None) -> Image
     if num > len(images):
         raise ValueError(
             f"--num must be at most {len(images)}, the size of the split. Received: "
-            f"num={num}, dataset={name!r}, split={split!r}. Without --num all images "
-            "are written."
+            f"num={num}, dataset={name!r}, split={split!r}."
         )
-    images, labels = images[:num], labels[:num]
-    starts = range(0, num, _BATCH_SIZE)
     return Images(
-        batches=(images[start : start + _BATCH_SIZE] for start in starts),
-        shape=images.shape,
-        labels=labels if datasets.get_spec(name).num_classes else None,
+        images[:num],
+        labels[:num] if datasets.get_spec(name).num_classes else None,
         facts={"dataset": name, "split": split, "num": num},
     )
 
@@ -208,15 +179,11 @@ def _check_flags() -> None:
     ):
         if flag.present and source.value is None:
             raise app.UsageError(
-                f"--{flag.name} goes with --{source.name} only. Received: "
-                f"--{flag.name}={flag.value} without --{source.name}. Add or remove "
-                "one of them."
+                f"--{flag.name} must go with --{source.name}. Received: "
+                f"--{flag.name}={flag.value}."
             )
     if _MODULE.value is not None and _NUM.value is None:
-        raise app.UsageError(
-            "--module needs --num, the number of images. Received: --module="
-            f"{_MODULE.value} without --num. Add --num=10000, for example."
-        )
+        raise app.UsageError("--module needs --num, such as --num=10000.")
 
 
 def main(argv):
@@ -225,11 +192,11 @@ def main(argv):
     check_target(out)
     startup.import_tensorflow()
     if _MODULE.value is not None:
-        images = fakes(load_module(), _NUM.value, _SEED.value)
+        images = fakes(shared.load_module(), _NUM.value, _SEED.value)
         source = f"{_MODULE.value}, seed {_SEED.value}"
     else:
         images = reals(_DATASET.value, _SPLIT.value, _NUM.value, _TFDS_DATA_DIR.value)
         source = f"{_DATASET.value}, {_SPLIT.value} split"
     write = write_npz if out.suffix == ".npz" else write_folder
     write(out, images)
-    print(f"{images.shape[0]} images of {source}: {_OUT.value}")
+    print(f"{len(images.pixels)} images of {source}: {_OUT.value}")

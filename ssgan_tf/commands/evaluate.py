@@ -10,25 +10,15 @@ reads.
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_data_flag,
-    define_module_flags,
-    define_scoring_flags,
-    define_strategy_flags,
-    get_strategy,
-    load_module,
-    scoring_options,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-define_module_flags(required=True)
-define_scoring_flags()
-define_strategy_flags()
-_TFDS_DATA_DIR = define_data_flag()
+shared.define_module_flags(required=True)
+shared.define_scoring_flags()
+shared.define_strategy_flags()
+_TFDS_DATA_DIR = shared.define_data_flag()
 _DATASET = flags.DEFINE_string(
-    "dataset",
-    None,
-    "Data set of the real images. Default: the one that the module was trained on.",
+    "dataset", None, "Data set of the real images. Default: that of the training."
 )
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Number of sets of fakes, drawn with seeds 0, 1, ...", lower_bound=1
@@ -39,8 +29,8 @@ _OUT = flags.DEFINE_string("out", None, "CSV table of scores to add a row to.")
 def main(argv):
     if _OUT.value and not _OUT.value.endswith(".csv"):
         raise app.UsageError(f"--out must end in .csv. Received: --out={_OUT.value}.")
-    options = scoring_options(_SEEDS.value)
     startup.import_tensorflow()
+    options = shared.scoring_options(_SEEDS.value)
     from ssgan_tf.evaluation import module_scorer, score_table
     from ssgan_tf.evaluation.score_table import ScoreTable
     from ssgan_tf.utils import strategies
@@ -49,13 +39,12 @@ def main(argv):
     if table:
         # Fail before the scores are computed if the file is no table.
         table.rows()
-    strategy = get_strategy()
-    module = load_module(strategy)
+    strategy = shared.get_strategy()
+    module = shared.load_module(strategy)
     dataset = _DATASET.value or module.metadata.get("dataset")
     if not dataset:
         raise app.UsageError(
-            "--dataset must name a data set for a module that records none. Received: "
-            f"--module={module.path}. Add --dataset=NAME."
+            f"--dataset must name a data set: --module={module.path} records none."
         )
     module_scorer.check_shape(module, dataset)
     scorer = module_scorer.ModuleScorer(

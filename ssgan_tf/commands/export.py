@@ -15,36 +15,29 @@ import tempfile
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_model_dir_flag,
-    define_score_filename_flag,
-    define_step_flag,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-_MODEL_DIR = define_model_dir_flag()
-_STEP = define_step_flag()
+_MODEL_DIR = shared.define_model_dir_flag()
+_STEP = shared.define_step_flag()
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the module.")
 _OUT = flags.DEFINE_string("out", None, "Archive of the module, a .tar.gz file.")
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
     None,
     ["ema", "raw"],
-    "Weights of G: the moving average (ema), or as trained (raw). Default: the average "
-    "if the run kept one.",
+    "Weights of G: their average, or as trained. Default: ema if the run has it.",
 )
 _FINE_TUNABLE = flags.DEFINE_bool(
     "fine_tunable", False, "Whether the module can be called with training=True."
 )
-_SCORE_FILENAME = define_score_filename_flag()
+_SCORE_FILENAME = shared.define_score_filename_flag()
 
 
 def main(argv):
     folder, out = _OUTPUT_DIR.value, _OUT.value
     if out is not None and not out.endswith((".tar.gz", ".tgz")):
-        raise app.UsageError(
-            f"--out must end in .tar.gz or .tgz. Received: --out={out}."
-        )
+        raise app.UsageError(f"--out must end in .tar.gz. Received: --out={out}.")
     targets = [path for path in (folder, out) if path is not None]
     startup.import_tensorflow()
     from ssgan_tf.evaluation import score_table

@@ -7,22 +7,12 @@ imported. The other functions read the parsed flags.
 import os
 
 from absl import app, flags
-from absl.flags import FlagHolder
-
-from ssgan_tf.utils import startup
+from absl.flags import FLAGS, FlagHolder
 
 # The flags then belong to the calling command, whose --help lists them.
 flags.disclaim_key_flags()
 
 _INCEPTION_VARIABLE = "SSGAN_INCEPTION_PATH"
-_SCORING_FLAGS = (
-    "metrics",
-    "split",
-    "num_fakes",
-    "inception_path",
-    "classifier_path",
-    "extractor_hash",
-)
 
 
 # --- Runs ---------------------------------------------------------------------------
@@ -53,18 +43,15 @@ def define_gin_flags(default: tuple[str, ...] = ()) -> tuple[FlagHolder, FlagHol
     Args:
         default: the gin files to read if none is given.
     """
-    files = flags.DEFINE_multi_string(
+    return flags.DEFINE_multi_string(
         "gin_config",
         list(default),
-        "Path of a gin file, or name of a shipped one. Later files override earlier "
-        "ones.",
-    )
-    bindings = flags.DEFINE_multi_string(
+        "Path of a gin file, or name of a shipped one. Later files override earlier.",
+    ), flags.DEFINE_multi_string(
         "gin_bindings",
         [],
         "A gin binding, such as options.batch_size=32. Overrides the gin files.",
     )
-    return files, bindings
 
 
 def define_config_change_flag() -> FlagHolder:
@@ -81,26 +68,22 @@ def define_eval_every_steps_flag(default: int) -> FlagHolder:
     return flags.DEFINE_integer(
         "eval_every_steps",
         default,
-        "Score checkpoints whose step is a multiple of this, and the last one. 0 "
-        "scores all.",
+        "Score checkpoints at multiples of this step, and the last one. 0 scores all.",
         lower_bound=0,
     )
 
 
 def define_study_flags() -> tuple[FlagHolder, FlagHolder]:
     """Defines --only and --print_commands, for commands that run many jobs."""
-    only = flags.DEFINE_string(
+    return flags.DEFINE_string(
         "only",
         None,
-        "Run only the jobs whose names match this pattern, such as *seed0. The report "
-        "lists the others as not run.",
-    )
-    print_commands = flags.DEFINE_bool(
+        "Run only the jobs whose names match this pattern, such as *seed0.",
+    ), flags.DEFINE_bool(
         "print_commands",
         False,
         "Print one line per job, for a scheduler, and run nothing.",
     )
-    return only, print_commands
 
 
 def define_data_flag() -> FlagHolder:
@@ -119,9 +102,8 @@ def define_strategy_flags() -> None:
         "strategy",
         "auto",
         ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
-        "tf.distribute strategy. auto: tpu if --tpu is given, multi_worker if the "
-        "environment variable TF_CONFIG names several workers, mirrored if there are "
-        "several GPUs, else one_device. See docs/distributed.md.",
+        "tf.distribute strategy. auto: by --tpu, TF_CONFIG and the GPUs of this "
+        "machine. See docs/distributed.md.",
     )
     flags.DEFINE_string(
         "tpu", None, "Name or address of a TPU. local: the TPU of this machine."
@@ -134,12 +116,9 @@ def get_strategy():
     Raises:
         ValueError, ConnectionError: see `strategies.get_strategy`.
     """
-    startup.import_tensorflow()
     from ssgan_tf.utils import strategies
 
-    return strategies.get_strategy(
-        flags.FLAGS["strategy"].value, flags.FLAGS["tpu"].value
-    )
+    return strategies.get_strategy(FLAGS.strategy, FLAGS.tpu)
 
 
 # --- Modules ------------------------------------------------------------------------
@@ -150,27 +129,24 @@ def define_module_flags(*, required: bool = False) -> FlagHolder:
     module = flags.DEFINE_string(
         "module",
         None,
-        "Module: folder, .tar.gz archive or TF-Hub address. Either exported by this "
-        "package, or published in TensorFlow 1's format.",
+        "Module of this package or TensorFlow 1: folder, archive or TF-Hub address.",
         required=required,
     )
     flags.DEFINE_list(
         "tags",
         None,
-        "Tags of the graph to load from a published module. Default: the first that "
-        "fits.",
+        "Tags of the graph of a published module. Default: the first that fits.",
     )
     flags.DEFINE_enum(
         "z_distribution",
         None,
         ["uniform", "normal"],
-        "Distribution of z, for a published module, which does not record it. "
-        "Default: uniform.",
+        "Distribution of z of a published module. Default: uniform.",
     )
     flags.DEFINE_integer(
         "num_classes",
         None,
-        "Number of classes, for a published module that does not record it.",
+        "Number of classes of a published module that does not record it.",
         lower_bound=1,
     )
     return module
@@ -182,25 +158,23 @@ def load_module(strategy=None):
     Raises:
         ConnectionError, FileNotFoundError, ValueError: see `reading.load`.
     """
-    startup.import_tensorflow()
     from ssgan_tf.modules import reading
 
     names = ("tags", "z_distribution", "num_classes")
-    options = {name: flags.FLAGS[name].value for name in names}
-    return reading.load(flags.FLAGS["module"].value, strategy, **options)
+    options = {name: FLAGS[name].value for name in names}
+    return reading.load(FLAGS.module, strategy, **options)
 
 
 # --- Scores -------------------------------------------------------------------------
 
 
-def define_inception_flag() -> None:
+def define_inception_flag() -> FlagHolder:
     """Defines --inception_path."""
-    flags.DEFINE_string(
+    return flags.DEFINE_string(
         "inception_path",
         None,
-        "Inception of TFGAN: SavedModel folder or TF-Hub address. Default: the "
-        f"environment variable {_INCEPTION_VARIABLE}. Without either, a small "
-        "classifier is trained on the data set's labels.",
+        "TFGAN's Inception: SavedModel folder or TF-Hub address. Default: the variable "
+        f"{_INCEPTION_VARIABLE}. Without either a small classifier is trained.",
     )
 
 
@@ -211,47 +185,41 @@ def inception_path() -> str | None:
         app.UsageError: the flag is empty, for example because a variable of the shell
             is unset. The scores would be others than those asked for.
     """
-    path = flags.FLAGS["inception_path"].value
-    if path == "":
+    if FLAGS.inception_path == "":
         raise app.UsageError(
-            "--inception_path must name a folder, archive or address. Received: "
-            "--inception_path=. Leave the flag out for scores by a small classifier."
+            "--inception_path= must name a folder, archive or address. Leave it out to "
+            "score by a small classifier."
         )
-    return path or os.environ.get(_INCEPTION_VARIABLE) or None
+    return FLAGS.inception_path or os.environ.get(_INCEPTION_VARIABLE) or None
 
 
-def define_scoring_flags() -> None:
+def define_scoring_flags() -> list[FlagHolder]:
     """Defines the flags of `scoring_options`, --inception_path among them."""
-    flags.DEFINE_list(
-        "metrics",
-        ["fid", "is", "kid", "swd"],
-        "Metrics to compute: fid, fid_interval, is, kid, swd, ms_ssim, prd, "
-        "precision_recall, density_coverage, intra_fid, memorisation. See "
-        "docs/scores.md.",
-    )
-    flags.DEFINE_enum("split", "test", ["test", "train"], "Split of the real images.")
-    flags.DEFINE_integer(
-        "num_fakes",
-        None,
-        "Generated images per set. Default: the number of real images.",
-        lower_bound=2,
-    )
-    define_inception_flag()
-    flags.DEFINE_string(
-        "classifier_path",
-        None,
-        "SavedModel folder of another feature network than Inception.",
-    )
-    flags.DEFINE_string(
-        "extractor_hash",
-        None,
-        "Expected hash of the feature network, as recorded in the protocol.",
-    )
-
-
-def given_scoring_flags() -> list[str]:
-    """Names of the scoring flags on the command line."""
-    return [name for name in _SCORING_FLAGS if flags.FLAGS[name].present]
+    return [
+        flags.DEFINE_list(
+            "metrics",
+            ["fid", "is", "kid", "swd"],
+            "Metrics to compute: fid, fid_interval, is, kid, swd, ms_ssim, prd, "
+            "precision_recall, density_coverage, intra_fid, memorisation. See "
+            "docs/scores.md.",
+        ),
+        flags.DEFINE_enum(
+            "split", "test", ["test", "train"], "Split of the real images."
+        ),
+        flags.DEFINE_integer(
+            "num_fakes",
+            None,
+            "Generated images per set. Default: the number of real images.",
+            lower_bound=2,
+        ),
+        define_inception_flag(),
+        flags.DEFINE_string(
+            "classifier_path", None, "SavedModel folder of another feature network."
+        ),
+        flags.DEFINE_string(
+            "extractor_hash", None, "Hash of the feature network, as in the protocol."
+        ),
+    ]
 
 
 def scoring_options(num_runs: int):
@@ -263,23 +231,19 @@ def scoring_options(num_runs: int):
     Raises:
         app.UsageError: the flags contradict each other, or a metric is unknown.
     """
-    startup.import_tensorflow()
     from ssgan_tf.evaluation.module_scorer import ScoringOptions
 
-    names = ("num_fakes", "classifier_path", "extractor_hash")
-    options = {name: flags.FLAGS[name].value for name in names}
     # --classifier_path overrides the environment variable, but not --inception_path.
-    is_inception = (
-        flags.FLAGS["inception_path"].present or not options["classifier_path"]
-    )
-    path = inception_path() if is_inception else None
+    is_inception = FLAGS["inception_path"].present or not FLAGS.classifier_path
     try:
         return ScoringOptions(
-            metrics=tuple(flags.FLAGS["metrics"].value),
-            split=flags.FLAGS["split"].value,
+            metrics=tuple(FLAGS.metrics),
+            split=FLAGS.split,
             num_runs=num_runs,
-            inception_path=path,
-            **options,
+            num_fakes=FLAGS.num_fakes,
+            inception_path=inception_path() if is_inception else None,
+            classifier_path=FLAGS.classifier_path,
+            extractor_hash=FLAGS.extractor_hash,
         )
     except ValueError as error:
         raise app.UsageError(str(error)) from error

@@ -8,18 +8,15 @@ This is Figure 3 of the paper; docs/forgetting.md has the recipe. Writes forgett
 into the run directory. `ssgan reproduce figure3` trains both and plots them.
 """
 
-from ssgan_tf.commands.flags import (
-    define_config_change_flag,
-    define_data_flag,
-    define_gin_flags,
-    define_model_dir_flag,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-_MODEL_DIR = define_model_dir_flag()
-_GIN_CONFIG, _GIN_BINDINGS = define_gin_flags(default=("forgetting_cifar10.gin",))
-_TFDS_DATA_DIR = define_data_flag()
-_ALLOW_CONFIG_CHANGE = define_config_change_flag()
+_MODEL_DIR = shared.define_model_dir_flag()
+_GIN_CONFIG, _GIN_BINDINGS = shared.define_gin_flags(
+    default=("forgetting_cifar10.gin",)
+)
+_TFDS_DATA_DIR = shared.define_data_flag()
+_ALLOW_CONFIG_CHANGE = shared.define_config_change_flag()
 
 
 def main(argv):

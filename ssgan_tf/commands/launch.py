@@ -42,7 +42,6 @@ def launch(command: Sequence[str], num_workers: int) -> int:
         killed; 0 if none failed.
     """
     codes: list[int] = []
-    failed = threading.Event()
 
     def follow(index, worker):
         for line in worker.stdout:
@@ -50,8 +49,7 @@ def launch(command: Sequence[str], num_workers: int) -> int:
         code = exit_code(worker)
         codes.append(code)
         # After a signal, the workers need time to save a checkpoint.
-        if code not in (0, *_SIGNALLED) and not failed.is_set():
-            failed.set()
+        if code not in (0, *_SIGNALLED) and kill_timer.ident is None:
             kill_timer.start()
 
     with Processes() as workers:

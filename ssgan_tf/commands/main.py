@@ -107,7 +107,7 @@ def _parse_flags(main: _Main, usage: str | None, argv: list[str]) -> list[str]:
         # absl begins with the value None of the missing flag.
         message = message.rpartition("=None: ")[2]
         message = message.replace("have a value other than None", "be given")
-        sys.exit(_usage_error(main, " ".join(message.split())))
+        sys.exit(_usage_error(" ".join(message.split())))
 
 
 def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:
@@ -116,12 +116,16 @@ def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:
     _configure_logging()
     try:
         if len(argv) > 1 and usage is None:
-            raise app.UsageError(_unexpected(argv[1]))
+            prefix = "--gin_config=" if argv[1].endswith(".gin") else "--"
+            raise app.UsageError(
+                f"Only flags are taken. Received: {argv[1]}. Did you mean "
+                f"{prefix}{argv[1]}?"
+            )
         return main(argv)
     except KeyboardInterrupt:
         return 130
     except app.UsageError as error:
-        return _usage_error(main, str(error))
+        return _usage_error(str(error))
     except BrokenPipeError:
         raise
     except (ValueError, OSError, MemoryError, ImportError) as error:
@@ -163,11 +167,8 @@ def _configure_logging() -> None:
 class _Plain(standard_logging.Formatter):
     """Time and message, with the level of warnings and errors."""
 
-    def __init__(self):
-        super().__init__(datefmt="%b %d %H:%M:%S")
-
     def formatMessage(self, record):
-        time = self.formatTime(record, self.datefmt)
+        time = self.formatTime(record, "%b %d %H:%M:%S")
         if record.levelno < standard_logging.WARNING:
             return f"{time} {record.message}"
         color = "red" if record.levelno >= standard_logging.ERROR else "yellow"
@@ -181,31 +182,14 @@ def _is_ours_or_error(record: standard_logging.LogRecord) -> bool:
     return is_ours or record.levelno >= standard_logging.ERROR
 
 
-def _usage_error(main: _Main, message: str) -> int:
+def _usage_error(message: str) -> int:
     end = "" if message.endswith((".", "?")) else "."
-    return _fail(f"{message}{end} See `{_program(main)} --help`.", code=2)
+    return _fail(f"{message}{end} See `{sys.argv[0]} --help`.", code=2)
 
 
 def _fail(message: object, code: int = 1) -> int:
     print(progress.colored("error:", "red", sys.stderr), message, file=sys.stderr)
     return code
-
-
-def _unexpected(argument: str) -> str:
-    """The error for an argument of a command that takes flags only."""
-    message = f"Only flags are taken. Received: {argument}."
-    if argument.endswith((".gin", ".sweep")) and "gin_config" in flags.FLAGS:
-        return f"{message} Did you mean --gin_config={argument}?"
-    if argument.partition("=")[0] in flags.FLAGS:
-        return f"{message} Did you mean --{argument}?"
-    return message
-
-
-def _program(main: _Main) -> str:
-    """The words that call a main function."""
-    package, _, command = main.__module__.rpartition(".")
-    is_command = package == "ssgan_tf.commands"
-    return f"ssgan {command}" if is_command else f"python {sys.argv[0]}"
 
 
 def _command_help(main: _Main) -> str:
@@ -220,18 +204,12 @@ def _command_help(main: _Main) -> str:
 
 
 def _help() -> str:
-    example = "\n  ".join(_COMMONEST)
-    return (
-        f"Self-supervised GANs on Keras and TensorFlow.\n\n  {example}\n\n"
-        "`ssgan help` lists all commands, `ssgan COMMAND --help` the flags of one."
-    )
-
-
-def _list_of_commands() -> str:
+    examples = "\n".join(f"  {example}" for example in _COMMONEST)
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        ["usage: ssgan COMMAND [--flags]   (ssgan COMMAND --help)", "", *lines]
+    commands = "\n".join(f"  {name:<{width}}  {COMMANDS[name]}" for name in COMMANDS)
+    return (
+        f"Self-supervised GANs on Keras and TensorFlow.\n\n{examples}\n\n"
+        f"usage: ssgan COMMAND [--flags]   (ssgan COMMAND --help)\n\n{commands}"
     )
 
 
@@ -241,10 +219,8 @@ def main() -> None:
         command, *arguments = sys.argv[1:] or [""]
         if command == "help" and arguments:
             command, arguments = arguments[0], ["--help"]
-        if not command:
+        if command in ("", "help", *_HELP):
             print(_help())
-        elif command in ("help", *_HELP):
-            print(_list_of_commands())
         elif command in ("version", "--version"):
             print(f"ssgan_tf {ssgan_tf.__version__}")
         elif command not in COMMANDS:
@@ -254,5 +230,5 @@ def main() -> None:
             sys.exit(_fail(message, code=2))
         else:
             module = importlib.import_module(f"ssgan_tf.commands.{command}")
-            sys.argv[1:] = arguments
+            sys.argv = [f"ssgan {command}", *arguments]
             run(module.main, getattr(module, "USAGE", None))

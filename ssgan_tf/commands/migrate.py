@@ -16,9 +16,7 @@ from absl import app, flags
 from ssgan_tf.utils import files, startup
 
 _OUT = flags.DEFINE_string(
-    "out",
-    None,
-    "The new file; an existing one is replaced. Default: standard output.",
+    "out", None, "The new file; an old one is replaced. Default: standard output."
 )
 
 USAGE = "Name one gin file, for example `ssgan migrate old.gin --out=mine.gin`."
@@ -29,9 +27,7 @@ def main(argv):
         raise app.UsageError(USAGE)
     path, out = argv[1], _OUT.value
     if out is not None and os.path.realpath(out) == os.path.realpath(path):
-        raise app.UsageError(
-            f"--out must not be the old file. Received: --out={out}. Name another one."
-        )
+        raise app.UsageError(f"--out must not be the old file. Received: --out={out}.")
     startup.import_tensorflow()
     from ssgan_tf.compare_gan import migration
 

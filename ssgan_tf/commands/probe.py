@@ -11,19 +11,15 @@ import pathlib
 
 from absl import flags
 
-from ssgan_tf.commands.flags import (
-    define_data_flag,
-    define_model_dir_flag,
-    define_step_flag,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-_MODEL_DIR = define_model_dir_flag()
-_STEP = define_step_flag()
+_MODEL_DIR = shared.define_model_dir_flag()
+_STEP = shared.define_step_flag()
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set with labels. Default: the data set of the run."
 )
-_TFDS_DATA_DIR = define_data_flag()
+_TFDS_DATA_DIR = shared.define_data_flag()
 _OUT = flags.DEFINE_string(
     "out", None, "CSV table to add a row to. Default: <model_dir>/probe.csv."
 )
@@ -40,11 +36,7 @@ def main(argv):
     # Fail before the work if the file is no table.
     table.rows()
     scores = probe.probe_checkpoint(
-        plan,
-        run,
-        step,
-        dataset=_DATASET.value,
-        data_dir=_TFDS_DATA_DIR.value,
+        plan, run, step, dataset=_DATASET.value, data_dir=_TFDS_DATA_DIR.value
     )
     table.add(scores)
     print(f"step {step} of {run.path}\n\n{probe.format_scores(scores)}")

@@ -12,10 +12,10 @@ import pathlib
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import define_data_flag
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
-_TFDS_DATA_DIR = define_data_flag()
+_TFDS_DATA_DIR = shared.define_data_flag()
 _OUT = flags.DEFINE_string("out", "report.html", "HTML file to write.")
 
 USAGE = "Name runs to report on, for example `ssgan report runs/uncond runs/ssgan`."

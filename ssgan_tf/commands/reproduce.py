@@ -9,28 +9,22 @@ them at every scale. Finished jobs are not repeated.
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_data_flag,
-    define_inception_flag,
-    define_study_flags,
-    inception_path,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.experiments import recipes, runner
 
-_ONLY, _PRINT_COMMANDS = define_study_flags()
-define_inception_flag()
+_ONLY, _PRINT_COMMANDS = shared.define_study_flags()
+shared.define_inception_flag()
 _SCALE = flags.DEFINE_enum(
     "scale",
     "full",
     list(recipes.SCALES),
-    "full: the shipped configs, for accelerators. small: sized for a CPU, hours per "
-    "run. tiny: seconds per run, with meaningless numbers.",
+    "full: for accelerators. small: CPU hours per run. tiny: seconds, no real numbers.",
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "reproduce", "Folder of runs, logs and reports."
 )
-_TFDS_DATA_DIR = define_data_flag()
+_TFDS_DATA_DIR = shared.define_data_flag()
 
 USAGE = (
     "Name one experiment: `ssgan reproduce NAME`, where NAME is one of "
@@ -41,7 +35,11 @@ USAGE = (
 def main(argv):
     if len(argv) != 2 or argv[1] not in recipes.STUDIES:
         raise app.UsageError(USAGE)
-    study = recipes.study(argv[1], _SCALE.value, _seeds(_SEEDS.value), inception_path())
+    if not _SEEDS.value or not all(text.isdecimal() for text in _SEEDS.value):
+        received = f"--seeds={','.join(_SEEDS.value)}"
+        raise app.UsageError(f"--seeds must be integers >= 0. Received: {received}.")
+    seeds = list(dict.fromkeys(map(int, _SEEDS.value)))
+    study = recipes.study(argv[1], _SCALE.value, seeds, shared.inception_path())
     return runner.run(
         study,
         output_dir=_OUTPUT_DIR.value,
@@ -50,12 +48,3 @@ def main(argv):
         only=_ONLY.value,
         print_commands=_PRINT_COMMANDS.value,
     )
-
-
-def _seeds(texts: list[str]) -> list[int]:
-    if not texts or not all(text.isdecimal() for text in texts):
-        raise app.UsageError(
-            "--seeds must be integers >= 0 separated by commas. Received: "
-            f"--seeds={','.join(texts)}. Write --seeds=0,1,2, for example."
-        )
-    return list(dict.fromkeys(map(int, texts)))

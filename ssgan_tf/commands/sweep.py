@@ -9,18 +9,11 @@ not repeated.
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_data_flag,
-    define_eval_every_steps_flag,
-    define_gin_flags,
-    define_scoring_flags,
-    define_study_flags,
-    given_scoring_flags,
-    scoring_options,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.experiments import runner, sweeps
+from ssgan_tf.utils import startup
 
-_GIN_CONFIG, _GIN_BINDINGS = define_gin_flags()
+_GIN_CONFIG, _GIN_BINDINGS = shared.define_gin_flags()
 _GRID = flags.DEFINE_multi_string(
     "grid",
     [],
@@ -29,27 +22,22 @@ _GRID = flags.DEFINE_multi_string(
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Runs per combination, with seeds 0, 1, ...", lower_bound=1
 )
-_EVAL_EVERY_STEPS = define_eval_every_steps_flag(0)
-define_scoring_flags()
-_TFDS_DATA_DIR = define_data_flag()
-_ONLY, _PRINT_COMMANDS = define_study_flags()
+_EVAL_EVERY_STEPS = shared.define_eval_every_steps_flag(0)
+_SCORING = shared.define_scoring_flags()
+_TFDS_DATA_DIR = shared.define_data_flag()
+_ONLY, _PRINT_COMMANDS = shared.define_study_flags()
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir",
-    "sweep",
-    "Folder of runs, logs and the report. Another sweep into the same folder replaces "
-    "the report and keeps the runs.",
+    "output_dir", "sweep", "Folder of runs, logs and the report."
 )
 
 
 def main(argv):
     if not _GIN_CONFIG.value or not _GRID.value:
-        raise app.UsageError(
-            "--gin_config must name at least one file, and --grid a parameter with its "
-            'values, for example --grid="options.disc_iters=1,2".'
-        )
+        raise app.UsageError("--gin_config and --grid must be given.")
+    startup.import_tensorflow()
     # Fail before the first run if the scoring flags are wrong.
-    scoring_options(num_runs=1)
-    score = [flags.FLAGS[name].serialize() for name in given_scoring_flags()]
+    shared.scoring_options(num_runs=1)
+    score = [flags.FLAGS[f.name].serialize() for f in _SCORING if f.present]
     study = sweeps.sweep(
         _GIN_CONFIG.value,
         _GIN_BINDINGS.value,

@@ -12,18 +12,7 @@ by step.
 
 from absl import app, flags
 
-from ssgan_tf.commands.flags import (
-    define_config_change_flag,
-    define_data_flag,
-    define_eval_every_steps_flag,
-    define_gin_flags,
-    define_score_filename_flag,
-    define_scoring_flags,
-    define_strategy_flags,
-    get_strategy,
-    given_scoring_flags,
-    scoring_options,
-)
+from ssgan_tf.commands import flags as shared
 from ssgan_tf.utils import startup
 
 _SCHEDULE = flags.DEFINE_enum(
@@ -36,59 +25,46 @@ _SCHEDULE = flags.DEFINE_enum(
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Run directory. A run that is already in it continues."
 )
-_GIN_CONFIG, _GIN_BINDINGS = define_gin_flags()
+_GIN_CONFIG, _GIN_BINDINGS = shared.define_gin_flags()
 _WARM_START = flags.DEFINE_string(
     "warm_start",
     None,
-    "Module whose weights initialize both networks: folder, archive or TF-Hub address. "
-    "Short for --gin_bindings=\"run_config.warm_start = 'MODULE'\".",
+    "Module whose weights initialize both networks: folder, archive or TF-Hub address.",
 )
 _IMAGE_FOLDER = flags.DEFINE_string(
     "image_folder",
     None,
-    "Folder of images to train on instead of the config's data set. Size and channels "
-    "are those of that data set, unless dataset.resolution and dataset.colors are "
-    "bound. See docs/data.md.",
+    "Folder of images to train on instead of the config's data set, whose size and "
+    "channels they get unless gin binds others. See docs/data.md.",
 )
 _NUM_EVAL_AVERAGING_RUNS = flags.DEFINE_integer(
-    "num_eval_averaging_runs",
-    3,
-    "Number of sets of fakes per checkpoint.",
-    lower_bound=1,
+    "num_eval_averaging_runs", 3, "Sets of fakes per checkpoint.", lower_bound=1
 )
 _JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
     "auto",
     ["auto", "true", "false"],
-    "Whether XLA compiles the train step. auto: only on one GPU and without "
-    "accumulation. On CPUs TensorFlow's own convolutions are faster.",
+    "Whether XLA compiles the train step. auto: on one GPU without accumulation.",
 )
-_SCORE_FILENAME = define_score_filename_flag()
-_EVAL_EVERY_STEPS = define_eval_every_steps_flag(5000)
-_ALLOW_CONFIG_CHANGE = define_config_change_flag()
+_SCORE_FILENAME = shared.define_score_filename_flag()
+_EVAL_EVERY_STEPS = shared.define_eval_every_steps_flag(5000)
+_ALLOW_CONFIG_CHANGE = shared.define_config_change_flag()
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run",
-    False,
-    "Build everything, print sizes and the plan, take two steps on fake data, and "
-    "write nothing.",
+    "dry_run", False, "Print sizes and the plan, take two steps and write nothing."
 )
-define_scoring_flags()
-_TFDS_DATA_DIR = define_data_flag()
-define_strategy_flags()
+_SCORING = shared.define_scoring_flags()
+_TFDS_DATA_DIR = shared.define_data_flag()
+shared.define_strategy_flags()
 
 
 def main(argv):
     if not _GIN_CONFIG.value:
-        raise app.UsageError(
-            "--gin_config must name at least one file, for example quickstart.gin."
-        )
+        raise app.UsageError("--gin_config must name a file, such as quickstart.gin.")
     if not (_MODEL_DIR.value or _DRY_RUN.value):
         raise app.UsageError("--model_dir must name the run directory.")
-    if _SCHEDULE.value == "train" and (given := given_scoring_flags()):
-        raise app.UsageError(
-            f"--{given[0]} must go with a schedule that scores. Received: "
-            "--schedule=train. Add --schedule=eval_after_train."
-        )
+    given = [f"--{flag.name}" for flag in _SCORING if flag.present]
+    if _SCHEDULE.value == "train" and given:
+        raise app.UsageError(f"{given[0]} must go with --schedule=eval_after_train.")
     start_up = startup.StartUp()
     startup.import_tensorflow()
     from ssgan_tf import config
@@ -98,21 +74,21 @@ def main(argv):
     config.parse(_GIN_CONFIG.value, _GIN_BINDINGS.value)
     plan = config.plan(_WARM_START.value, _IMAGE_FOLDER.value)
     if _DRY_RUN.value:
-        strategy = get_strategy()
+        strategy = shared.get_strategy()
         print(dry_run.dry_run(plan, strategy, _JIT_COMPILE.value))
         return
     run = run_dir.RunDir(_MODEL_DIR.value)
     settings = schedule.Settings(
         schedule=_SCHEDULE.value,
         jit_compile=_JIT_COMPILE.value,
-        scoring=scoring_options(_NUM_EVAL_AVERAGING_RUNS.value),
+        scoring=shared.scoring_options(_NUM_EVAL_AVERAGING_RUNS.value),
         data_dir=_TFDS_DATA_DIR.value,
         eval_every_steps=_EVAL_EVERY_STEPS.value,
         score_filename=_SCORE_FILENAME.value,
         allow_config_change=_ALLOW_CONFIG_CHANGE.value,
     )
     is_chief = schedule.train_and_evaluate(
-        plan, run, settings, start_up=start_up, get_strategy=get_strategy
+        plan, run, settings, start_up=start_up, get_strategy=shared.get_strategy
     )
     if is_chief and _SCHEDULE.value != "train":
         print(summary.summary(run, _SCORE_FILENAME.value))

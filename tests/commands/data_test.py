@@ -1,11 +1,8 @@
 """`ssgan data`: its output, its pictures and its errors."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 
+import calls
 import numpy as np
 import pytest
 from paths import ROOT
@@ -15,41 +12,12 @@ from ssgan_tf import datasets
 from ssgan_tf.datasets import inspection
 from ssgan_tf.utils import pictures
 
-# Runs the command many times in one process, as TensorFlow takes seconds to import.
-# It is a process of its own, as the flags of two commands exclude each other.
-CALLS = """
-import contextlib, io, json, os, pathlib, sys
-from absl import flags
-from absl.testing import flagsaver
-from ssgan_tf.commands import data
-from ssgan_tf.commands import main as cli
-
-results = []
-top = pathlib.Path().absolute()
-for line in json.load(open(sys.argv[1])):
-    os.chdir("inner/flat" if "folder:." in line else top)
-    before = set(top.rglob("*"))
-    sys.argv = ["ssgan data", *line]
-    with (
-        flagsaver.flagsaver(),
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as errors,
-    ):
-        try:
-            cli.run(data.main, usage="two words")
-        except SystemExit as end:
-            code = end.code or 0
-    new = sorted(str(path.relative_to(top)) for path in set(top.rglob("*")) - before)
-    results.append([code, out.getvalue(), errors.getvalue(), new])
-    flags.FLAGS.unparse_flags()
-json.dump(results, sys.stdout)
-"""
 LINES = {
     "prepare": ["prepare", "folder:photos", "--resolution=12"],
     "again": ["prepare", "folder:photos@12x12x3", "--out=sheets/photos.png"],
     "inspect": ["inspect", "folder:photos", "--resolution=10", "--colors=1"],
     "digits": ["inspect", "digits32", "--batch_size=3", "--seed=5"],
-    "here": ["inspect", "folder:.", "--resolution=12"],
+    "here": ["cd inner/flat", "inspect", "folder:.", "--resolution=12"],
     "no command": ["show", "digits32"],
     "no name": ["prepare"],
     "unknown": ["prepare", "digits33"],
@@ -93,21 +61,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "lines.json").write_text(json.dumps(list(LINES.values())))
-    environment = os.environ | {
-        "XDG_CACHE_HOME": str(elsewhere / "cache"),
-        "TFDS_DATA_DIR": str(elsewhere / "tfds"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS, str(elsewhere / "lines.json")],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(LINES, json.loads(done.stdout), strict=True))
+    elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
+    variables = {"XDG_CACHE_HOME": elsewhere, "TFDS_DATA_DIR": elsewhere}
+    return calls.run("data", LINES, folder, **variables)
 
 
 def _row(text, split):
@@ -146,17 +102,11 @@ def test_the_contact_sheet(results, folder):
     assert set(cells) <= known and len(set(cells)) == train
 
 
-def test_a_large_set_is_sampled_evenly(monkeypatch):
-    shown = []
-
-    def grid(images, columns):
-        shown.extend(images)
-        return images[0]
-
-    monkeypatch.setattr(pictures, "grid", grid)
-    inspection.contact_sheet("digits32")
+def test_a_large_set_is_sampled_evenly():
     digits, _ = datasets.load_split("digits32", "train")
-    np.testing.assert_array_equal(shown, digits[[1400 * i // 64 for i in range(64)]])
+    shown = digits[[1400 * i // 64 for i in range(64)]]
+    sheet = inspection.contact_sheet("digits32")
+    np.testing.assert_array_equal(sheet, pictures.grid(shown, columns=8))
 
 
 def test_inspect_describes_a_batch(results):
@@ -239,7 +189,7 @@ def test_a_set_of_the_table_is_described():
         ("no prefix", "Did you mean 'folder:photos'?"),
         ("beam", "beam_runner='DirectRunner'"),
         ("no such folder", "nowhere"),
-        ("other channels", "Received: colors=2"),
+        ("other channels", "colors=2"),
         ("size of a row", "Received: digits32"),
         ("no picture", "--out must end in .png"),
         ("by hand", "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"),

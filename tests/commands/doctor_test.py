@@ -17,18 +17,12 @@ import pytest
 import tensorflow_hub
 from paths import ROOT, TESTS
 
-from ssgan_tf.commands import doctor_checks, doctor_child
-from ssgan_tf.commands.doctor_checks import Check, Diagnosis
-from ssgan_tf.evaluation import tfgan
+import ssgan_tf
+from ssgan_tf.commands import doctor_checks
+from ssgan_tf.commands.doctor_checks import Check
 
 
-def only_check(result: dict) -> Check:
-    (check,) = result["checks"]
-    return check
-
-
-def test_the_table_names_problems_and_cures(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_table_names_problems_and_cures():
     checks = [
         Check("versions", "ok", "all"),
         Check("imports", "wrong", "does not import", "pip install tensorflow-gan"),
@@ -39,22 +33,14 @@ def test_the_table_names_problems_and_cures(monkeypatch):
     assert lines[1] == "wrong   imports    does not import"
     assert lines[2].strip() == "cure: pip install tensorflow-gan"
     assert lines[-1] == "wrong: imports"
-    diagnosis = Diagnosis(checks, {}, {}, None)
-    assert not diagnosis.is_well
-    assert json.loads(json.dumps(diagnosis.as_dict()))["checks"][1]["status"] == "wrong"
-    # Long messages are wrapped and indented.
-    long = [Check("GPU", "ok", "word " * 40), *checks]
-    table = doctor_checks.table(long, io.StringIO()).splitlines()
-    assert max(map(len, table)) <= 80 and table[1].startswith(" " * 19 + "word")
     # An absent part is no problem.
-    well = Diagnosis([checks[0], checks[2]], {}, {}, None)
-    assert well.is_well
-    assert doctor_checks.table(well.checks, io.StringIO()).endswith("All is well.")
+    table = doctor_checks.table([checks[0], checks[2]], io.StringIO())
+    assert table.endswith("All is well.")
 
 
 def test_versions(monkeypatch):
     check = doctor_checks.check_packages()
-    assert check.status == "ok" and "tensorflow 2." in check.message
+    assert check.status == "ok" and ssgan_tf.__version__ in check.message
     real = importlib.metadata.version
 
     def version(name):
@@ -67,15 +53,6 @@ def test_versions(monkeypatch):
     assert check.status == "wrong"
     assert "keras 2.15.0, tensorflow-gan None" in check.message
     assert check.cure == 'pip install "keras>=3.8" "tensorflow-gan"'
-
-
-def test_a_package_that_is_not_installed(monkeypatch):
-    def missing(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "requires", missing)
-    check = doctor_checks.check_packages()
-    assert check.status == "wrong" and check.cure
 
 
 @pytest.mark.parametrize(
@@ -95,33 +72,23 @@ def test_memory(monkeypatch, memory, free, status, words):
     assert bool(check.cure) == (status == "wrong")
 
 
-FACTS = {"devices": ["CPU:0"], "tensorflow": "2.21.0"}
-
-
 def test_a_gpu_that_tensorflow_does_not_use(nvidia_smi):
-    check = only_check(doctor_child.compare_devices(FACTS))
-    assert check.status == "wrong" and "NVIDIA H100" in check.message
-    assert "ssgan-tf[gpu]" in check.cure
-    facts = FACTS | {"devices": ["CPU:0", "GPU:0 NVIDIA H100"]}
-    assert only_check(doctor_child.compare_devices(facts)).status == "ok"
+    facts = {"devices": ["CPU:0"], "tensorflow": "2.21.0"}
+    status, message = doctor_checks.compare_devices(facts)
+    assert status == "wrong" and "NVIDIA H100" in message
+    both = facts | {"devices": ["CPU:0", "GPU:0 NVIDIA H100"]}
+    assert doctor_checks.compare_devices(both)[0] == "ok"
     # The driver sees no GPU.
     nvidia_smi.write_text("#!/bin/sh\necho 'failed to communicate'; exit 9\n")
-    check = only_check(doctor_child.compare_devices(FACTS))
-    assert check.status == "ok" and check.message == "CPU:0"
+    assert doctor_checks.compare_devices(facts) == ("ok", "2.21.0; CPU:0")
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("", "absent"),
-        ("https://tfhub.dev/tensorflow/x", "absent"),
-        ("/nowhere/inception", "wrong"),
-    ],
-)
-def test_inception(path, status):
-    check = only_check(doctor_child.check_inception(path))
-    assert check.status == status and path in check.message
-    assert "--inception_path" in check.cure
+def test_inception(monkeypatch):
+    monkeypatch.setenv("SSGAN_INCEPTION_PATH", "")
+    assert doctor_checks.check_inception()[0] == "absent"
+    monkeypatch.setenv("SSGAN_INCEPTION_PATH", "/nowhere/inception")
+    with pytest.raises(OSError, match="/nowhere/inception"):
+        doctor_checks.check_inception()
 
 
 @pytest.mark.parametrize(
@@ -134,25 +101,15 @@ def test_inception(path, status):
     ],
 )
 def test_the_distance_from_the_recorded_losses(tag, error, is_good):
-    losses = {tag: [*values] for tag, values in doctor_child.recorded_losses().items()}
+    losses = {tag: [*values] for tag, values in doctor_checks.recorded_losses().items()}
     losses[tag][7] += error
-    worst, distance = doctor_child.worst_loss(losses)
+    worst, distance = doctor_checks.worst_loss(losses)
     assert worst == tag
-    assert (distance <= doctor_child.TOLERANCES[tag]) == is_good
+    assert (distance <= doctor_checks.TOLERANCES[tag]) == is_good
     # A step is missing.
     del losses["loss/d"][-1]
-    assert doctor_child.worst_loss(losses) == ("loss/d", float("inf"))
-
-
-@pytest.mark.parametrize(("theirs", "status"), [(4.55, "ok"), (4.7, "wrong")])
-def test_the_verdict_on_tfgan(monkeypatch, theirs, status):
-    frechet = types.SimpleNamespace(
-        frechet_classifier_distance_from_activations=lambda real, fake: theirs
-    )
-    monkeypatch.setattr(tfgan, "import_eval", lambda: frechet)
-    check = only_check(doctor_child.check_imports())
-    assert check.status == status
-    assert ("tensorflow-gan" in check.cure) == (status == "wrong")
+    with pytest.raises(ValueError):
+        doctor_checks.worst_loss(losses)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +127,7 @@ def test_the_verdict_on_samples(monkeypatch, channels, low, high, status):
     images[0] = high
     module = types.SimpleNamespace(numpy=lambda: images)
     monkeypatch.setattr(tensorflow_hub, "load", lambda path: lambda latents: module)
-    assert only_check(doctor_child.check_hub()).status == status
+    assert doctor_checks.check_hub()[0] == status
 
 
 def test_the_record_names_its_origin():
@@ -198,7 +155,7 @@ def tensorflow(tmp_path, monkeypatch):
         ("import os; os.kill(os.getpid(), 9)", "exit code 137: no output"),
         (
             "import sys; print('begin\\nsome.OpError: two:\\n lines'); sys.exit(3)",
-            "exit code 3: some.OpError: two: lines",
+            "exit code 3: begin some.OpError: two: lines",
         ),
         # As on a disk that fills up.
         (
@@ -211,18 +168,18 @@ def tensorflow(tmp_path, monkeypatch):
 def test_the_end_of_the_child_is_a_finding(tensorflow, script, message):
     tensorflow.write_text(script)
     diagnosis = doctor_checks.examine(time_limit=2 if "sleep" in script else 60)
-    check = diagnosis.checks[-1]
-    assert not diagnosis.is_well
+    check = diagnosis["checks"][-1]
+    assert not diagnosis["is_well"]
     assert (check.name, check.status) == ("TensorFlow", "wrong") and check.cure
     assert check.message.startswith(message)
-    assert diagnosis.facts == {} and diagnosis.training is None
-    assert "tensorflow" in diagnosis.packages
+    assert diagnosis["facts"] == {} and diagnosis["training"] is None
+    assert "tensorflow" in diagnosis["packages"]
 
 
 def test_an_exception_is_a_finding_and_the_next_check_runs(tensorflow):
     tensorflow.write_text("raise AttributeError('no such thing')")
     diagnosis = doctor_checks.examine("https://tfhub.dev/tensorflow/x")
-    checks = {check.name: check for check in diagnosis.checks}
+    checks = {check.name: check for check in diagnosis["checks"]}
     assert checks["TensorFlow"].message == "AttributeError: no such thing"
     assert checks["Inception"].status == "absent"
     for name in ("TensorFlow", "training", "TF-Hub"):
@@ -245,12 +202,12 @@ def test_the_child_leaves_the_users_files_alone(tmp_path, tensorflow, monkeypatc
     (home / "json.py").write_text("raise SystemExit('mine')")
 
     def child_environment():
-        message = doctor_checks.examine().checks[-1].message
+        message = doctor_checks.examine()["checks"][-1].message
         return json.loads(message[message.index("[") : message.index("]") + 1])
 
     folder, tf_config, keras_home, temporary = child_environment()
     assert folder == keras_home == temporary != str(home)
-    assert tf_config is None and not pathlib.Path(folder).exists()
+    assert tf_config == "" and not pathlib.Path(folder).exists()
     # The user's configuration of Keras counts.
     (home / ".keras").mkdir()
     monkeypatch.setenv("KERAS_HOME", "theirs")
@@ -297,6 +254,7 @@ def run(tmp_path_factory):
     return done, [*home.iterdir(), *temporary.iterdir()]
 
 
+@pytest.mark.slow
 def test_doctor_without_network_leaves_nothing(run):
     done, files = run
     assert files == []
@@ -307,12 +265,13 @@ def test_doctor_without_network_leaves_nothing(run):
     assert 0 < diagnosis["training"]["seconds_per_step"] < 60
 
 
+@pytest.mark.slow
 def test_losses_are_the_recorded_ones(run):
     """If they are meant to change: python tests/record_losses.py"""
     losses = json.loads(run[0].stdout)["training"]["losses"]
-    recorded = doctor_child.recorded_losses()
-    assert set(losses) == set(recorded) == set(doctor_child.TOLERANCES)
-    for tag, tolerance in doctor_child.TOLERANCES.items():
-        assert len(recorded[tag]) == doctor_child.STEPS
+    recorded = doctor_checks.recorded_losses()
+    assert set(losses) == set(recorded) == set(doctor_checks.TOLERANCES)
+    for tag, tolerance in doctor_checks.TOLERANCES.items():
+        assert len(recorded[tag]) == doctor_checks.STEPS
         # Sharper than for an unknown machine.
         np.testing.assert_allclose(losses[tag], recorded[tag], atol=tolerance / 10)
