@@ -274,6 +274,7 @@ USAGE_ERRORS = {
     "report": "ssgan report runs/uncond runs/ssgan",
     "report --model_dir=run": "ssgan report runs/uncond runs/ssgan",
     "compare": "ssgan compare runs/uncond runs/ssgan",
+    "compare . --anyway": "--anyway",
     "reproduce": "table1, table2",
     "reproduce tables": "figure4",
     "reproduce figure3 --scale=big": "full|small|tiny",
