@@ -201,7 +201,8 @@ def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, workers, start_up) -
                 )
             except Diverged as error:
                 if settings.on_nan == "stop":
-                    raise
+                    cure = 'run_config.on_nan = "rollback" does the last by itself.'
+                    raise Diverged(f"{error} {cure}") from error
                 step = _resume(gan, run, workers)
                 tries = tries + 1 if step == last_good else 1
                 if step is None or tries > _MAX_ROLLBACKS:
