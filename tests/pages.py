@@ -4,6 +4,8 @@ import itertools
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -40,20 +42,17 @@ class Command(NamedTuple):
     whole: bool = True
 
 
-class Call(NamedTuple):
-    """A call of one of this project's binaries.
-
-    Attributes:
-        binary: name of a module, or path of a file from the root.
-        arguments: its arguments.
-    """
-
-    binary: str
-    arguments: list[str]
-
-
 def read(page: str) -> str:
     return (ROOT / page).read_text()
+
+
+def run_python(*arguments: str, **kwargs) -> str:
+    """The output of `python ARGUMENTS`, which must succeed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, **kwargs
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -80,7 +79,7 @@ def commands(text: str, page: str) -> Iterator[Command]:
     A line that starts with a flag is a command without a program.
 
     Raises:
-        ValueError: a line that no shell can read, or nothing after a backslash.
+        ValueError: a line that no shell can read.
     """
     variables: dict[str, str] = {}
     numbered = lines(text)
@@ -91,27 +90,24 @@ def commands(text: str, page: str) -> Iterator[Command]:
                 yield Command(place, mentioned.split(), whole=False)
             continue
         while line.endswith("\\"):
-            _, more, is_shell = next(numbered, (0, "", False))
-            if not (is_shell and more.strip()):
-                raise ValueError(f"{place}: nothing follows the backslash: {line}")
-            line = line[:-1] + more
+            line = line[:-1] + next(numbered)[1]
         line = re.sub(r"(^|\s)#.*", "", line)
         for name, value in re.findall(r"\b(\w+)(?:=| in )('[^']*'|[^\s;]+)", line):
             variables.setdefault(name, value.strip("'"))
         line = re.sub(r"\$(\w+)", lambda name: variables.get(name[1], name[0]), line)
         if not re.search(rf"(^|[\s/])({_PROGRAM})(\s|$)|^\s*--\w", line):
             continue
-        try:
-            words = shlex.split(line.replace(";", " ; "))
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}: {line.strip()}") from error
+        words = shlex.split(line.replace(";", " ; "))
         for is_operator, group in itertools.groupby(words, _OPERATORS.__contains__):
             if not is_operator:
                 yield Command(place, list(itertools.dropwhile(_BEFORE.match, group)))
 
 
-def calls(command: Command) -> list[Call]:
-    """The binaries that a command calls; `ssgan launch` calls a second one.
+def calls(command: Command) -> list[tuple[str, list[str]]]:
+    """The binaries that a command calls, and their arguments.
+
+    A binary is the name of a module, or the path of a file from the root. A command of
+    `ssgan launch` calls a second one.
 
     Raises:
         ValueError: a flag without a program, or an unknown sub-command.
@@ -121,24 +117,25 @@ def calls(command: Command) -> list[Call]:
         raise ValueError(
             f"{command.place}: {program}: does the line before end in a backslash?"
         )
-    if pathlib.PurePath(program).name == "ssgan":
-        if not words or words[0] in ("help", "--help", "--version"):
-            return []
-        name, *arguments = words
-        if name not in COMMANDS:
-            raise ValueError(f"{command.place}: ssgan has no command {name!r}")
-        if name == "launch" and "--" in arguments:
-            end = arguments.index("--")
-            inner = command._replace(words=["ssgan", *arguments[end + 1 :]])
-            return [Call(f"ssgan_tf.commands.{name}", arguments[:end]), *calls(inner)]
-        return [Call(f"ssgan_tf.commands.{name}", arguments)]
-    if pathlib.PurePath(program).name == "python":
-        if words[:2] == ["-m", "ssgan_tf"]:
-            return calls(command._replace(words=["ssgan", *words[2:]]))
+    if program == "python":
         program, *words = words or [""]
     if program.startswith(("export/", "benchmarks/")):
-        return [Call(program, words)]
-    return []
+        return [(program, words)]
+    if program == "-m" and words[0] == "ssgan_tf":
+        program, *words = words
+    if pathlib.PurePath(program).name not in ("ssgan", "ssgan_tf"):
+        return []
+    name, *arguments = words or ["help"]
+    if name in ("help", "--help", "--version"):
+        return []
+    if name not in COMMANDS:
+        raise ValueError(f"{command.place}: ssgan has no command {name!r}")
+    inner = []
+    if name == "launch" and "--" in arguments:
+        end = arguments.index("--")
+        inner = calls(command._replace(words=["ssgan", *arguments[end + 1 :]]))
+        arguments = arguments[:end]
+    return [(f"ssgan_tf.commands.{name}", arguments), *inner]
 
 
 def sentences(text: str) -> str:
@@ -153,13 +150,6 @@ def links(text: str) -> list[str]:
 
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    names: list[str] = []
-    for _, line, is_shell in lines(text):
-        if not is_shell and (heading := re.match(r"#{1,6} +(.*?)[ #]*$", line)):
-            title = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
-            names.append(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
-    repeats = [names[:i].count(name) for i, name in enumerate(names)]
-    return {
-        f"{name}-{count}" if count else name
-        for name, count in zip(names, repeats, strict=True)
-    }
+    titles = re.findall(r"^#{1,6} +(.*?)[ #]*$", sentences(text), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in plain}

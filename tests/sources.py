@@ -47,6 +47,14 @@ class Photos(tfds.core.GeneratorBasedBuilder):
             yield key, {"image": self.spoilt.get(key, image), "label": key % 10}
 
 
+def elements(images, labels, steps: int, **kwargs) -> list:
+    """The first elements of a training stream with batches of 8 images."""
+    dataset = datasets.training_dataset(images, labels, batch_size=8, seed=4, **kwargs)
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert dataset.element_spec[0].shape[1:] == images.shape[1:]
+    return list(dataset.take(steps).as_numpy_iterator())
+
+
 def _nothing(feature: tfds.features.FeatureConnector):
     """An example of zeros and empty texts."""
     if isinstance(feature, tfds.features.FeaturesDict):

@@ -132,8 +132,6 @@ def test_the_counts_of_the_table_are_those_of_its_splits():
     bedroom = datasets.get_spec("lsun_bedroom")
     assert bedroom.train_count + bedroom.eval_count == 3_033_042
     assert bedroom.train_count == round(0.99 * 3_033_042)
-    for spec in datasets.DATASETS.values():
-        assert spec.train_count > 0 < spec.eval_count
 
 
 @pytest.fixture

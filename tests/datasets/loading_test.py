@@ -6,21 +6,9 @@ import numpy as np
 import pytest
 import sources
 import tensorflow_datasets as tfds
-from optional import PREPARED_DATA, needs_cifar10
 
 from ssgan_tf import datasets
 from ssgan_tf.datasets import loading
-
-
-@needs_cifar10
-def test_cifar10_copy():
-    images, labels = datasets.load_split("cifar10", "test", PREPARED_DATA)
-    assert images.shape == (10_000, 32, 32, 3)
-    assert images.dtype == np.uint8
-    np.testing.assert_array_equal(np.bincount(labels), [1000] * 10)
-    # The well-known channel means of CIFAR-10, in RGB order.
-    means = images.mean(axis=(0, 1, 2)) / 255
-    np.testing.assert_allclose(means, [0.494, 0.485, 0.450], atol=0.005)
 
 
 def test_unknown_split_is_refused(digits_dir):

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import sources
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -181,13 +182,6 @@ def test_wrong_arguments(wrong, match):
 # --- Images decoded once, or in their files -------------------------------------
 
 
-def _elements(images, labels, steps, **kwargs):
-    dataset = datasets.training_dataset(images, labels, batch_size=8, seed=4, **kwargs)
-    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
-    assert dataset.element_spec[0].shape[1:] == images.shape[1:]
-    return list(dataset.take(steps).as_numpy_iterator())
-
-
 def _assert_same_elements(elements, expected):
     for element, expected_element in zip(elements, expected, strict=True):
         for one, other in zip(element, expected_element, strict=True):
@@ -212,8 +206,8 @@ def test_both_paths_give_the_same_stream(
     )
     # Four steps, in which an epoch of photos ends.
     steps = 4 * replicas // pipelines
-    expected = _elements(decoded, labels, steps, **kwargs)
-    _assert_same_elements(_elements(stored, labels, steps, **kwargs), expected)
+    expected = sources.elements(decoded, labels, steps, **kwargs)
+    _assert_same_elements(sources.elements(stored, labels, steps, **kwargs), expected)
 
 
 def test_images_that_are_slow_to_decode_keep_their_place(both_paths):
@@ -235,8 +229,8 @@ def test_images_that_are_slow_to_decode_keep_their_place(both_paths):
 
     feature = SlowImage(shape=stored.feature.shape)
     stored = dataclasses.replace(stored, feature=feature)
-    expected = _elements(decoded, labels, 12)
-    _assert_same_elements(_elements(stored, labels, 12), expected)
+    expected = sources.elements(decoded, labels, 12)
+    _assert_same_elements(sources.elements(stored, labels, 12), expected)
     # Several images were decoded at a time. None was kept, and few were decoded ahead.
     assert np.cumsum(decoding).max() > 1
     assert 12 * 8 <= decoding.count(1) < 600

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import sources
 import tensorflow as tf
 
 from ssgan_tf import datasets
@@ -28,27 +29,23 @@ def test_stored_images_of_the_other_split(photos, tmp_path):
     np.testing.assert_array_equal(stored.look_up(tf.constant(4, tf.int64)), decoded[4])
 
 
-def _elements(images, labels, steps, **kwargs):
-    dataset = datasets.training_dataset(images, labels, batch_size=8, seed=4, **kwargs)
-    return list(dataset.take(steps).as_numpy_iterator())
+WHOLE, OBLONG = (
+    tf.io.encode_jpeg(np.full((16, width, 3), 99, np.uint8)).numpy()
+    for width in (16, 20)
+)
 
 
 @pytest.mark.parametrize(
-    "spoil, shape",
+    "spoilt, shape",
     [
-        (lambda image: b"\xff\xd8\xff no picture", r"\[0 0 0\]"),
-        (lambda image: image[: len(image) // 2], r"\[0 0 0\]"),
-        (
-            lambda image: tf.io.encode_jpeg(np.zeros((16, 20, 3), np.uint8)).numpy(),
-            r"\[16 20 3\]",
-        ),
+        (b"\xff\xd8\xff no picture", r"\[0 0 0\]"),
+        (WHOLE[: len(WHOLE) // 2], r"\[0 0 0\]"),
+        (OBLONG, r"\[16 20 3\]"),
     ],
-    ids=["no picture", "half a picture", "oblong"],
 )
-def test_a_spoilt_image_is_named(spoil, shape, photos, tmp_path):
-    whole = tf.io.encode_jpeg(np.full((16, 16, 3), 99, np.uint8)).numpy()
+def test_a_spoilt_image_is_named(spoilt, shape, photos, tmp_path):
     # Image 23 of the training split, which begins with image 7.
-    paths = photos(tmp_path, spoilt={30: spoil(whole)})
+    paths = photos(tmp_path, spoilt={30: spoilt})
     with pytest.raises(ValueError, match="image 23 of photos's train split"):
         datasets.load_split("photos", "train", tmp_path)
     stored, labels = datasets.index_split("photos", "train", tmp_path)
@@ -56,7 +53,7 @@ def test_a_spoilt_image_is_named(spoil, shape, photos, tmp_path):
         tf.errors.InvalidArgumentError,
         match=rf"photos.*image 23, at byte \d+ of \"{paths[1]}\", of shape {shape}",
     ):
-        _elements(stored, labels, 6)
+        sources.elements(stored, labels, 6)
 
 
 def _starts(data):
@@ -152,7 +149,7 @@ def test_a_file_that_is_damaged_while_it_is_in_use(damage, photos, tmp_path):
 
     def train():
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
-            _elements(stored, labels, 6)
+            sources.elements(stored, labels, 6)
         raised.append(str(error.value))
 
     # In another thread, because retries of a missing file would never end.

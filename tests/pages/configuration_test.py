@@ -9,7 +9,7 @@ import pytest
 import tiny
 from paths import ROOT
 
-from ssgan_tf import config, datasets, networks
+from ssgan_tf import config, networks
 from ssgan_tf.config import checks, parser
 
 FOLDER = ROOT / "docs"
@@ -42,48 +42,9 @@ def test_the_page_is_what_the_code_says(name):
 def test_docstrings_describe_the_parameters_and_no_others(name):
     factory = gin.get_configurable(name)
     described = generate.arguments(factory)
-    cure = f"Describe it under `Args:` of {factory.__qualname__}."
-    assert not set(parser.CONFIGURABLES[name]) - set(described), cure
-    assert not set(described) - set(inspect.signature(factory).parameters)
+    assert set(parser.CONFIGURABLES[name]) <= set(described)
+    assert set(described) <= set(inspect.signature(factory).parameters)
     assert all(argument.legal for argument in described.values())
-
-
-def test_a_parameter_without_description_is_refused(monkeypatch):
-    monkeypatch.setattr(gin.get_configurable("loss"), "__doc__", "The loss.")
-    with pytest.raises(ValueError, match=r"loss\.fn"):
-        generate.configuration()
-
-
-def test_a_configurable_without_section_is_refused(monkeypatch):
-    monkeypatch.setattr(generate, "ORDER", generate.ORDER[1:])
-    with pytest.raises(ValueError, match="dataset"):
-        generate.configuration()
-
-
-def test_a_docstring_is_parsed():
-    def documented():
-        """A summary
-        in a line.
-
-        More.
-
-        Args:
-            one: int >= 1, or None. First sentence. Second: with a colon,
-                over two lines.
-            two: bool.
-
-        Returns:
-            three: nothing.
-        """
-
-    assert generate.summary(documented) == "A summary in a line."
-    assert generate.arguments(documented) == {
-        "one": (
-            "int >= 1, or None",
-            "First sentence. Second: with a colon, over two lines.",
-        ),
-        "two": ("bool", ""),
-    }
 
 
 # --- Legal values: the page against the checks ------------------------------------
@@ -185,22 +146,6 @@ def test_references_are_described_as_references():
 
 def page() -> str:
     return (FOLDER / "configuration.md").read_text()
-
-
-def test_all_parameters_and_architectures_are_on_the_page():
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page(), re.M | re.S))
-    for name, parameter in PARAMETERS:
-        assert re.search(rf"^\| `{parameter}` \|", sections[name], re.M)
-    for name in networks.ARCHITECTURES:
-        assert f"| `{name}` |" in sections["options"]
-    assert "(data.md)" in sections["dataset"]
-    described = (FOLDER / "data.md").read_text()
-    assert all(f"`{name}`" in described for name in datasets.DATASETS)
-
-
-def test_anchors_of_the_page_exist():
-    headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)", page(), re.M)}
-    assert set(re.findall(r"\]\(#(\w+)\)", page())) <= headings
 
 
 def test_the_config_of_the_page_does_what_the_page_says(tmp_path, monkeypatch):

@@ -1,8 +1,5 @@
 """docs/getting_started.md: its commands, in order, in an empty folder."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pages
 import pytest
@@ -49,19 +46,13 @@ def test_from_nothing_to_a_module(tmp_path):
     for i, image in enumerate(np.random.default_rng(0).uniform(size=(12, 40, 50, 3))):
         pictures.write_png(tmp_path / "photos" / f"{i}.png", np.uint8(255 * image))
 
-    def run(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-
     for command in pages.commands(text, PAGE):
         if command.whole and command.words[0] == "ssgan":
             small = made_small(command.words[1:])
             if small is not None:
-                run("-m", "ssgan_tf", *small)
+                pages.run_python("-m", "ssgan_tf", *small, cwd=tmp_path)
     for block in pages.blocks(text, "python"):
-        run("-c", block)
+        pages.run_python("-c", block, cwd=tmp_path)
     for name in (
         *("samples.png", "loop.gif", "mine.csv", "report.html", "both.html"),
         *("run/scores.csv", "run/samples/16.png", "run/tfhub/0", "plain/tfhub/20"),

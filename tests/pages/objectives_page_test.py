@@ -6,6 +6,7 @@ import numpy as np
 import pages
 import pytest
 import tensorflow as tf
+from scipy.special import softmax
 
 from ssgan_tf import config, penalties
 from ssgan_tf.config import gan
@@ -44,14 +45,7 @@ def rows(heading: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_gin_blocks_parse(block, tmp_path):
-    made = plan(block, tmp_path)
-    bound = dict(re.findall(r"^([\w.]+) = (.*)$", block, re.M))
-    assert bound.get("options.gan_class", "@SSGAN") in (
-        "@ModularGAN",
-        "@SSGAN",
-        "@S3GAN",
-    )
-    assert made.dataset == "digits32"
+    assert plan(block, tmp_path).dataset == "digits32"
 
 
 @pytest.mark.slow
@@ -120,27 +114,20 @@ def test_adversarial_equations(name, d_loss, g_loss, at_zero):
     ],
 )
 def test_rotation_equations(heading, make_task, classes):
-    num, beta, alpha = 3, 0.7, 0.3
-    task = make_task(4 * num, beta, alpha)
+    turns = np.repeat(np.arange(4), 3)
+    task = make_task(len(turns), 0.7, 0.3)
     assert task.heads == {"rotation_logits": classes}
 
     def outputs(values):
-        upright, extra = (
-            {"rotation_logits": tf.constant(part)} for part in np.split(values, [num])
-        )
-        return DiscriminatorOutputs(upright, extra, None)
+        parts = ({"rotation_logits": tf.constant(p)} for p in np.split(values, [3]))
+        return DiscriminatorOutputs(*parts, None)
 
     def log_q(values, named):
-        turns = np.repeat(np.arange(4), num)
         chosen = {"r": turns, "4": 4 + 0 * turns, "4 + r": 4 + turns}[named]
-        log_softmax = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-        return log_softmax[np.arange(len(turns)), chosen].mean()
+        return np.log(softmax(values, axis=1)[np.arange(len(turns)), chosen]).mean()
 
-    symbols = {"log_q": log_q, "beta": beta, "alpha": alpha, "adversarial": 0.0}
-    symbols |= {
-        side: logits((4 * num, classes), seed)
-        for seed, side in enumerate(("real", "fake"))
-    }
+    symbols = {"log_q": log_q, "beta": 0.7, "alpha": 0.3, "adversarial": 0.0}
+    symbols |= {"real": logits((12, classes), 0), "fake": logits((12, classes), 1)}
     equations = dict(re.findall(r"^    (L_[DG]) = (.*)$", SECTIONS[heading], re.M))
     real, fake = outputs(symbols["real"]), outputs(symbols["fake"])
     d_loss, _ = task.d_loss(real, fake if task.d_sees_fakes else None, 0)

@@ -1,15 +1,10 @@
 """Checks the commands, code, configurations and links of every page."""
 
 import ast
-import importlib
-import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import pages
 import pytest
@@ -19,12 +14,10 @@ from ssgan_tf import config
 from ssgan_tf.commands.main import COMMANDS
 
 # Pages whose Python and gin blocks run in a test file of their own.
-HAVE_TESTS = {
-    "README.md": "readme_test.py",
-    "export/README.md": "readme_test.py",
-    "docs/extending.md": "extending_test.py",
-    "docs/getting_started.md": "getting_started_test.py",
-}
+HAVE_TESTS = [
+    *("README.md", "export/README.md"),
+    *("docs/extending.md", "docs/getting_started.md"),
+]
 # Pages whose code needs runs of hours: only the imports are checked.
 NEEDS_RUNS = ["RESULTS.md"]
 # Files that a page's code reads -> their place in the repository.
@@ -69,27 +62,19 @@ def called(texts: dict[str, str]) -> dict[str, list]:
     return calls
 
 
-def is_shipped(name: str) -> bool:
-    return (config.config_dir() / name.split("#")[0]).exists()
-
-
 def mistakes(binary: str, called_with: list) -> list[str]:
     """A line for each call that the binary or the config's parser refuses."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/flag_check.py"), binary],
-        input=json.dumps([(words, command.whole) for command, words in called_with]),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
+    calls = json.dumps([(words, command.whole) for command, words in called_with])
+    output = pages.run_python("tests/flag_check.py", binary, input=calls, cwd=ROOT)
     errors = []
-    for (command, _), read in zip(called_with, json.loads(done.stdout), strict=True):
+    for (command, _), read in zip(called_with, json.loads(output), strict=True):
         names = read.get("gin_config")
         if "wrong" in read:
             errors.append(f"{command.place}: {binary}: {read['wrong']}")
         # Other files are the reader's own.
-        elif names and all(map(is_shipped, names)):
+        elif names and all(
+            (config.config_dir() / n.split("#")[0]).exists() for n in names
+        ):
             try:
                 config.parse(names, read["gin_bindings"])
             except config.ConfigError as error:
@@ -122,57 +107,26 @@ def test_commands(binary):
 def test_help_has_an_example(command):
     binary = f"ssgan_tf.commands.{command}"
     text = help_text(binary)
-    assert re.match(r"[A-Z].*[.?:]\n", text)
     assert re.search(rf"\n\n    ssgan {command}\b", text)
-    assert "python -m" not in text
     assert any(example.place.startswith(binary) for example, _ in CALLED[binary])
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ("ssgan sample --modul=m", "modul"),
-        ("ssgan sample --module=m --num=0", "--num=0"),
-        ("ssgan sample --module=m --interpolate=many", "many"),
-        ("ssgan sample --num=3", "--module=None"),
-        ("ssgan sample --module=m n", "['n']"),
-        ("ssgan train --gin_config=quickstart.gin --gin_bindings=D.width:3", "D.width"),
-        ("ssgan train --schedule=never", "never"),
-        ("X=8; ssgan launch --num_workers=2 -- sample --modul=$X", "modul"),
-        ("python -m ssgan_tf sample --modul=m", "modul"),
-        ("PYTHONPATH=. .venv/bin/ssgan sample --modul=m", "modul"),
-        ("python export/load_generator.py --modul=m", "modul"),
-    ],
-)
-def test_a_wrong_command_is_reported(line, word):
-    for text in (f"    {line}\n", f"```console\n{line}\n```\n"):
-        (mistake,) = (
-            mistake
-            for binary, calls in called({"page.md": text}).items()
-            for mistake in mistakes(binary, calls)
-        )
+def test_wrong_commands_are_reported():
+    lines = {
+        "ssgan sample --modul=m": "modul",
+        "ssgan sample --module=m --num=0": "--num=0",
+        "ssgan train --gin_config=quickstart.gin --gin_bindings=D.width:3": "D.width",
+        "X=8; ssgan launch --num_workers=2 -- sample --modul=$X": "modul",
+    }
+    text = "".join(f"    {line}\n" for line in lines)
+    wrong = [
+        mistake
+        for binary, calls in called({"page.md": text}).items()
+        for mistake in mistakes(binary, calls)
+    ]
+    for number, word in enumerate(lines.values(), 1):
+        (mistake,) = (m for m in wrong if m.startswith(f"page.md:{number}: "))
         assert word in mistake
-        assert re.match(r"page.md:\d: ", mistake)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "    ssgan sample\n      --module=m\n",
-        "    ssgan smaple --module=m\n",
-        "    ssgan sample --module=m \\\n",
-        "    ssgan sample --module='m\n",
-    ],
-)
-def test_a_line_that_is_no_command_is_reported(line):
-    with pytest.raises(ValueError, match="page.md:"):
-        called({"page.md": line})
-
-
-def test_a_sentence_may_mention_part_of_a_command():
-    assert mistakes(*called({"p": "`ssgan sample --num=3`"}).popitem()) == []
-    (wrong,) = mistakes(*called({"p": "see `ssgan sample --nmu=3`"}).popitem())
-    assert "nmu" in wrong
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -193,40 +147,18 @@ def has(language: str) -> list[str]:
     return [page for page in PAGES if pages.blocks(TEXTS[page], language)]
 
 
-def run_python(page: str, blocks: list[str], folder: pathlib.Path) -> None:
-    """Runs the blocks in order, in one namespace; a traceback names page and block."""
-    for target, source_path in FILES.get(page, {}).items():
-        (folder / target).parent.mkdir(parents=True)
-        shutil.copy(ROOT / source_path, folder / target)
-    scope = {"__name__": "page"}
-    for number, block in enumerate(blocks, 1):
-        exec(compile(block, f"{page}, block {number}", "exec"), scope)
-
-
-@pytest.mark.parametrize(
-    "page", [p for p in has("python") if p not in [*HAVE_TESTS, *NEEDS_RUNS]]
-)
+@pytest.mark.parametrize("page", [p for p in has("python") if p not in HAVE_TESTS])
 def test_python(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_python(page, pages.blocks(TEXTS[page], "python"), tmp_path)
-
-
-@pytest.mark.parametrize("page", NEEDS_RUNS)
-def test_imports_of_python(page):
-    for block in pages.blocks(TEXTS[page], "python"):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom):
-                module = importlib.import_module(node.module)
-                for alias in node.names:
-                    assert hasattr(module, alias.name) or importlib.import_module(
-                        f"{node.module}.{alias.name}"
-                    )
-
-
-def test_python_that_raises_fails(tmp_path):
-    text = "```python\nx = 1\n```\n\n```python\nprint(y)\n```\n"
-    with pytest.raises(NameError, match="'y'"):
-        run_python("page.md", pages.blocks(text, "python"), tmp_path)
+    for target, place in FILES.get(page, {}).items():
+        (tmp_path / target).parent.mkdir(parents=True)
+        shutil.copy(ROOT / place, tmp_path / target)
+    # In order, in one namespace; a traceback names page and block.
+    scope = {"__name__": "page"}
+    for number, block in enumerate(pages.blocks(TEXTS[page], "python"), 1):
+        if page in NEEDS_RUNS:
+            block = "\n".join(re.findall(r"^(?:from|import) .*", block, re.MULTILINE))
+        exec(compile(block, f"{page}, block {number}", "exec"), scope)
 
 
 @pytest.mark.parametrize("page", [p for p in has("gin") if p not in HAVE_TESTS])
@@ -269,31 +201,15 @@ def test_links_and_files(page):
 
 
 def test_a_broken_link_is_reported():
-    text = (
-        "# One `two`, *three*: [four](data.md)!\n\n## Twice\n\n## Twice\n\n"
-        "```console\n# no heading\n```\n"
-        "[a](#one-two-three-four) [b](#twice-1) [c](distributed.md#commands)"
-        " ![d](quickstart.png) [e](https://example.com/#x) `[f](g)`\n"
-        "    [in code](h)\n"
-    )
-    assert broken("docs/page.md", text) == []
-    wrong = ["#twice-2", "#no-heading", "data.md#no", "quickstart.png#no", "no.png"]
-    text += " ".join(f"[x]({link})" for link in wrong)
-    assert broken("docs/page.md", text) == wrong
+    text = "# One `two`, *three*: [four](data.md)!\n\n"
+    good = ["#one-two-three-four", "distributed.md#commands"]
+    bad = ["#no-heading", "data.md#no", "quickstart.png#no", "no.png"]
+    text += " ".join(f"[x]({link})" for link in good + bad)
+    assert broken("docs/page.md", text) == bad
 
 
 def test_pages_that_the_code_names_exist():
-    files = itertools.chain(
-        ROOT.glob("ssgan_tf/**/*.py"),
-        ROOT.glob("export/*.py"),
-        ROOT.glob("gin_configs/*"),
-    )
-    for path in files:
-        if path.is_file():
+    for pattern in ("ssgan_tf/**/*.py", "export/*.py", "gin_configs/*.*"):
+        for path in ROOT.glob(pattern):
             for name in re.findall(r"\b(?:docs|export)/\w+\.md\b", path.read_text()):
                 assert (ROOT / name).exists(), f"{path}: {name}"
-
-
-def test_the_pages_with_tests_of_their_own_have_them():
-    for page, test in HAVE_TESTS.items():
-        assert os.path.basename(page) in (ROOT / "tests/pages" / test).read_text()

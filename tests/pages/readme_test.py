@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pages
 import pytest
@@ -52,13 +50,8 @@ def test_loading_a_module(page, tmp_path):
     )
     assert count == len(loading) > 0
     # In a process of its own: tensorflow_hub imports Keras 2.
-    done = subprocess.run(
-        [sys.executable, "-c", snippet + "\nprint(images.shape)"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\((64|8), 32, 32, 1\)", done.stdout)
+    output = pages.run_python("-c", snippet + "\nprint(images.shape)")
+    assert re.search(r"\((64|8), 32, 32, 1\)", output)
 
 
 def test_the_clusters_of_the_page_are_valid(monkeypatch):
