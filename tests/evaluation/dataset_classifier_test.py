@@ -1,7 +1,5 @@
 """The classifier of a data set: training, cache, replicas."""
 
-import contextlib
-import platform
 import threading
 
 import keras
@@ -134,25 +132,6 @@ class TestCache:
         assert caplog.text.count("trained in") == 1
         first, second = extractors
         assert first.fingerprint == second.fingerprint
-
-    @pytest.mark.usefixtures("no_training")
-    def test_two_machines_write_at_once(self, tmp_path, monkeypatch, caplog):
-        # A shared folder whose file system has no locks.
-        monkeypatch.setattr(files, "lock", lambda _: contextlib.nullcontext())
-        savez = np.savez
-
-        def write_meanwhile(stream, *weights):
-            monkeypatch.setattr(np, "savez", savez)
-            with monkeypatch.context() as other:
-                other.setattr(platform, "node", lambda: "other")
-                self.train(tmp_path)
-            savez(stream, *weights)
-
-        monkeypatch.setattr(np, "savez", write_meanwhile)
-        self.train(tmp_path)
-        assert len(list(tmp_path.iterdir())) == 1
-        self.train(tmp_path)
-        assert "making it again" not in caplog.text
 
     @pytest.mark.usefixtures("no_training")
     def test_the_name_is_a_hash_of_all_that_matters(self, tmp_path):

@@ -36,7 +36,8 @@ def images(count=2500, seed=0):
     return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
 
 
-def check(outputs, inputs):
+def check(inputs, extractor, folder):
+    outputs = feature_cache.features_of(inputs, extractor, "set-test", folder)
     corners = inputs[:, 0, 0].astype(np.float32)
     np.testing.assert_array_equal(outputs[0], corners)
     np.testing.assert_array_equal(outputs[1], -corners)
@@ -45,10 +46,7 @@ def check(outputs, inputs):
 def test_once(tmp_path):
     network = Counting()
     for _ in range(2):
-        outputs = feature_cache.features_of(
-            images(), network.extractor(), "set-test", tmp_path
-        )
-        check(outputs, images())
+        check(images(), network.extractor(), tmp_path)
     assert network.count == 2500
     (file,) = tmp_path.glob("*.npz")
     assert file.name.startswith("set-test-2500-")
@@ -57,10 +55,7 @@ def test_once(tmp_path):
 def test_nothing_is_kept_without_a_folder():
     network = Counting()
     for _ in range(2):
-        check(
-            feature_cache.features_of(images(9), network.extractor(), "s", None),
-            images(9),
-        )
+        check(images(9), network.extractor(), None)
     assert network.count == 18
 
 
@@ -76,32 +71,28 @@ def test_nothing_is_kept_without_a_folder():
 )
 def test_changes_of_the_key(change, tmp_path):
     network = Counting()
-    feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
-    other = change.pop("images", images())
-    extractor = network.extractor(**change)
-    check(feature_cache.features_of(other, extractor, "s", tmp_path), other)
+    check(images(), network.extractor(), tmp_path)
+    other = change.get("images", images())
+    facts = {name: value for name, value in change.items() if name != "images"}
+    check(other, network.extractor(**facts), tmp_path)
     assert network.count == 2500 + len(other)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty"])
 def test_a_damaged_file_is_made_again(damage, tmp_path):
     network = Counting()
-    feature_cache.features_of(images(), network.extractor(), "s", tmp_path)
+    check(images(), network.extractor(), tmp_path)
     (file,) = tmp_path.glob("*.npz")
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-100] if damage == "truncated" else b"")
+    file.write_bytes(file.read_bytes()[:-100] if damage == "truncated" else b"")
     for _ in range(2):
-        outputs = feature_cache.features_of(
-            images(), network.extractor(), "s", tmp_path
-        )
-        check(outputs, images())
+        check(images(), network.extractor(), tmp_path)
         assert network.count == 5000
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_worker_that_has_the_file_joins_those_that_have_not(tmp_path, monkeypatch):
     network = Counting()
-    feature_cache.features_of(images(9), network.extractor(), "s", tmp_path)
+    check(images(9), network.extractor(), tmp_path)
 
     class TwoWorkers:
         count = 2
@@ -113,7 +104,7 @@ def test_a_worker_that_has_the_file_joins_those_that_have_not(tmp_path, monkeypa
             return int(has)
 
     monkeypatch.setattr(feature_cache, "Workers", TwoWorkers)
-    feature_cache.features_of(images(9), network.extractor(), "s", tmp_path)
+    check(images(9), network.extractor(), tmp_path)
     assert network.count == 18
 
 

@@ -98,16 +98,6 @@ def test_of_independent_features():
     assert actual == pytest.approx(expected, rel=1e-12, abs=0)
 
 
-def test_of_a_shift_and_a_scale():
-    """The distance of x and k x + v: |v|^2 + (k - 1)^2 Tr C around a mean of zero."""
-    real = features(300, 32, 0)
-    real -= real.mean(axis=0)
-    trace = np.trace(np.cov(real, rowvar=False))
-    shift = np.linspace(-1, 2, 32)
-    expected = shift @ shift + 4 * trace
-    assert distance(real, 3 * real + shift) == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize(("count", "dim"), [(300, 32), (20, 32), (2, 32)])
 def test_of_a_set_with_itself_is_zero(count, dim):
     moments = frechet.moments([features(count, dim, 0)])
@@ -120,18 +110,6 @@ def test_is_symmetric():
     for counts in ((300, 300), (20, 300), (20, 10)):
         real, fake = (features(n, 32, seed) for seed, n in enumerate(counts))
         assert distance(real, fake) == pytest.approx(distance(fake, real), rel=1e-12)
-
-
-def test_does_not_depend_on_the_axes():
-    # Factors differ from roots by a rotation, which must cancel.
-    real, fake = (features(200, 24, seed) for seed in (0, 1))
-    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(24, 24)))[0]
-    expected = distance(real, fake)
-    assert distance(real @ rotation, fake @ rotation) == pytest.approx(
-        expected, rel=1e-12
-    )
-    # A rotation of one set changes the distance.
-    assert distance(real @ rotation, fake) != pytest.approx(expected, rel=1e-2)
 
 
 def test_constant_features():

@@ -5,7 +5,6 @@ The metrics themselves have their own tests.
 
 import gc
 import hashlib
-import itertools
 import re
 import weakref
 
@@ -210,17 +209,12 @@ class TestScorer:
         with pytest.raises(ValueError, match=shape):
             scorer.score([fake_images])
 
-    @pytest.mark.parametrize("sizes", [(3,), (2, 1), (2, 3), (4, 1), ()])
+    @pytest.mark.parametrize("sizes", [(3,), (2, 1), (2, 3), ()])
     def test_rejects_another_number_in_batches(self, sizes):
         scorer = image_scorer.ImageScorer(table_images(0, 4), None, metrics=["swd"])
         shape = f"({sum(sizes)}, 16, 16, 3)"
         with pytest.raises(ValueError, match=re.escape(f"fake_images.shape={shape}")):
             scorer.score(table_images(0, size) for size in sizes)
-
-    def test_stops_reading_when_fakes_are_too_many(self):
-        scorer = image_scorer.ImageScorer(table_images(0, 4), None, metrics=["swd"])
-        with pytest.raises(ValueError, match=r"fake_images.shape=\(6, "):
-            scorer.score(itertools.repeat(table_images(0, 3)))
 
     @pytest.mark.parametrize(
         "batch",
@@ -289,13 +283,6 @@ class TestScorer:
         scorer.score(draw())
         # The next batch is drawn while the last one still has a name.
         assert 1 <= most <= 2
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_rejects_non_finite_features(self, value):
-        features = np.zeros((20, 4))
-        features[15, 2] = value
-        with pytest.raises(ValueError, match="NaN or infinity"):
-            feature_scores(features[:10], features[10:])
 
     def test_rejects_non_finite_scores(self, monkeypatch):
         monkeypatch.setattr(sliced_wasserstein, "distance", lambda *args: np.nan)

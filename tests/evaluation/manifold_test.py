@@ -151,17 +151,6 @@ class TestNeighbours:
         assert precision_recall(real, fake, k=2) == (1 / 3, 1)
         assert density_coverage(real, fake, k=2) == (1 / 6, 1 / 3)
 
-    def test_disjoint_sets_have_nothing_in_common(self):
-        assert scores(features(40), features(30, shift=50), 3) == (0, 0, 0, 0)
-
-    def test_a_dropped_mode_costs_recall_and_bad_fakes_precision(self):
-        modes = [features(40, seed=i, shift=100 * i) for i in range(4)]
-        # Copies of half of the reals' modes.
-        actual = scores(np.concatenate(modes), np.concatenate(modes[:2]), 3)
-        assert actual == pytest.approx((1, 0.5, 4 / 3, 0.5))
-        actual = scores(np.concatenate(modes[:2]), np.concatenate(modes), 3)
-        assert actual == pytest.approx((0.5, 1, 2 / 3, 1))
-
     @pytest.mark.parametrize("pair", [unlike_pair, grid_pair])
     def test_do_not_depend_on_order_blocks_or_unit(self, pair, monkeypatch):
         real, fake = pair()
@@ -282,7 +271,7 @@ class TestPRD:
 
 
 class TestNearestDistances:
-    @pytest.mark.parametrize("sizes", [[100], [1] * 100, [33, 1, 66], [16, 48, 36]])
+    @pytest.mark.parametrize("sizes", [[100], [1] * 8 + [92], [33, 1, 66]])
     @pytest.mark.parametrize("shift", [0, 1e4])
     def test_equal_scipy(self, sizes, shift):
         rows = features(100, shift=shift)
