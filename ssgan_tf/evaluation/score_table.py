@@ -162,7 +162,7 @@ class ScoreTable(Table[ScoreRow]):
                     others.append(former)
                 elif former.weights_sha256 == weights_sha256:
                     merged = _merged(former, merged)
-                elif not _same_path(former.checkpoint, checkpoint):
+                elif os.path.abspath(former.checkpoint) != os.path.abspath(checkpoint):
                     others.append(former)
             return [*others, merged]
 
@@ -178,10 +178,6 @@ def _cells(scores: ModuleScores) -> dict[str, str]:
     for side, confusion in scores.confusions.items():
         cells[f"rotation_confusion_{side}"] = json.dumps(confusion)
     return cells
-
-
-def _same_path(one: str, other: str) -> bool:
-    return os.path.abspath(one) == os.path.abspath(other)
 
 
 def _merged(former: ScoreRow, row: ScoreRow) -> ScoreRow:
