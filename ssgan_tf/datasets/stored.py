@@ -83,12 +83,16 @@ class StoredImages:
             .get_single_element()
         )
         shape = tf.shape(image)
-        message = tf.strings.format(
-            f"Every image of {self.name} must decode to the shape {self.image_shape}. "
-            "Received: image {}, at byte {} of {}, of shape {} ([0 0 0] if it cannot "
-            "be read or decoded). Prepare the data set again, or remove the image.",
-            (index, offset, path, shape),
+        rule = (
+            f"Every image of {self.name} must decode to the shape {self.image_shape}."
         )
+        place = tf.strings.format(
+            " Received: image {}, at byte {} of ", (index, offset)
+        )
+        end = ", of shape {} ([0 0 0] if it cannot be read or decoded). "
+        cure = "Prepare the data set again, or remove the image."
+        parts = [rule, place, path, tf.strings.format(end, shape), cure]
+        message = tf.strings.join(parts)
         with tf.control_dependencies(
             [tf.debugging.Assert(tf.reduce_all(shape == self.image_shape), [message])]
         ):

@@ -51,7 +51,7 @@ def test_a_spoilt_image_is_named(spoilt, shape, photos, tmp_path):
     stored, labels = datasets.index_split("photos", "train", tmp_path)
     with pytest.raises(
         tf.errors.InvalidArgumentError,
-        match=rf"photos.*image 23, at byte \d+ of \"{paths[1]}\", of shape {shape}",
+        match=rf"photos.*image 23, at byte \d+ of {paths[1]}, of shape {shape}",
     ):
         sources.elements(stored, labels, 6)
 
@@ -156,7 +156,7 @@ def test_a_file_that_is_damaged_while_it_is_in_use(damage, photos, tmp_path):
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
     thread.join(timeout=60)
-    assert raised and f' of "{path}", of shape [0 0 0]' in raised[0]
+    assert raised and f" of {path}, of shape [0 0 0]" in raised[0]
     if damage in _DAMAGED_RECORDS:
         # The file begins with image 13 of the split.
         assert "image 18, at byte" in raised[0]
