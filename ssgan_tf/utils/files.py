@@ -3,14 +3,13 @@
 import concurrent.futures
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import platform
 import shutil
 from collections.abc import Iterator
-from typing import TextIO
 
+import filelock
 from absl import logging
 
 # Temporary names: the new content, and the folder that it replaces.
@@ -130,12 +129,12 @@ def lock(folder: str | os.PathLike) -> Iterator[None]:
         OSError: the folder cannot be written. The message names it.
     """
     path = pathlib.Path(folder) / ".lock"
-    with _open(path) as file:
-        try:
-            _flock(file, fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.info("waiting for another process to leave %s", path.parent)
-            _flock(file)
+    try:
+        held = _acquire(path, blocking=False)
+    except filelock.Timeout:
+        logging.info("waiting for another process to leave %s", path.parent)
+        held = _acquire(path, blocking=True)
+    with held:
         yield
 
 
@@ -153,18 +152,12 @@ def try_lock(path: str | os.PathLike) -> Iterator[str | None]:
         OSError: the file cannot be written. The message names it.
     """
     path = pathlib.Path(path)
-    with _open(path) as file:
-        try:
-            failure = _flock(file, fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield path.read_text().strip() or "another process"
-            return
-        if failure:
-            logging.warning(
-                "%s cannot be locked (%s): nothing prevents a second process",
-                path,
-                failure.strerror,
-            )
+    try:
+        held = _acquire(path, blocking=False)
+    except filelock.Timeout:
+        yield path.read_text().strip() or "another process"
+        return
+    with held:
         try:
             path.write_text(f"process {os.getpid()} on {platform.node()}\n")
         except OSError as error:
@@ -172,33 +165,38 @@ def try_lock(path: str | os.PathLike) -> Iterator[str | None]:
         yield None
 
 
-def _open(path: pathlib.Path) -> TextIO:
-    """Opens a file to lock, whose content stays; creates its folder."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a")
-    except OSError as error:
-        raise _not_writable(path, error) from error
-
-
-def _flock(file: TextIO, option: int = 0) -> OSError | None:
-    """Locks an open file; the lock ends when it is closed.
-
-    Not with filelock: it takes every refusal of the system for a lock that is held.
+def _acquire(
+    path: pathlib.Path, *, blocking: bool
+) -> contextlib.AbstractContextManager:
+    """Locks a file and creates its folder.
 
     Returns:
-        None, or why the file cannot be locked, as on some network file systems.
+        A context that releases the lock at its end; a `nullcontext`, and a warning with
+        the system's reason, where files cannot be locked.
 
     Raises:
-        BlockingIOError: another process holds the lock, and `option` is `LOCK_NB`.
+        filelock.Timeout: another process holds the lock, and `blocking` is False.
+        OSError: the file cannot be written.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | option)
-    except BlockingIOError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The file must stay: it names the holder.
+        held = filelock.FileLock(path, preserve_lock_file=True)
+        return held.acquire(blocking=blocking)
+    except filelock.Timeout:
         raise
     except OSError as error:
-        return error
-    return None
+        try:
+            path.open("a").close()
+        except OSError:
+            raise _not_writable(path, error) from error
+        # The file can be written but not locked, as on some network file systems.
+        logging.warning(
+            "%s cannot be locked (%s): nothing prevents a second process",
+            path,
+            error.strerror or error,
+        )
+        return contextlib.nullcontext()
 
 
 def _remove(path: pathlib.Path) -> None:

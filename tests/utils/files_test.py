@@ -83,14 +83,14 @@ def test_a_refused_lock_names_its_holder_until_that_dies(tmp_path):
     assert path.exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EINVAL, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EINVAL])
 def test_file_systems_without_locks(tmp_path, monkeypatch, caplog, number):
     def flock(descriptor, operation):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with files.lock(tmp_path), files.lock(tmp_path):
-        assert not caplog.text
+        assert f"{tmp_path}/.lock" in caplog.text
     with files.try_lock(tmp_path / "lock") as holder:
         assert holder is None
     assert f"{tmp_path}/lock" in caplog.text and os.strerror(number) in caplog.text
