@@ -193,9 +193,9 @@ class Plan:
         """A key of `datasets.DATASETS`, or a folder's name with its image shape."""
         return self.data.full_name
 
-    @property
+    @functools.cached_property
     def spec(self) -> datasets.DatasetSpec:
-        """The data set's row in the table."""
+        """The data set's row in the table. A folder of images is read once."""
         return datasets.get_spec(self.dataset)
 
     def build_gan(self, precision: str | None = None) -> GAN:

@@ -15,6 +15,7 @@ from absl import logging
 
 from ssgan_tf.utils.machine import nvidia_gpus
 
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 JOIN_SECONDS = 600.0
 
 
@@ -38,9 +39,14 @@ def get_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.St
             this machine.
 
     Raises:
-        ValueError: `tpu` without "tpu"; `TF_CONFIG` is missing or wrong.
+        ValueError: unknown name; `tpu` without "tpu"; `TF_CONFIG` is missing or wrong.
         ConnectionError: the TPU or the other workers cannot be reached.
     """
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: "
+            f"--strategy={name}."
+        )
     if tpu is not None and name not in ("auto", "tpu"):
         raise ValueError(
             f"`--tpu` goes with --strategy=tpu. Received: --strategy={name}, "

@@ -88,7 +88,7 @@ def test_table_4_and_a_run_that_fails(tmp_path):
     run.write_text("no folder")
     done = reproduce(*command, cwd=tmp_path)
     assert done.returncode == 1
-    assert "no folder. Name another" in done.stdout
+    assert f"{run.relative_to(tmp_path)} cannot be written" in done.stdout
     report = tmp_path / "reproduce/tiny/table4/report.md"
     assert "1 of 5 runs are done" in report.read_text()
     run.unlink()

@@ -21,7 +21,7 @@ from ssgan_tf.evaluation import module_scorer
 from ssgan_tf.evaluation.score_table import ScoreTable
 from ssgan_tf.training import checkpoint_export, loop
 from ssgan_tf.training.run_dir import RunDir
-from ssgan_tf.training.schedule import evaluate, explain_errors
+from ssgan_tf.training.schedule import Evaluation, explain_errors
 from ssgan_tf.utils import strategies
 from ssgan_tf.utils.startup import StartUp
 from ssgan_tf.utils.step_model import Diverged
@@ -309,7 +309,7 @@ def test_two_workers_score_as_one_device_does(tmp_path):
     table.path.rename(tmp_path / "of_two.csv")
     plan, run = checkpoint_export.load_run(run.path)
     scorer = module_scorer.ModuleScorer(plan.dataset)
-    evaluate(plan, run, scorer, table, every_steps=0)
+    Evaluation(plan, run, scorer, table, every_steps=0).follow(lambda: None)
     by_step = {row.step: row for row in table.rows()}
     for ours in rows:
         theirs = by_step[ours.step]

@@ -96,6 +96,11 @@ def test_a_chief_beside_workers(monkeypatch):
     assert strategies.cluster() == cluster
 
 
+def test_a_name_that_is_no_strategy():
+    with pytest.raises(ValueError, match="--strategy=one"):
+        strategies.get_strategy("one")
+
+
 def test_a_tpu_goes_with_its_strategy():
     with pytest.raises(ValueError, match="--strategy=mirrored, --tpu=mine"):
         strategies.get_strategy("mirrored", "mine")
