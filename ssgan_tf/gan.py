@@ -623,7 +623,8 @@ def _pass_shapes(
     if d_shape != g_shape:
         raise ValueError(
             "D must take the images that G makes. Received: images of the shape "
-            f"{g_shape}, discriminator.image_shape={d_shape}. Build them with one."
+            f"{g_shape}, discriminator.image_shape={d_shape}. Build them with one "
+            "shape."
         )
     outputs = discriminator(images, *inputs[1:])
     if not isinstance(outputs, dict) or "logits" not in outputs:

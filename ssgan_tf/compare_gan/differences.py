@@ -64,7 +64,7 @@ NOT_HERE = {
         'others yourself, and train on dataset.name = "folder:DIR" (docs/data.md)'
     ),
     "z": _LATENTS,
-    # Of several configurables.
+    # Parameters of several configurables.
     "deprecated_split_disc_calls": (
         "D sees real and fake images in one call. options.accumulate = 2 saves memory"
     ),

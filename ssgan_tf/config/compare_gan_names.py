@@ -8,8 +8,14 @@ PLAYERS = {"Generator": "G", "Discriminator": "D"}
 # compare_gan's name -> ours. Gin accepts the end of a name, so these have several.
 ALIASES = (
     {
+        "tf.train.AdamOptimizer": "adam",
+        "train.AdamOptimizer": "adam",
         "AdamOptimizer": "adam",
         "run_config.tf_random_seed": "run_config.seed",
+        "tf.random.normal": "normal",
+        "random.normal": "normal",
+        "tf.random.uniform": "uniform",
+        "random.uniform": "uniform",
         "GPUModularGAN": "ModularGAN",
         "resnet_cifar.Generator.hierarchical_z": "G.hierarchical_z",
         "resnet_biggan.Generator.hierarchical_z": "G.hierarchical_z",
@@ -69,7 +75,6 @@ VALUE_ALIASES = {
 }
 # Modules that may precede the names that compare_gan registers.
 _MODULES = re.compile(
-    r"(tf\.)?((train|random)\.)?"
     r"(compare_gan\.((architectures|gans|tpu)\.)?((main|datasets|ssgan|s3gan)\.)?)?"
     r"((abstract_arch|arch_ops|eval_gan_lib|loss_lib|modular_gan|penalty_lib|"
     r"runner_lib|tpu_ops)\.)?"

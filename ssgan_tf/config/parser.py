@@ -31,6 +31,8 @@ from ssgan_tf.config.compare_gan_names import (
     our_name,
 )
 
+# Deeper nested lists would end in recursion errors of gin and Python.
+_MAX_DEPTH = 20
 # Errors of Python's tokenizer and gin's parser. Examples of the last three: a dict
 # whose key is a list, a thousand brackets.
 _UNREADABLE = (
@@ -206,10 +208,22 @@ def _syntax_error(error: Exception, text: str, filename: str, place: str) -> str
             f"{filename}:{error.lineno}: {shortened(line)}: {_reason(error.msg)}. The "
             "lines below it were not read."
         )
+    if isinstance(error, tokenize.TokenError):
+        reason, (line_num, _) = error.args
+        return f"{filename}:{line_num}: {reason}."
     return (
-        f"{place}: here or in the next statement: {error.args[0]}. The lines from "
-        "there on were not read."
+        f"{place}: here or in the next statement: {error}. The lines from there on "
+        "were not read."
     )
+
+
+def _depth(value) -> int:
+    """Number of lists, tuples and dicts around the innermost value."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
 
 
 def renamed(statement: config_parser.BindingStatement) -> tuple[str, str]:
@@ -293,11 +307,16 @@ class Parser:
                     f"{place}: %{shortened(name)}: no line defines this macro."
                     f"{_suggest(name, self._defined)}"
                 )
+        legal = {
+            parameter.split(".")[1]: parameter
+            for parameter in reversed(parameter_names())
+        }
         for name, place in self._defined.items():
             if name not in self._used:
+                hint = f" Did you mean {legal[name]}?" if name in legal else ""
                 self.errors.append(
                     f"{place}: {shortened(name)}: a name without a dot defines a "
-                    f"macro, and no line uses it.{_suggest(name, parameter_names())}"
+                    f"macro, and no line uses it.{hint}"
                 )
 
     def check_implied(self) -> None:
@@ -332,6 +351,8 @@ class Parser:
     def bind(self, statement: config_parser.BindingStatement, place: str) -> None:
         """Translates and binds one statement, or adds an error."""
         try:
+            if _depth(statement.value) > _MAX_DEPTH:
+                raise ValueError(f"a value must be nested {_MAX_DEPTH} deep at most")
             key, value = renamed(statement)
         except ValueError as error:
             self.errors.append(f"{place}: {statement.arg_name}: {error}.")
@@ -407,9 +428,13 @@ def read(path: str | pathlib.Path) -> str:
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         return text.removeprefix("\ufeff")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(
-            f"The gin file {path} cannot be read as UTF-8 text: {error}."
+            f"The gin file {path} is not UTF-8 text: {error}. Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"The gin file {path} cannot be read: {error.strerror}."
         ) from error
 
 

@@ -233,7 +233,8 @@ class SelfModulatedBatchNorm(_BatchNorm):
 def _check_latents(latents):
     if latents is None:
         raise ValueError(
-            "A self-modulated norm needs z. Received: latents=None. Or use `BatchNorm`."
+            "A self-modulated norm must be called with z. Received: latents=None. Pass "
+            "the latents, or use `BatchNorm`."
         )
 
 

@@ -122,7 +122,7 @@ class Conv2D(_Linear):
             )
         if resample != "none" and (kernel_size not in (1, 3) or strides != 1):
             raise ValueError(
-                "A resampling convolution needs kernel size 1 or 3, strides 1. "
+                "A resampling convolution must have kernel size 1 or 3 and strides 1. "
                 f"Received: {resample=}, {kernel_size=}, {strides=}."
             )
         self.kernel_size = kernel_size

@@ -155,17 +155,24 @@ class SaveOnSignal(keras.callbacks.Callback):
 
 
 class Scalars(_EverySteps):
-    """Writes the scalars of the train step to the default `tf.summary` writer.
+    """Writes the scalars of the train step to TensorBoard.
 
     Each point is the mean over the steps of one call (`iterations_per_loop`).
 
     Args:
+        writer: `tf.summary.SummaryWriter`.
         interval: int. Steps between points.
     """
 
+    def __init__(self, writer: tf.summary.SummaryWriter, interval: int):
+        super().__init__(interval)
+        self.writer = writer
+
     def act(self, step, logs):
-        for name, value in logs.items():
-            tf.summary.scalar(name, value, step)
+        # Not the default writer: `tf.summary` in a user's task would write too.
+        with self.writer.as_default(step):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
 
 
 def singular_values(network: keras.Model) -> dict[str, float]:
@@ -243,14 +250,23 @@ class SampleGrid(_EverySteps):
     moments differs: its moments are computed after training.)
 
     Args:
-        folder: receives the PNG files. TensorBoard's are for the default writer.
+        folder: receives the PNG files.
+        writer: `tf.summary.SummaryWriter`. Writes them to TensorBoard too.
         seed: int. Seed of the noise.
         interval: int. Steps between grids.
     """
 
-    def __init__(self, folder: pathlib.Path, seed: int, interval: int):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        writer: tf.summary.SummaryWriter,
+        *,
+        seed: int,
+        interval: int,
+    ):
         super().__init__(interval)
         self.folder = folder
+        self.writer = writer
         self.seed = seed
 
     def set_model(self, model):
@@ -266,8 +282,9 @@ class SampleGrid(_EverySteps):
         samples = self.sample(latents, *self.labels).numpy()
         grid = pictures.grid(samples, columns=GRID_SIZE)
         pictures.write_png(self.folder / f"{step}.png", grid)
-        tf.summary.image("fake_images", grid[None], step)
-        tf.summary.flush()
+        with self.writer.as_default(step):
+            tf.summary.image("fake_images", grid[None])
+        self.writer.flush()
 
 
 def peak_memory() -> str:

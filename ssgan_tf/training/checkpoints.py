@@ -11,6 +11,7 @@ failing disk damages later do not match their checksums.
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -58,9 +59,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps whose checkpoint was written to the end, ascending."""
-        names = (path.stem for path in self.folder.glob("ckpt-*.index"))
-        numbers = (name.removeprefix("ckpt-") for name in names)
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        return _numbers(self.folder.glob("ckpt-*.index"), r"ckpt-(\d+)\.index")
 
     def prefix(self, step: int) -> str:
         """The path of a step's files, without their suffixes."""
@@ -214,14 +213,21 @@ class Checkpoints:
         with contextlib.suppress(OSError):
             for path in self.folder.glob(".ckpt-*.partial"):
                 shutil.rmtree(path)
-            for path in self.folder.glob("ckpt-[0-9]*.data-*"):
-                if not path.with_name(f"{path.stem}.index").exists():
-                    path.unlink()
+            whole = set(self.steps())
+            data = list(self.folder.glob("ckpt-*.data-*"))
+            for step in set(_numbers(data, r"ckpt-(\d+)\.data-.*")) - whole:
+                for path in self._files_of(step):
+                    path.unlink(missing_ok=True)
 
     def _files_of(self, step: int) -> list[pathlib.Path]:
         """The index first: without it the rest is no checkpoint."""
         index = pathlib.Path(f"{self.prefix(step)}.index")
         return [index, *self.folder.glob(f"ckpt-{step}.data-*")]
+
+
+def _numbers(paths, pattern: str) -> list[int]:
+    matches = (re.fullmatch(pattern, path.name) for path in paths)
+    return sorted({int(match[1]) for match in matches if match})
 
 
 def _checkpoint(parts: Parts) -> tf.train.Checkpoint:

@@ -172,13 +172,14 @@ def _fit(gan: GAN, plan: config.Plan, run: RunDir, *, data, workers, start_up) -
         if workers.is_chief:
             writer = tf.summary.create_file_writer(str(run.tensorboard))
             stack.enter_context(contextlib.closing(writer))
-            stack.enter_context(writer.as_default())
             interval = settings.save_checkpoints_steps
             all_callbacks = [
                 callbacks.Progress(start_up, last_step),
-                callbacks.Scalars(settings.save_summary_steps),
-                callbacks.SingularValues(interval),
-                callbacks.SampleGrid(run.samples, settings.seed, interval),
+                callbacks.Scalars(writer, settings.save_summary_steps),
+                callbacks.SingularValues(writer, interval),
+                callbacks.SampleGrid(
+                    run.samples, writer, seed=settings.seed, interval=interval
+                ),
                 *all_callbacks,
             ]
         stack.enter_context(on_signal.listening())

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 
 from absl import logging
@@ -116,10 +115,12 @@ class RunDir:
 
     def _by_step(self, pattern: str) -> list[tuple[int, pathlib.Path]]:
         """The files that match a pattern, with their steps, in order of steps."""
-        paths = {path.stem.rpartition("-")[2]: path for path in self.path.glob(pattern)}
-        return sorted(
-            (int(step), path) for step, path in paths.items() if step.isdecimal()
+        before, after = pattern.split("*")
+        paths = (
+            (path.name.removeprefix(before).removesuffix(after), path)
+            for path in self.path.glob(pattern)
         )
+        return sorted((int(step), path) for step, path in paths if step.isdecimal())
 
     def _forget_after(self, step: int, pattern: str) -> None:
         for later, path in self._by_step(pattern):
@@ -244,9 +245,15 @@ class RunDir:
 
 def bindings(operative: str) -> dict[str, str]:
     """The parameters of an operative config, with their values as gin writes them."""
-    # gin breaks long values.
-    pairs = re.findall(r"^([^\s#].*?) = \\?(.*(?:\n .*)*)", operative, re.MULTILINE)
-    return {
-        name: " ".join(map(str.strip, value.splitlines())).strip()
-        for name, value in pairs
-    }
+    values: dict[str, str] = {}
+    for line in operative.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith(" ") and values:
+            # gin breaks long values.
+            name = [*values][-1]
+            values[name] += f" {line.strip()}"
+        else:
+            name, _, value = line.partition(" = ")
+            values[name.strip()] = value.strip().removesuffix("\\")
+    return {name: value.strip() for name, value in values.items()}

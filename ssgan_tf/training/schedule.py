@@ -233,7 +233,9 @@ class Evaluation:
                 is_deleted = step not in self.run.checkpoints.steps()
                 if not is_deleted and isinstance(error, FileNotFoundError):
                     raise
-                reason = "it was deleted before" if is_deleted else error
+                reason = (
+                    "training deleted its checkpoint first" if is_deleted else error
+                )
                 _warn_once(f"step {step} is not scored: {reason}")
         return bool(self.workers.from_chief([is_due])[0])
 
@@ -273,38 +275,6 @@ class Evaluation:
 def _warn_once(message: str) -> None:
     # `Evaluation.follow` would repeat the message at every poll.
     logging.warning("%s", message)
-
-
-def _score(
-    run: RunDir, step: int, scorer, table: ScoreTable, *, workers: Workers
-) -> str | None:
-    """Scores the module of a step; returns the reason if it cannot be scored."""
-    start = time.monotonic()
-    module = reading.load(run.module(step), scorer.strategy)
-    try:
-        scores = scorer.score(module)
-    # The network may have diverged; other checkpoints may be good.
-    except ValueError as error:
-        if workers.count > 1:
-            # Another worker may have no error, and would wait for this one.
-            raise
-        logging.error("step %d cannot be scored: %s", step, error)
-        return str(error)
-    if workers.is_chief:
-        metadata = read_metadata(run.module(step))
-        protocol = scorer.protocol(metadata)
-        table.add(
-            scores,
-            step=step,
-            checkpoint=run.checkpoints.prefix(step),
-            weights_sha256=metadata["weights_sha256"],
-            protocol=protocol,
-            config=metadata["config"],
-            metrics=scorer.metrics,
-        )
-        show_scores(run.score_summaries(protocol), step, scores)
-        logging.info("step %d scored in %.0f s", step, time.monotonic() - start)
-    return None
 
 
 def show_scores(folder: str | os.PathLike, step: int, scores: ModuleScores) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -100,10 +99,12 @@ def unnumbered(paths: Sequence[str]) -> list[str]:
     """Renames the variables of a network, such that every process has the same names.
 
     Keras numbers layers without a name in the order of birth: a second network of the
-    same code has other names. Here the numbers are left out, and variables of the same
-    name are numbered in the network's order.
+    same code has other names. Here a number at the end of a name becomes its rank among
+    its neighbours that differ in nothing else.
 
-        a/dense_7/kernel, a/dense_9/kernel -> a/dense/kernel#0, a/dense/kernel#1
+        a/dense_7/kernel, a/dense_9/kernel -> a#0/dense#0/kernel#0, a#0/dense#1/kernel#0
+
+    Variables of the same path are numbered in their order.
 
     Args:
         paths: paths of all variables, in the network's order.
@@ -111,13 +112,37 @@ def unnumbered(paths: Sequence[str]) -> list[str]:
     Returns:
         As many names, all different.
     """
+    numbers: dict[tuple[str, ...], set[int]] = {}
+    split_paths = []
+    for path in paths:
+        parent, steps = (), []
+        for part in path.split("/"):
+            name, number = _split_number(part)
+            numbers.setdefault((*parent, name), set()).add(number)
+            steps.append(((*parent, name), number))
+            parent = (*parent, part)
+        split_paths.append(steps)
+    ranks = {
+        family: {number: rank for rank, number in enumerate(sorted(members))}
+        for family, members in numbers.items()
+    }
     counts = Counter()
     names = []
-    for path in paths:
-        name = re.sub(r"_\d+(?=/|$)", "", path)
-        names.append(f"{name}#{counts[name]}")
+    for steps in split_paths:
+        name = "/".join(
+            f"{family[-1]}#{ranks[family][number]}" for family, number in steps
+        )
+        names.append(f"{name}#{counts[name]}" if counts[name] else name)
         counts[name] += 1
     return names
+
+
+def _split_number(name: str) -> tuple[str, int]:
+    """`dense_7` is (dense, 7); `dense`, which comes before `dense_1`, (dense, -1)."""
+    stem, _, number = name.rpartition("_")
+    if stem and number.isdecimal():
+        return stem, int(number)
+    return name, -1
 
 
 class Fit(NamedTuple):

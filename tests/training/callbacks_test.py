@@ -276,7 +276,8 @@ def test_one_class_per_row(num_classes, rows):
 def test_grid_is_that_of_the_average(tmp_path):
     # end_to_end_test.py compares the grid of a GAN without classes with its module's.
     gan = exports.conditional_gan()
-    callback = callbacks.SampleGrid(tmp_path, seed=5, interval=2)
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    callback = callbacks.SampleGrid(tmp_path, writer, seed=5, interval=2)
     callback.set_model(gan)
     latents = gan.latents.sample(64, [5, SAMPLING_STREAM])
     labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 8)
@@ -332,8 +333,7 @@ def test_singular_values_over_training(tmp_path, monkeypatch):
     for player, network in networks().items():
         monkeypatch.setattr(StandIn, player, network, raising=False)
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
-    with writer.as_default():
-        train(callbacks.SingularValues(interval=4), 0, 10, stride=2)
+    train(callbacks.SingularValues(writer, interval=4), 0, 10, stride=2)
     writer.close()
     curves = events.read(tmp_path)
     assert list(curves) == ["sigma/d/tall", "sigma/d/wide"]
