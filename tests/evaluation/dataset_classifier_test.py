@@ -124,7 +124,7 @@ class TestCache:
             extractors.append(self.train(tmp_path))
 
         threads = [threading.Thread(target=train) for _ in range(2)]
-        with caplog.at_level("INFO"):
+        with caplog.at_level("INFO", "absl"):
             for thread in threads:
                 thread.start()
             for thread in threads:
