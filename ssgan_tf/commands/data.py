@@ -43,12 +43,12 @@ _SEED = flags.DEFINE_integer(
 def _output_path(default: str, folder: str | None) -> str:
     """The path of the picture, which must not become an image of the folder."""
     out = _OUT.value or default
-    above = pathlib.Path(out).resolve().parents
-    if not folder or pathlib.Path(folder).resolve() not in above:
+    path = pathlib.Path(out).resolve()
+    if not folder or pathlib.Path(folder).resolve() not in (path, *path.parents):
         return out
     if _OUT.value:
         raise app.UsageError(
-            f"--out must not be inside the folder of images. Received: --out={out}."
+            f"--out must be outside the folder of images. Received: --out={out}."
         )
     return os.path.join(os.path.dirname(os.path.realpath(folder)), default)
 

@@ -143,10 +143,16 @@ def _run_child(folder: pathlib.Path, inception: str, time_limit: float) -> str |
 
 
 def requirements() -> list:
-    """The `packaging.Requirement`s of this package, without its extras."""
+    """The `packaging.Requirement`s of this package, without its extras.
+
+    Empty if pip did not install the package.
+    """
     from packaging.requirements import Requirement
 
-    needed = map(Requirement, importlib.metadata.requires("ssgan-tf"))
+    try:
+        needed = map(Requirement, importlib.metadata.requires("ssgan-tf") or [])
+    except importlib.metadata.PackageNotFoundError:
+        return []
     return [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
@@ -161,6 +167,8 @@ def check_packages() -> Check:
     """Checks that every required package is installed in a version that fits."""
     own = f"ssgan_tf {ssgan_tf.__version__}, Python {sys.version.split()[0]}"
     needed = {requirement: _version(requirement.name) for requirement in requirements()}
+    if not needed:
+        return Check("versions", "wrong", f"{own}; not installed by pip", REINSTALL)
     unfit = [
         r
         for r, version in needed.items()

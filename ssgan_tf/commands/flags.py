@@ -46,7 +46,8 @@ def define_gin_flags(default: tuple[str, ...] = ()) -> tuple[FlagHolder, FlagHol
     return flags.DEFINE_multi_string(
         "gin_config",
         list(default),
-        "Path of a gin file, or name of a shipped one. Later files override earlier.",
+        "Path of a gin file, or name of a shipped one. Later files override earlier "
+        "ones.",
     ), flags.DEFINE_multi_string(
         "gin_bindings",
         [],

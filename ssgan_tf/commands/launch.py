@@ -42,6 +42,7 @@ def launch(command: Sequence[str], num_workers: int) -> int:
         killed; 0 if none failed.
     """
     codes: list[int] = []
+    first_failure = threading.Lock()
 
     def follow(index, worker):
         for line in worker.stdout:
@@ -49,7 +50,7 @@ def launch(command: Sequence[str], num_workers: int) -> int:
         code = exit_code(worker)
         codes.append(code)
         # After a signal, the workers need time to save a checkpoint.
-        if code not in (0, *_SIGNALLED) and kill_timer.ident is None:
+        if code not in (0, *_SIGNALLED) and first_failure.acquire(blocking=False):
             kill_timer.start()
 
     with Processes() as workers:

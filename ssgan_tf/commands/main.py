@@ -116,11 +116,7 @@ def _run(main: _Main, usage: str | None, argv: list[str]) -> int | None:
     _configure_logging()
     try:
         if len(argv) > 1 and usage is None:
-            prefix = "--gin_config=" if argv[1].endswith(".gin") else "--"
-            raise app.UsageError(
-                f"Only flags are taken. Received: {argv[1]}. Did you mean "
-                f"{prefix}{argv[1]}?"
-            )
+            raise app.UsageError(_unexpected(argv[1]))
         return main(argv)
     except KeyboardInterrupt:
         return 130
@@ -190,6 +186,19 @@ def _usage_error(message: str) -> int:
 def _fail(message: object, code: int = 1) -> int:
     print(progress.colored("error:", "red", sys.stderr), message, file=sys.stderr)
     return code
+
+
+def _unexpected(argument: str) -> str:
+    """The error for an argument of a command that takes flags only."""
+    message = f"Only flags are taken. Received: {argument}."
+    name, is_setting, _ = argument.partition("=")
+    if name in flags.FLAGS:
+        return f"{message} Did you mean --{argument}?"
+    if "gin_config" in flags.FLAGS and argument.endswith((".gin", ".sweep")):
+        return f"{message} Did you mean --gin_config={argument}?"
+    if "gin_bindings" in flags.FLAGS and "." in name and is_setting:
+        return f"{message} Did you mean --gin_bindings={argument}?"
+    return message
 
 
 def _command_help(main: _Main) -> str:

@@ -89,7 +89,7 @@ def _check_flags() -> None:
     # Without the flag, a path that conflicts with no picture.
     folder = pathlib.Path(_IMAGES_DIR.value or os.devnull).resolve()
     for is_wrong, rule in (
-        (out.suffix not in (".png", ".gif"), "--out must end in .png or .gif."),
+        (_OUT.value[-4:] not in (".png", ".gif"), "--out must end in .png or .gif."),
         (
             _is_animation()
             and (not _INTERPOLATE.value or num < 2 or len(labels or []) > 1),
@@ -109,7 +109,9 @@ def _check_flags() -> None:
             "--images_dir and --out must not contain each other.",
         ),
         (
-            _IMAGES_DIR.value is not None and folder.exists() and any(folder.iterdir()),
+            _IMAGES_DIR.value is not None
+            and folder.exists()
+            and (not folder.is_dir() or any(folder.iterdir())),
             "--images_dir must be a new or empty folder.",
         ),
     ):

@@ -60,7 +60,8 @@ def select(jobs: Sequence[Job], pattern: str | None) -> list[Job]:
     Raises:
         ValueError: no job matches. The message shows a name.
     """
-    selected = [job for job in jobs if fnmatch.fnmatch(job.name, pattern or "*")]
+    glob = "*" if pattern is None else pattern
+    selected = [job for job in jobs if fnmatch.fnmatch(job.name, glob)]
     if not selected:
         raise ValueError(
             "`--only` must match the name of a job. Received: "
@@ -204,7 +205,8 @@ class Campaign:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 "A job record must be a JSON list of commands with their seconds. "
-                f"Received: {path} ({error!r}). Remove it: finished commands are quick."
+                f"Received: {path} ({error!r}). Remove it: repeating a finished "
+                "command takes little time."
             ) from error
 
 

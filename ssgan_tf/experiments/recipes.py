@@ -162,7 +162,8 @@ class _Recipe(NamedTuple):
     Attributes:
         title, source: as in `Study`.
         cells: in order.
-        differences: differences from the paper, besides those of the scale.
+        differences: differences from the paper, besides those of the scale. {row}
+            stands for the row of the scale.
     """
 
     title: str
@@ -200,8 +201,8 @@ STUDIES = {
             for arm, number in numbers.items()
         ],
         (
-            "The paper does not give the settings of Table 1: here they are those of "
-            "the row of Table 2 that the runs are named after, if it has the data set.",
+            "The paper does not give the settings of Table 1: here the data sets of "
+            "Table 2 have those of its row {row}.",
         ),
     ),
     "table2": _Recipe(
@@ -311,7 +312,7 @@ def study(
                 if ours != data
             ),
             *([f"Left out at this scale: {', '.join(left_out)}."] if left_out else ()),
-            *recipe.differences,
+            *(text.format(row=size.row) for text in recipe.differences),
         ),
     )
 

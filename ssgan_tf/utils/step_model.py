@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 _CURE = (
-    "Lower the learning rates, look at the data, or continue from the last checkpoint "
-    "with other noise."
+    "Lower the learning rates, look at the data, or restore an earlier checkpoint "
+    "and continue with other noise."
 )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -117,8 +118,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
     While TensorFlow waits for other workers, Python's threads and signal handlers do
     not run. Nothing is written yet, so signals may end the process at once.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    handlers = {}
+    # Other threads cannot set handlers.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handlers[number] = signal.signal(number, signal.SIG_DFL)
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
@@ -143,11 +147,12 @@ def cluster() -> dict[str, list[str]]:
         spec.task_address(task["type"], task["index"])
         workers = spec.as_dict()
         addresses = sum(workers.values(), [])
+        ports = [address.rpartition(":")[2] for address in addresses]
         is_valid = (
             set(workers) <= {"chief", "worker"}
             and len(workers.get("chief", [0])) == 1
             and len(set(addresses)) == len(addresses)
-            and all(0 < int(a.rpartition(":")[2]) < 2**16 for a in addresses)
+            and all(port.isdecimal() and 0 < int(port) < 2**16 for port in ports)
             and type(task["index"]) is int
         )
     except (ValueError, LookupError, TypeError):
@@ -157,7 +162,9 @@ def cluster() -> dict[str, list[str]]:
             "`TF_CONFIG` must be JSON with the host:port of every worker and the index "
             'of this one, such as {"cluster": {"worker": ["host0:12345", '
             '"host1:12345"]}, "task": {"type": "worker", "index": 0}}; roles are '
-            f"chief and worker, with at most one chief. Received: TF_CONFIG={text!r}."
+            f"chief and worker, with at most one chief. Received: TF_CONFIG={text!r}. "
+            "To score a run while it trains, start another process without TF_CONFIG "
+            "and with --schedule=continuous_eval."
         )
     return workers
 

@@ -31,6 +31,7 @@ LINES = {
         *["prepare", "folder:photos", "--resolution=12"],
         "--out=photos/bee/sheet.png",
     ],
+    "onto the folder": ["prepare", "folder:photos@12x12x3", "--out=link.png"],
     "no prefix": ["prepare", "photos"],
     "beam": ["prepare", "folder:photos@12x12x3", "--beam_runner=DirectRunner"],
 }
@@ -51,6 +52,7 @@ def folder(tmp_path_factory):
             Image.fromarray(_photo(label, number)).save(file)
     (path / "photos" / "bee" / "broken.jpg").write_bytes(b"nothing")
     (path / "photos" / "bee" / "moving.gif").touch()
+    (path / "link.png").symlink_to("photos")
     # The command runs inside this folder.
     for number in range(10):
         file = path / "inner" / "flat" / f"{number}.png"
@@ -186,6 +188,7 @@ def test_a_set_of_the_table_is_described():
         ("unknown", "Did you mean 'digits32'?"),
         ("no size", "--resolution=64"),
         ("into the folder", "--out=photos/bee/sheet.png"),
+        ("onto the folder", "--out=link.png"),
         ("no prefix", "Did you mean 'folder:photos'?"),
         ("beam", "beam_runner='DirectRunner'"),
         ("no such folder", "nowhere"),

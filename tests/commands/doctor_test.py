@@ -53,6 +53,8 @@ def test_versions(monkeypatch):
     assert check.status == "wrong"
     assert "keras 2.15.0, tensorflow-gan None" in check.message
     assert check.cure == 'pip install "keras>=3.8" "tensorflow-gan"'
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: version("nosuch"))
+    assert "not installed by pip" in doctor_checks.check_packages().message
 
 
 @pytest.mark.parametrize(

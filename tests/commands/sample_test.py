@@ -66,6 +66,7 @@ def folder(tmp_path_factory):
     (folder / "mine").mkdir()
     (folder / "mine" / "thesis.tex").write_text("mine")
     (folder / "empty").mkdir()
+    (folder / "some.png").symlink_to("some.dat")
     return folder
 
 
@@ -171,7 +172,7 @@ REFUSED = {
     "count": ([MISSING, "--num=4", "--labels=2,0"], "--num=4"),
     "count_rows": ([MISSING, "--interpolate=3", "--labels=2,0"], "--num=8"),
     "mine": ([MISSING, "--images_dir=mine"], "--images_dir=mine"),
-    "file": ([MISSING, "--images_dir=mine/thesis.tex"], "mine/thesis.tex"),
+    "file": ([MISSING, "--images_dir=mine/thesis.tex"], "be a new or"),
     "inside": ([MISSING, "--images_dir=a", "--out=a/x.png"], "--out=a/x.png"),
     "same": ([MISSING, "--images_dir=x.png", "--out=x.png"], "--images_dir=x.png"),
     "around": ([MISSING, "--images_dir=x.png/a", "--out=x.png"], "=x.png/a"),

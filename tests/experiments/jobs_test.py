@@ -166,6 +166,8 @@ def test_select():
     assert select(jobs, "*seed1") == jobs[1:]
     with pytest.raises(ValueError, match="--only=seed1.*small/x-seed0"):
         select(jobs, "seed1")
+    with pytest.raises(ValueError, match="--only=\\."):
+        select(jobs, "")
 
 
 SAVES = """

@@ -72,6 +72,7 @@ def test_a_port_in_use(monkeypatch):
         config({"worker": "a:1"}, index=0),
         config({"worker": ["a"]}, index=0),
         config({"worker": ["a:0"]}, index=0),
+        config({"worker": ["a:1_0"]}, index=0),
         config({"worker": ["a:99999"]}, index=0),
         config({"worker": ["a:1", "a:1"]}, index=0),
         config({"worker": ["a:1"], "ps": ["b:2"]}, index=0),
