@@ -96,7 +96,8 @@ def dataset_name(folder: str | os.PathLike, size: int, colors: int) -> str:
         raise ValueError(
             "The `resolution` of a folder must be an integer of at least 1, as images "
             "become squares, and its `colors` 1 (grey) or 3 (RGB). Received: "
-            f"resolution={size!r}, colors={colors!r}. Write 64 and 3, for example."
+            f"resolution={size!r}, colors={colors!r}. Write resolution=64 and "
+            "colors=3, for example."
         )
     return f"{PREFIX}{os.path.abspath(path)}@{size}x{size}x{colors}"
 
@@ -152,7 +153,8 @@ def classes(path: str) -> tuple[str, ...]:
         ValueError: it holds no images, or both images and folders of images; or its
             `train` and `test` do not match.
     """
-    return _layout(path, list(filter(_is_image, _file_names(path))))[0]
+    files = _file_names(path)
+    return _layout(path, {name: files[name] for name in filter(_is_image, files)})[0]
 
 
 def read(path: str) -> Listing:
@@ -161,12 +163,12 @@ def read(path: str) -> Listing:
     Raises:
         OSError, ValueError: as `classes`; or there are too few images.
     """
-    images = []
+    images = {}
     others: collections.Counter[str] = collections.Counter()
-    for name in _file_names(path):
+    for name, is_new in _file_names(path).items():
         if _is_image(name):
-            images.append(name)
-        else:
+            images[name] = is_new
+        elif is_new:
             others[pathlib.PurePath(name).suffix.lower() or "without ending"] += 1
     class_names, parts = _layout(path, images)
     entries = [entry for part in parts for entry in part]
@@ -228,14 +230,20 @@ def _check_counts(path: str, entries: list[Entry], names: tuple[str, ...]) -> No
     for label, name in enumerate(names):
         if counts[label] < MIN_IMAGES_PER_CLASS:
             raise ValueError(
-                f"Every class must have at least {MIN_IMAGES_PER_CLASS} images. "
-                f"Received: '{path}' with {counts[label]} of {name!r}. Add images, or "
-                "remove that folder."
+                f"Every class must have at least {MIN_IMAGES_PER_CLASS} images of its "
+                f"own. Received: '{path}' with {counts[label]} of {name!r}. Add images,"
+                " or remove that folder."
             )
 
 
-def _layout(path: str, images: list[str]) -> tuple[tuple[str, ...], list[list[Entry]]]:
+def _layout(
+    path: str, images: dict[str, bool]
+) -> tuple[tuple[str, ...], list[list[Entry]]]:
     """The classes, and the entries of the folder or of its `train` and its `test`.
+
+    Args:
+        path: str.
+        images: names of images -> as in `_file_names`. Only new ones become entries.
 
     Raises:
         ValueError: as `classes`.
@@ -246,10 +254,11 @@ def _layout(path: str, images: list[str]) -> tuple[tuple[str, ...], list[list[En
     for top, group in zip(tops, groups):
         folders = sorted(set(group) - {""})
         if folders and "" in group:
+            holder, image = os.path.join(path, top), group[""][0].removeprefix(top)
             raise ValueError(
                 "A folder must hold images, or one folder of images per class, not "
-                f"both. Received: '{os.path.join(path, top)}' with {group[''][0]!r} "
-                f"beside the folder {folders[0]!r}. Move one of them away."
+                f"both. Received: '{holder.rstrip('/')}' with {image!r} beside the "
+                f"folder {folders[0]!r}. Move one of them away."
             )
     names = sorted(set().union(*groups) - {""})
     labels = {name: i for i, name in enumerate(names)} if len(names) > 1 else {}
@@ -265,12 +274,13 @@ def _layout(path: str, images: list[str]) -> tuple[tuple[str, ...], list[list[En
             Entry(name, labels.get(folder, -1))
             for folder, in_folder in group.items()
             for name in in_folder
+            if images[name]
         )
         for group in groups
     ]
 
 
-def _tops(path: str, images: list[str]) -> list[str]:
+def _tops(path: str, images: dict[str, bool]) -> list[str]:
     """`[""]`, or the training and the test folder with "/" at their ends.
 
     Raises:
@@ -297,7 +307,7 @@ def _tops(path: str, images: list[str]) -> list[str]:
     )
 
 
-def _by_folder(names: list[str], top: str) -> dict[str, list[str]]:
+def _by_folder(names: dict[str, bool], top: str) -> dict[str, list[str]]:
     """Groups the names that begin with `top` by the folder that follows, or ""."""
     groups = collections.defaultdict(list)
     for name in names:
@@ -311,10 +321,13 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def _file_names(path: str) -> list[str]:
+def _file_names(path: str) -> dict[str, bool]:
     """Sorted names of the files at any depth that are not hidden, with "/".
 
-    Follows links, but takes a folder once, or once in each split.
+    Follows links, but takes a folder once in each class of each split.
+
+    Returns:
+        name -> False if an earlier class of the split holds the file's folder too.
 
     Raises:
         FileNotFoundError: `path` is no folder.
@@ -325,19 +338,23 @@ def _file_names(path: str) -> list[str]:
             f"'{path}' {'is a file' if os.path.exists(path) else 'does not exist'}. "
             "Name a folder of images."
         )
-    names, visited = [], set()
+    names, visited, taken = {}, set(), set()
     for folder, subfolders, files in os.walk(path, onerror=_refuse, followlinks=True):
         parts = pathlib.PurePath(folder).relative_to(path).parts
         in_split = bool(parts) and parts[0].lower() in _TRAINING + _HELD_OUT
-        place = parts[0] if in_split else "", os.path.realpath(folder)
-        if place in visited:
+        real = os.path.realpath(folder)
+        # A link back to the whole folder, or to the split, adds nothing.
+        place, in_class = ((parts[:depth], real) for depth in (in_split, in_split + 1))
+        if place in visited or in_class in visited:
             subfolders.clear()
             continue
-        visited.add(place)
+        visited.add(in_class)
+        is_new = place not in taken
+        taken.add(place)
         # macOS writes "._photo.jpg" beside "photo.jpg" on other file systems.
         subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-        names += ["/".join((*parts, name)) for name in files if name[0] != "."]
-    return sorted(names)
+        names |= {"/".join((*parts, f)): is_new for f in files if f[0] != "."}
+    return dict(sorted(names.items()))
 
 
 def _refuse(error: OSError):

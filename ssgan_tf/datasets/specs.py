@@ -38,6 +38,9 @@ class DatasetSpec:
             TFDS has them in this shape.
         by_hand: files that the user must download; None if TFDS downloads everything.
         folder: str. Path of a folder of images; None for a data set of TFDS.
+
+    Raises:
+        ValueError: the images are not square.
     """
 
     tfds_name: str
@@ -51,6 +54,14 @@ class DatasetSpec:
     crop: crops.Crop | None = None
     by_hand: ByHand | None = None
     folder: str | None = None
+
+    def __post_init__(self):
+        if self.image_shape[0] != self.image_shape[1]:
+            raise ValueError(
+                "`image_shape` must be square, because images are rotated by quarter "
+                f"turns. Received: image_shape={self.image_shape} for tfds_name="
+                f"{self.tfds_name!r}. Crop the images to a square first."
+            )
 
     def stored_split(self, split: str) -> str:
         """TFDS's name of the split "train" or "test" of the prepared data set."""

@@ -14,7 +14,7 @@ from ssgan_tf.utils import files
 
 ARCHIVES = (".tar.gz", ".tgz")
 _ADDRESSES = ("https://", "http://")
-# The last two: a member inside of another one, which is a file.
+# The last three: a member is a file in one place and a folder in another.
 _UNREADABLE = (
     tarfile.TarError,
     EOFError,
@@ -22,6 +22,7 @@ _UNREADABLE = (
     gzip.BadGzipFile,
     NotADirectoryError,
     FileExistsError,
+    IsADirectoryError,
 )
 
 
@@ -121,10 +122,11 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
             if "saved_model.pb" not in map(os.path.normpath, members.getnames()):
                 raise _unfit(archive, "has no saved_model.pb at its top")
             for member in members:
+                if os.path.isabs(member.name) or ".." in member.name.split("/"):
+                    raise _unfit(archive, f"would write outside: {member.name!r}")
                 # Links have led the filter of some versions of Python astray.
                 if not (member.isfile() or member.isdir()):
                     raise _unfit(archive, f"has a link or device: {member.name!r}")
-            # The filter refuses members outside the folder.
             members.extractall(folder, filter="data")
             # The checksum follows the last member.
             while content.read(1 << 20):

@@ -204,8 +204,10 @@ def _damaged(path: pathlib.Path, reason: str) -> ValueError:
 
 
 def _networks(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[_Graph]:
-    """The signatures of a graph that are generators or discriminators."""
-    for name, signature in sorted(meta_graph.signature_def.items()):
+    """The signatures that are generators or discriminators, the default first."""
+    signatures = meta_graph.signature_def
+    for name in sorted(signatures, key=lambda name: (name != "default", name)):
+        signature = signatures[name]
         inputs = _roles(signature.inputs)
         outputs = {key: key for key in signature.outputs}
         main = set(inputs) - {"labels"}
@@ -223,6 +225,10 @@ def _networks(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[_Graph]:
             outputs, shape = {"generated": images[0]}, shapes[images[0]]
         else:
             continue
+        num_classes = 0
+        if "labels" in inputs:
+            labels = signature.inputs[inputs["labels"]].name
+            num_classes = _num_classes(meta_graph, labels)
         yield _Graph(
             tags=frozenset(meta_graph.meta_info_def.tags),
             signature=name,
@@ -231,7 +237,7 @@ def _networks(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[_Graph]:
             latent_dim=latent_dim,
             image_shape=shape[1:],
             batch_size=batch_size,
-            num_classes=_num_classes(meta_graph) if "labels" in inputs else 0,
+            num_classes=num_classes,
         )
 
 
@@ -265,16 +271,22 @@ def _roles(inputs) -> dict[str, str]:
     return roles
 
 
-def _num_classes(meta_graph) -> int | None:
-    """The width of the one-hot vectors of a graph, those of its labels."""
+def _num_classes(meta_graph, labels: str) -> int | None:
+    """The width of the one-hot vectors of a graph's labels."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
-    depths = [nodes[node.input[1]] for node in nodes.values() if node.op == "OneHot"]
-    numbers = {
-        int(tf.make_ndarray(node.attr["value"].tensor))
-        for node in depths
-        if node.op == "Const"
-    }
-    return numbers.pop() if len(numbers) == 1 else None
+    origin = _source(nodes, labels)
+    for node in nodes.values():
+        if node.op == "OneHot" and _source(nodes, node.input[0]) == origin:
+            depth = _source(nodes, node.input[1])
+            if depth.op == "Const":
+                return int(tf.make_ndarray(depth.attr["value"].tensor))
+    return None
+
+
+def _source(nodes: dict, tensor: str):
+    """The node that computes a tensor, before identities and casts."""
+    node = nodes[tensor.partition(":")[0]]
+    return _source(nodes, node.input[0]) if node.op in ("Identity", "Cast") else node
 
 
 def _by_batch_size(graph: _Graph) -> float:

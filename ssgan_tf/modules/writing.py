@@ -121,9 +121,9 @@ def export(
     with files.atomic_write(path) as partial:
         try:
             tf.saved_model.save(module, str(partial), signatures=signatures)
+            picture = _write_samples(partial, generator, latents, image_shape)
         except tf.errors.OpError as error:
             raise OSError(error.message) from error
-        picture = _write_samples(partial, generator, latents, image_shape)
         facts["files"] = _fingerprints(partial)
         facts["sha256"] = seal(facts)
         (partial / METADATA).write_text(json.dumps(facts, indent=2) + "\n")

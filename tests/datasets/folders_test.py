@@ -97,12 +97,16 @@ def test_a_folder_that_is_divided_already(train, other, tmp_path):
     assert set(folders.classes(str(tmp_path))) == {other, "valid"}
 
 
-def test_a_linked_split(tmp_path):
+def test_a_linked_split_and_a_linked_class(tmp_path):
     files = (f"train/{name}/{i}.png" for name in "ab" for i in range(5))
     image_folders.touch(tmp_path, *files)
     (tmp_path / "test").symlink_to(tmp_path / "train")
     splits = folders.read(str(tmp_path)).splits
     assert len(splits["train"]) == len(splits["test"]) == 10
+    (tmp_path / "train" / "c").symlink_to(tmp_path / "train" / "a")
+    for folder in (tmp_path, tmp_path / "train"):
+        with pytest.raises(ValueError, match="with 0 of 'c'"):
+            folders.read(str(folder))
 
 
 def test_one_class_alone_is_none(tmp_path):
@@ -356,6 +360,7 @@ def _files(*tops, num=5):
         (_files("train", "test", "bus"), "'bus', 'test', 'train'"),
         (_files("Train/a", "Train/b"), "with 'Train'.*folder:.*photos/Train "),
         (_files(".", "train"), "not both"),
+        (_files("train", "train/a", "test"), "photos/train' with '0.png' beside"),
     ],
 )
 def test_a_folder_that_cannot_be_a_data_set(files, match, tmp_path):

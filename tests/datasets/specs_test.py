@@ -23,6 +23,8 @@ def test_specs_name_square_images_of_registered_builders():
         assert (builder.MANUAL_DOWNLOAD_INSTRUCTIONS is None) == (spec.by_hand is None)
     assert datasets.get_spec("cifar10").image_shape == (32, 32, 3)
     assert datasets.get_spec("digits32").image_shape == (32, 32, 1)
+    with pytest.raises(ValueError, match="image_shape=.32, 64, 3.*'mine'"):
+        datasets.DatasetSpec("mine", "1.0.0", (32, 64, 3))
 
 
 def test_an_unknown_name_is_answered_with_close_and_legal_names():

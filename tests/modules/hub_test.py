@@ -82,9 +82,8 @@ class TestArchive:
     @pytest.mark.parametrize(
         "further",
         [
-            member("../evil", b"x"),
-            member("variables/../../evil", b"x"),
-            member("saved_model.pb/evil", b"x"),
+            *map(member, ["../evil", "variables/../../evil", "variables/../evil"]),
+            *map(member, ["/evil/x", "saved_model.pb/evil", "variables"]),
             member("evil", type=tarfile.SYMTYPE, linkname=".."),
             member("evil", type=tarfile.SYMTYPE, linkname="saved_model.pb"),
             member("evil", type=tarfile.LNKTYPE, linkname="../x"),
@@ -94,14 +93,8 @@ class TestArchive:
     )
     def test_that_reaches_out(self, tmp_path, cache, further):
         path = archive(tmp_path / "m.tar.gz", further)
-        assert "evil" in self.check_refused(path, cache)
+        assert further[0].name in self.check_refused(path, cache)
         assert sorted(os.listdir(tmp_path)) == ["cache", "m.tar.gz"]
-
-    def test_absolute_paths_are_inside_of_the_folder(self, tmp_path):
-        outside = tmp_path / "evil"
-        path = archive(tmp_path / "m.tar.gz", member(str(outside), b"x"))
-        inside = pathlib.Path(hub.resolve(path)) / str(outside).lstrip("/")
-        assert inside.read_bytes() == b"x" and not outside.exists()
 
     def check_refused(self, path, cache) -> str:
         with pytest.raises(ValueError) as caught:

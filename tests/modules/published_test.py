@@ -12,7 +12,7 @@ import tensorflow as tf
 from paths import TESTS
 
 from ssgan_tf.latents import Latents, draw_labels
-from ssgan_tf.modules import reading
+from ssgan_tf.modules import published, reading
 from ssgan_tf.randomness import SAMPLING_LABELS_STREAM, SAMPLING_STREAM
 
 WRITER = TESTS / "tf1_modules.py"
@@ -206,6 +206,18 @@ class TestLabels:
         for name, classes in (("conditional", 3), ("fixed", 0)):
             with pytest.raises(ValueError, match=f"num_classes=5, .* has {classes}"):
                 reading.load(folder / name, num_classes=5)
+
+    @pytest.mark.parametrize("name, classes", [("conditional", 3), ("embedded", 10)])
+    def test_other_vectors_and_signatures(self, folder, monkeypatch, name, classes):
+        graphs = published._read(folder / name)
+        with tf.Graph().as_default() as other, tf.name_scope("other"):
+            tf.one_hot([0], 4)
+        for graph in graphs:
+            graph.graph_def.node.extend(other.as_graph_def().node)
+            graph.signature_def["a"].CopyFrom(graph.signature_def["default"])
+        monkeypatch.setattr(published, "_read", lambda path: graphs)
+        facts = reading.load(folder / name, num_classes=classes).metadata
+        assert (facts["num_classes"], facts["signature"]) == (classes, "default")
 
 
 class TestDiscriminator:
