@@ -341,6 +341,9 @@ def draw(rng, architecture, size) -> Net:
 def doubts_of(net, generator, discriminator) -> dict:
     """Flags for the properties that shapes do not determine."""
     flags = {}
+    if (net.size, net.channels) == (32, 1) and "dcgan" in net.architecture:
+        # MNIST's images are of 28x28.
+        flags["image_size"] = 32
     if net.architecture == "resnet_biggan":
         blocks = (generator.blocks, discriminator.trunk)
         for player, place, layers_ in zip("gd", net.attention, blocks, strict=True):
