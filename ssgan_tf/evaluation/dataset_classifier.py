@@ -61,7 +61,12 @@ def dataset_classifier(
         seed: seeds the initial weights, the order of the data and the shifts.
         strategy: the trained network runs on its replicas; None: on those of the
             strategy in scope, one device by default.
+
+    Raises:
+        ValueError: the labels are not as described.
     """
+    for title, (images, labels) in {"train_labels": train, "test_labels": test}.items():
+        arrays.check(title, labels, images.shape[:1], np.integer, 0, num_classes - 1)
     train = train[0], train[1].astype(np.int64)
     model = build_classifier(train[0].shape[1:], num_classes, seed)
     key = _hash_recipe(name, train, num_classes=num_classes, seed=seed)
@@ -91,7 +96,7 @@ def build_classifier(
     # global seed of the run may change this network.
     seeds = iter(np.random.SeedSequence([seed, 0]).generate_state(7))
 
-    def convolution(inputs, filters, strides=1):
+    def convolution(inputs, filters, strides):
         outputs = keras.layers.Conv2D(
             filters,
             3,
@@ -101,19 +106,13 @@ def build_classifier(
             kernel_initializer=keras.initializers.HeNormal(seed=int(next(seeds))),
             dtype="float32",
         )(inputs)
-        outputs = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")(
-            outputs
-        )
-        return keras.layers.ReLU(dtype="float32")(outputs)
+        norm = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")
+        return keras.layers.ReLU(dtype="float32")(norm(outputs))
 
     images = keras.Input(image_shape, dtype="uint8")
     hidden = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(images)
-    hidden = convolution(hidden, 16)
-    hidden = convolution(hidden, 48, strides=2)
-    hidden = convolution(hidden, 48)
-    hidden = convolution(hidden, 96, strides=2)
-    hidden = convolution(hidden, 96)
-    hidden = convolution(hidden, 64)
+    for width, strides in ((16, 1), (48, 2), (48, 1), (96, 2), (96, 1), (64, 1)):
+        hidden = convolution(hidden, width, strides)
     features = keras.layers.GlobalAveragePooling2D(dtype="float32")(hidden)
     logits = keras.layers.Dense(
         num_classes,
@@ -243,9 +242,10 @@ def _load_or_train(
 
 def _load_weights(model: keras.Model, cache_file: pathlib.Path) -> bool:
     """Sets the weights from the file; False if it is missing or damaged."""
-    weights = arrays.read(cache_file)
+    shapes = {f"arr_{i}": w.shape for i, w in enumerate(model.get_weights())}
+    weights = arrays.read(cache_file, shapes)
     if weights is not None:
-        model.set_weights(list(weights.values()))
+        model.set_weights(weights)
     return weights is not None
 
 

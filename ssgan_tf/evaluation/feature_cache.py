@@ -41,11 +41,12 @@ def features_of(
     if folder is None:
         return _extract(images, extractor, name)
     path = pathlib.Path(folder) / f"{name}-{len(images)}-{_key(images, extractor)}.npz"
-    cached = arrays.read(path)
+    widths = {"features": extractor.feature_dim, "logits": extractor.num_classes}
+    cached = arrays.read(path, {n: (len(images), w) for n, w in widths.items()})
     # Extraction is collective: workers that have the file join those that lack it.
     workers = Workers(extractor.strategy)
     if workers.add(cached is not None) == workers.count:
-        return cached["features"], cached["logits"]
+        return tuple(cached)
     features, logits = _extract(images, extractor, name)
     with files.lock(folder):
         arrays.write(path, features=features, logits=logits)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ssgan_tf.evaluation import arrays
 from ssgan_tf.modules import hub
 from ssgan_tf.utils.replicas import on_all_replicas
 
@@ -79,23 +80,9 @@ class FeatureExtractor:
         """
         images = np.asarray(images)
         tile = 3 if images.shape[-1:] == (1,) and self.image_shape[-1] == 3 else 1
-        shape = (*images.shape[1:-1], images.shape[-1] * tile)
-        if (
-            images.dtype != np.uint8
-            or images.ndim != 4
-            or not len(images)
-            or any(
-                fixed not in (None, size)
-                for fixed, size in zip(self.image_shape, shape, strict=True)
-            )
-        ):
-            raise ValueError(
-                f"The extractor {self.name} takes uint8 images of shape (N, "
-                f"{', '.join(str(s or 'any') for s in self.image_shape)}), N >= 1. "
-                f"Received: images.shape={images.shape}, images.dtype="
-                f"{images.dtype}. Float images in [0, 1] go through "
-                "utils.pictures.to_uint8 first."
-            )
+        *sides, channels = self.image_shape
+        shape = (None, *sides, channels if tile == 1 else 1)
+        arrays.check("images", images, shape, np.uint8)
         features = np.empty((len(images), self.feature_dim), np.float32)
         logits = np.empty((len(images), self.num_classes), np.float32)
         step = self.batch_size * self.strategy.num_replicas_in_sync
@@ -333,9 +320,10 @@ def _output_widths(
         outputs = classify(tf.zeros((2, *image_shape)))
         return {name: tf.reshape(outputs[name], [2, -1]).shape[1] for name in names}
     except (ValueError, TypeError, LookupError, tf.errors.OpError) as error:
+        shape = f"(batch, {', '.join(map(str, image_shape))})"
         raise ValueError(
-            f"A feature network must take float32 images (b, *{image_shape}) and "
-            f"return a dict with {names}, each (b, width). Received: path={path!r}, "
+            f"A feature network must take float32 images {shape} and return a "
+            f"dict with {names}, each (batch, width). Received: path={path!r}, "
             f"which fails with: {error} Use another network, or export it again."
         ) from error
 

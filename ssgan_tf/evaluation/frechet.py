@@ -18,6 +18,8 @@ import numpy as np
 import scipy.linalg
 import threadpoolctl
 
+from ssgan_tf.evaluation import arrays
+
 
 class Moments(NamedTuple):
     """Mean and covariance of features.
@@ -44,10 +46,13 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
     Args:
         batches: finite floats or integers, (n, d), n >= 1, one d for all, of two rows
             or more in all.
+
+    Raises:
+        ValueError: they are not as described.
     """
     count, mean, scatter = 0, np.zeros(()), np.zeros(())
     for batch in batches:
-        rows = np.asarray(batch, np.float64)
+        rows = arrays.check("batch", batch, (None, *(mean.shape or [None])))
         total = count + len(rows)
         batch_mean = rows.mean(axis=0)
         shift = batch_mean - mean
@@ -58,6 +63,7 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
         scatter = scatter + deviations.T @ deviations
         mean = mean + shift * (len(rows) / total)
         count = total
+    arrays.check_least(2, num_features=count)
     return Moments(mean, scatter / (count - 1))
 
 
@@ -71,7 +77,13 @@ def distance(real: Moments, fake: Moments) -> float:
     Args:
         real: moments of one set of features.
         fake: moments of the other, of the same width.
+
+    Raises:
+        ValueError: their widths differ, or they are not finite.
     """
+    for name, (mean, covariance) in {"real": real, "fake": fake}.items():
+        arrays.check(f"{name}.mean", mean, real.mean.shape)
+        arrays.check(f"{name}.covariance", covariance, real.mean.shape * 2)
     shift = real.mean - fake.mean
     traces = np.trace(real.covariance) + np.trace(fake.covariance)
     root = _trace_of_root(real.covariance, fake.covariance)
@@ -102,14 +114,17 @@ def interval(
     Returns:
         The two ends; the lower one may be negative.
 
+    Raises:
+        ValueError: see `moments`.
+
     Reference:
         - Efron, 1982, The Jackknife, the Bootstrap and Other Resampling Plans, 6
     """
-    sides = real_features, fake_features
-    real, fake = (moments(_parts(rows)) for rows in sides)
+    real, fake = (moments(_parts(rows)) for rows in (real_features, fake_features))
+    middle = distance(real, fake)
     pairs = (real_features, real, fake), (fake_features, fake, real)
     variance = sum(_influences(*pair).var(ddof=1) / len(pair[0]) for pair in pairs)
-    middle, half = distance(real, fake), 1.96 * float(np.sqrt(variance))
+    half = 1.96 * float(np.sqrt(variance))
     return middle - half, middle + half
 
 
@@ -143,7 +158,7 @@ def _map(covariance: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:
     """Splits rows into parts of about a thousand."""
-    return np.array_split(rows, -(-len(rows) // 1024))
+    return np.array_split(rows, max(1, -(-len(rows) // 1024)))
 
 
 def _trace_of_root(covariance: np.ndarray, other: np.ndarray) -> float:

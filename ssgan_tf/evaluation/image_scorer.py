@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from absl import logging
 
-from ssgan_tf.evaluation import feature_cache, ms_ssim, sliced_wasserstein
+from ssgan_tf.evaluation import arrays, feature_cache, ms_ssim, sliced_wasserstein
 from ssgan_tf.evaluation.features import FeatureExtractor
 from ssgan_tf.evaluation.metrics import (
     DEFAULT_METRICS,
@@ -28,6 +28,7 @@ from ssgan_tf.evaluation.metrics import (
 from ssgan_tf.utils.progress import track
 
 _FEW_IMAGES = 10_000
+_LEAST_SIZE = sliced_wasserstein.PATCH_SIZE
 
 
 class ImageScorer:
@@ -66,7 +67,7 @@ class ImageScorer:
         cache_dir: str | None = None,
         seed: int = 0,
     ):
-        real_images = _check_images(real_images, "real_images")
+        real_images = arrays.check_images("real_images", real_images, _LEAST_SIZE)
         count = len(real_images)
         self._num_fakes = count if num_fakes is None else num_fakes
         if min(count, self._num_fakes) < 2:
@@ -261,7 +262,7 @@ class ImageScorer:
         """Yields the batches after checking their size, and at the end their number."""
         size, count = self._shape[1:], 0
         for batch in batches:
-            batch = _check_images(batch, "fake_images")
+            batch = arrays.check_images("fake_images", batch, _LEAST_SIZE)
             count += len(batch)
             if batch.shape[1:] != size or count > self._num_fakes:
                 raise self._disagreement((count, *batch.shape[1:]))
@@ -284,21 +285,3 @@ class ImageScorer:
 
 def _in_order(labels: np.ndarray | None, order: np.ndarray) -> np.ndarray | None:
     return None if labels is None else np.asarray(labels)[order]
-
-
-def _check_images(images: np.ndarray, name: str) -> np.ndarray:
-    images = np.asarray(images)
-    if (
-        images.dtype != np.uint8
-        or images.ndim != 4
-        or not len(images)
-        or images.shape[1] != images.shape[2]
-        or images.shape[1] < sliced_wasserstein.PATCH_SIZE
-        or images.shape[3] not in (1, 3)
-    ):
-        raise ValueError(
-            "Scores take uint8 images (N, H, H, C), N >= 1, H >= 7, C 1 or 3. "
-            f"Received: {name}.shape={images.shape}, {name}.dtype={images.dtype}. "
-            "Convert float images in [0, 1] with utils.pictures.to_uint8."
-        )
-    return images

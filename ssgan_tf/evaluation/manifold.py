@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import threadpoolctl
 
+from ssgan_tf.evaluation import arrays
 from ssgan_tf.utils.progress import track
 
 # MiB of distances that are computed at a time.
@@ -52,9 +53,9 @@ def precision_recall(
         recall: in [0, 1]. Share of reals in the ball of any fake.
 
     Raises:
-        ValueError: too few features, of other widths, or not finite.
+        ValueError: an argument is not as described, or a feature is not finite.
     """
-    real, fake = _centre(real_features, fake_features)
+    real, fake = _centre(real_features, fake_features, k + 1, k + 1)
     real_radii, fake_radii = (_squared_radii(rows, k) for rows in (real, fake))
     precise = np.zeros(len(fake), bool)
     recalled = np.zeros(len(real), bool)
@@ -89,9 +90,9 @@ def density_coverage(
         coverage: in [0, 1]. Share of reals with a fake in their ball.
 
     Raises:
-        ValueError: too few features, of other widths, or not finite.
+        ValueError: an argument is not as described, or a feature is not finite.
     """
-    real, fake = _centre(real_features, fake_features)
+    real, fake = _centre(real_features, fake_features, k + 1, 1)
     radii = _squared_radii(real, k)
     inside = 0
     covered = np.zeros(len(real), bool)
@@ -130,13 +131,15 @@ def prd(
         As `prd_curve`: precision, which rises, and recall, which falls.
 
     Raises:
-        ValueError: too few features, of other widths, or not finite.
+        ValueError: an argument is not as described, or a feature is not finite.
     """
     # Slow to import, and no other score needs it.
     from sklearn.cluster import MiniBatchKMeans
 
-    real, fake = _centre(real_features, fake_features)
+    arrays.check_least(1, num_runs=num_runs, num_clusters=num_clusters)
+    real, fake = _centre(real_features, fake_features, 1, 1)
     features = np.concatenate([real, fake])
+    arrays.check_least(num_clusters, num_features=len(features))
     curves = []
     # Not seed, seed + 1, ...: neighbouring seeds would share all runs but one.
     run_seeds = np.random.default_rng(seed).integers(2**31, size=num_runs)
@@ -207,24 +210,26 @@ def nearest_distances(
             equal rows in several batches.
 
     Raises:
-        ValueError: too few features, of other widths, or not finite.
+        ValueError: an argument is not as described, or a feature is not finite.
     """
     from sklearn.metrics import pairwise_distances_argmin
 
-    queries = np.asarray(queries, np.float64)
+    queries = arrays.check("queries", queries, (None, None))
     centre = queries.mean(axis=0)
     queries = queries - centre
     distances = np.full(len(queries), np.inf)
     places = np.full(len(queries), -1, np.int64)
     count = 0
     for batch in batches:
-        rows = batch - centre
+        rows = arrays.check("batch", batch, (None, len(centre))) - centre
         nearest = pairwise_distances_argmin(queries, rows)
         exact = np.linalg.norm(queries - rows[nearest], axis=1)
         closer = exact < distances
         distances[closer] = exact[closer]
         places[closer] = count + nearest[closer]
         count += len(rows)
+    # An iterator that was read before is empty.
+    arrays.check_least(1, num_features=count)
     return distances, places
 
 
@@ -252,21 +257,23 @@ def memorisation(fake_distances: np.ndarray, test_distances: np.ndarray) -> floa
 
     Returns:
         A number in [0, 1].
+
+    Raises:
+        ValueError: an argument is not as described.
     """
-    test = np.sort(test_distances)
-    below, upto = (
-        test.searchsorted(fake_distances, side=side) for side in ("left", "right")
-    )
+    fake = arrays.check("fake_distances", fake_distances, (None,), low=0)
+    test = np.sort(arrays.check("test_distances", test_distances, (None,), low=0))
+    below, upto = (test.searchsorted(fake, side=side) for side in ("left", "right"))
     return float((below + upto).mean() / (2 * len(test)))
 
 
 def _centre(
-    real_features: np.ndarray, fake_features: np.ndarray
+    real: np.ndarray, fake: np.ndarray, min_reals: int, min_fakes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Subtracts the middle of the means of both sets, to save digits."""
-    real, fake = (
-        np.asarray(side, np.float64) for side in (real_features, fake_features)
-    )
+    """Checks both sets and subtracts the middle of their means, to save digits."""
+    real = arrays.check("real_features", real, (None, None), rows=min_reals)
+    shape = (None, real.shape[1])
+    fake = arrays.check("fake_features", fake, shape, rows=min_fakes)
     centre = (real.mean(axis=0) + fake.mean(axis=0)) / 2
     return real - centre, fake - centre
 
@@ -300,6 +307,7 @@ def _squared_radii(features: np.ndarray, k: int) -> np.ndarray:
     """Upper bounds of the squared distances to the k-th neighbours, (n,)."""
     from sklearn.neighbors import NearestNeighbors
 
+    arrays.check_least(1, k=k)
     search = NearestNeighbors(
         n_neighbors=k, algorithm="brute", metric="sqeuclidean"
     ).fit(features)

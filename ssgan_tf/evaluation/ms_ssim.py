@@ -24,6 +24,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ssgan_tf.evaluation import arrays
+
 WINDOW = 11
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # About a dozen arrays of this many floats exist at a time: some 50 MiB.
@@ -53,8 +55,9 @@ def ms_ssim_diversity(
         In [0, 1] up to the rounding of float32. Always computed on the CPU.
 
     Raises:
-        ValueError: the images are too small, or no class has two images.
+        ValueError: an argument is not as described, or no class has two images.
     """
+    images = arrays.check_images("images", images)
     compare = comparison(num_scales(images.shape[1]))
     pairs = random_pairs(len(images), num_pairs, seed=seed, labels=labels)
     step = max(1, VALUES_PER_BATCH // images[0].size)
@@ -103,9 +106,11 @@ def random_pairs(
         int64, (num_pairs, 2), in [0, num_images). A function of the arguments.
 
     Raises:
-        ValueError: no class has two images.
+        ValueError: an argument is not as described, or no class has two images.
     """
+    arrays.check_least(1, num_pairs=num_pairs)
     labels = np.zeros(num_images, int) if labels is None else labels
+    labels = arrays.check("labels", labels, (num_images,), np.integer)
     # Sorted by class.
     order = np.argsort(labels, kind="stable")
     _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)

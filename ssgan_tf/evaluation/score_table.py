@@ -97,9 +97,11 @@ class ScoreTable(Table[ScoreRow]):
         rows = super().rows()
         for number, row in enumerate(rows, start=1):
             for column, text in row.cells.items():
-                parse = _PARSERS.get(column.rpartition("_")[2], str)
+                name, _, ending = column.rpartition("_")
+                # A user's own column may end alike, but does not come in threes.
+                is_score = {f"{name}_{e}" for e in _PARSERS} <= row.cells.keys()
                 try:
-                    parse(text or "0")
+                    _PARSERS.get(ending if is_score else "", str)(text or "0")
                 except ValueError as error:
                     raise ValueError(
                         f"{self.path}: row {number}, column {column}: {text!r} is no "

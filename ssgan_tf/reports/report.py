@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import bisect
 import io
 import json
 import os
@@ -255,12 +256,14 @@ def _environment(runs: Sequence[_Run]) -> dict[str, list]:
 
 def _samples(runs: Sequence[_Run]) -> dict[_Run, dict[int, _Picture]]:
     """The sample grids of each run by step, those of at most `MAX_GRIDS` steps."""
+    steps = sorted({step for run in runs for step in run.grids})
+    places = np.linspace(0, len(steps) - 1, min(len(steps), MAX_GRIDS))
     samples = {}
     for run in runs:
-        steps = list(run.grids)
-        places = np.linspace(0, len(steps) - 1, min(len(steps), MAX_GRIDS))
-        chosen = [steps[round(place)] for place in places]
-        samples[run] = {step: _read_png(run.grids[step]) for step in chosen}
+        own = list(run.grids)
+        # The last grid up to each step, else the first one.
+        chosen = {max(0, bisect.bisect(own, steps[round(p)]) - 1) for p in places}
+        samples[run] = {own[i]: _read_png(run.grids[own[i]]) for i in sorted(chosen)}
     return {run: grids for run, grids in samples.items() if grids}
 
 

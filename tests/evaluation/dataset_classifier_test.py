@@ -1,5 +1,6 @@
 """The classifier of a data set: training, cache, replicas."""
 
+import io
 import threading
 
 import keras
@@ -99,7 +100,8 @@ class TestCache:
         expected = self.train(tmp_path)
         (file,) = tmp_path.glob("*.npz")
         good = file.read_bytes()
-        for bad in (b"", b"nonsense", good[: len(good) // 2]):
+        np.savez(other := io.BytesIO(), np.ones(3))
+        for bad in (b"", b"nonsense", good[: len(good) // 2], other.getvalue()):
             file.write_bytes(bad)
             caplog.clear()
             again = self.train(tmp_path)
@@ -155,6 +157,12 @@ class TestCache:
         assert {path.name for path in tmp_path.glob("*.npz")} == names
         # As written by earlier versions.
         assert "noise_cnn-284cd13dbb513964.npz" in names
+
+    @pytest.mark.parametrize("wrong", [-1, 1, 0.0])
+    def test_labels_that_are_no_classes(self, wrong, tmp_path):
+        train = random_images(6), np.arange(6) % 3 + wrong
+        with pytest.raises(ValueError, match="Received: train_labels.shape"):
+            self.train(tmp_path, train=train)
 
     @pytest.mark.usefixtures("two_steps")
     def test_seed_decides_the_features(self, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ssgan_tf.evaluation import feature_cache
+from ssgan_tf.evaluation import arrays, feature_cache
 from ssgan_tf.evaluation.features import FeatureExtractor
 
 
@@ -78,12 +78,14 @@ def test_changes_of_the_key(change, tmp_path):
     assert network.count == 2500 + len(other)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other"])
 def test_a_damaged_file_is_made_again(damage, tmp_path):
     network = Counting()
     check(images(), network.extractor(), tmp_path)
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(file.read_bytes()[:-100] if damage == "truncated" else b"")
+    if damage == "other":
+        arrays.write(file, features=np.ones((2500, 3)))
     for _ in range(2):
         check(images(), network.extractor(), tmp_path)
         assert network.count == 5000

@@ -229,7 +229,7 @@ class TestInception:
             def __call__(self, images):
                 return {"pool_3": images, "logits": images}
 
-        with pytest.raises(ValueError, match=r"\(299, 299, 3\)"):
+        with pytest.raises(ValueError, match=r"\(batch, 299, 299, 3\)"):
             features.load_inception(save(Small(), tmp_path))
 
     def test_no_way_to_call_it(self, tmp_path):

@@ -1,7 +1,7 @@
 """Precision, recall and copies against SciPy, scikit-learn, loops and fractions."""
 
-import itertools
 from fractions import Fraction
+from itertools import cycle as endless
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 
-from ssgan_tf.evaluation import manifold
+from ssgan_tf.evaluation import frechet, manifold
 
 
 @pytest.fixture(autouse=True)
@@ -310,19 +310,6 @@ class TestNearestDistances:
         distances, _ = manifold.nearest_distances(queries, [rows])
         np.testing.assert_allclose(distances, 2.0**-30, rtol=1e-3)
 
-    def test_reads_one_batch_at_a_time(self):
-        # An endless stream works as long as it ends in an error.
-        stream = itertools.chain([np.zeros((4, 6))] * 5, itertools.repeat(np.zeros(6)))
-        with pytest.raises(ValueError):
-            manifold.nearest_distances(features(5), stream)
-
-    @pytest.mark.parametrize("bad", [np.zeros((4, 5)), np.full((2, 6), np.nan)])
-    def test_rejects_bad_batches(self, bad):
-        with pytest.raises(ValueError):
-            manifold.nearest_distances(features(5), [features(5), bad])
-        with pytest.raises(ValueError):
-            manifold.nearest_distances(bad, [features(5)])
-
 
 class TestMemorisation:
     def test_equals_scipy(self):
@@ -345,23 +332,37 @@ class TestMemorisation:
 
 @pytest.mark.parametrize(
     "bad",
+    [np.zeros(shape) for shape in ((30, 5), (0, 6), (30, 0))]
+    + [np.full((30, 6), value) for value in (np.nan, -np.inf)],
+)
+@pytest.mark.parametrize(
+    "score",
     [
-        np.zeros((30, 5)),
-        np.zeros((0, 6)),
-        np.zeros((30, 0)),
-        np.full((30, 6), np.nan),
-        np.full((30, 6), -np.inf),
+        lambda real, fake: manifold.precision_recall(real, fake, k=3),
+        lambda real, fake: manifold.density_coverage(real, fake, k=3),
+        lambda *sides: manifold.prd(*sides, num_clusters=4, num_runs=1, seed=0),
+        lambda *pair: manifold.nearest_distances(features(5), endless(pair)),
+        lambda *pair: frechet.moments(endless(pair)),
+        frechet.interval,
     ],
 )
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_rejects_bad_features(bad):
+def test_rejects_bad_features(score, bad):
     for pair in ((bad, features(30)), (features(30), bad)):
-        with pytest.raises(ValueError):
-            manifold.precision_recall(*pair, k=3)
-        with pytest.raises(ValueError):
-            manifold.density_coverage(*pair, k=3)
-        with pytest.raises(ValueError):
-            manifold.prd(*pair, num_clusters=4, num_runs=1, seed=0)
+        with pytest.raises(ValueError, match="Received: (real|fake|batch)"):
+            score(*pair)
+
+
+def test_rejects_nothing():
+    rows = features(9)
+    for score in (
+        lambda: manifold.nearest_distances(rows, []),
+        lambda: manifold.memorisation([1.0], []),
+        lambda: manifold.prd(rows, rows, num_clusters=1, num_runs=0, seed=0),
+        lambda: frechet.moments([rows[:1]]),
+        lambda: frechet.moments([]),
+    ):
+        with pytest.raises(ValueError, match="Received: "):
+            score()
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -369,10 +370,9 @@ def test_needs_more_features_than_k(k):
     enough, few = features(k + 1), features(k, seed=1)
     for score in (manifold.precision_recall, manifold.density_coverage):
         score(enough, enough, k=k)
-        with pytest.raises(ValueError):
-            score(few, enough, k=k)
-        with pytest.raises(ValueError):
-            score(enough, enough, k=0)
+        for wrong in ((few, enough, k), (enough, enough, 0)):
+            with pytest.raises(ValueError, match="Received: "):
+                score(*wrong)
     with pytest.raises(ValueError):
         manifold.precision_recall(enough, few, k=k)
     # Fakes have no balls here.

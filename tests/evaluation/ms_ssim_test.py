@@ -177,10 +177,16 @@ def test_calls_add_nothing_to_the_graph():
 
 
 @pytest.mark.parametrize(
-    "size, labels, words",
-    [(10, None, "size=10"), (16, np.arange(4), "4 images of as many classes")],
+    "height, dtype, labels, count, words",
+    [
+        (10, "u1", None, 2, "size=10"),
+        (16, "u1", np.arange(4), 2, "4 images of as many classes"),
+        (16, "u1", np.zeros(3, int), 2, "labels.shape"),
+        (16, "u1", None, 0, "num_pairs=0"),
+        (16, "f4", None, 2, "images.*float32"),
+    ],
 )
-def test_images_that_cannot_be_compared(size, labels, words):
-    images = np.zeros((4, size, size, 3), np.uint8)
+def test_images_that_cannot_be_compared(height, dtype, labels, count, words):
+    images = np.zeros((4, height, height, 3), dtype)
     with pytest.raises(ValueError, match=f"Received: .*{words}"):
-        ms_ssim.ms_ssim_diversity(images, num_pairs=2, seed=0, labels=labels)
+        ms_ssim.ms_ssim_diversity(images, num_pairs=count, seed=0, labels=labels)

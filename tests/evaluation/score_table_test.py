@@ -53,6 +53,9 @@ def test_table_keeps_mean_deviation_and_list(tmp_path):
     assert row.means() == {"frechet_x": 5.0, "rotation_accuracy_real": 0.5}
     assert row.numbers() == VALUES
     assert row.deviation("frechet_x") == 1.0
+    noted = dataclasses.replace(row, cells=row.cells | {"remark_std": "hi"})
+    (other := ScoreTable(tmp_path / "noted.csv")).write([noted])
+    assert other.rows() == [noted]
     # The bytes that earlier versions wrote.
     versions = protocols.versions()
     with table.path.open(newline="") as file:

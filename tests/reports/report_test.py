@@ -424,12 +424,15 @@ def test_the_command(bare, tmp_path):
     assert page == report.render([bare.path])
 
 
-def test_samples_of_many_steps(bare):
-    bare.samples.mkdir()
-    for step in range(23):
-        Image.new("L", (8, 8)).save(bare.samples / f"{step}.png")
-    images = Page(report.render([bare.path])).attributes("img")
-    assert [int(image["data-step"]) for image in images] == list(range(0, 23, 2))
+def test_samples_of_many_steps(bare, tmp_path):
+    copy = shutil.copytree(bare.path, tmp_path / "copy")
+    for run, start in ((bare, 0), (RunDir(copy), 10)):
+        run.samples.mkdir()
+        for step in range(start, 23):
+            Image.new("L", (8, 8)).save(run.samples / f"{step}.png")
+    images = Page(report.render([bare.path, run.path])).attributes("img")
+    steps = [*range(0, 23, 2), *range(10, 23, 2)]
+    assert [int(image["data-step"]) for image in images] == steps
 
 
 def test_large_pictures_are_compressed(bare):
