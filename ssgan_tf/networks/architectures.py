@@ -507,24 +507,19 @@ def get_architecture(name: str, size: int) -> Architecture:
     return architecture
 
 
-# The missing part of an architecture without an option.
-_LACKS = {
-    "attention": "no self-attention",
-    "hierarchical_z": "no blocks that take pieces of z",
-    "class_embedding": "no embedding of labels",
-    "layer_norm": "no blocks that take layer normalization",
-}
+# Options that only some architectures have.
+_OPTIONS = ("attention", "hierarchical_z", "class_embedding", "layer_norm")
 
 
 def _find(name: str, spec) -> Architecture:
     """The architecture; refuses options that it would silently ignore."""
     architecture = get_architecture(name, spec.size)
-    for option, lack in _LACKS.items():
+    for option in _OPTIONS:
         value = getattr(spec, option, None)
         able = [key for key, row in ARCHITECTURES.items() if option in row.options]
         if value not in (None, False, 0, "none") and name not in able:
             raise ValueError(
-                f"{name!r} has {lack}; {', '.join(able)} have. Received: "
+                f"{name!r} has no `{option}`; {', '.join(able)} have. Received: "
                 f"{option}={value!r}. Use another architecture, or leave it out."
             )
     return architecture

@@ -531,8 +531,8 @@ def test_grey_images_of_two_sizes(tmp_path):
     "net, flags, words",
     [
         (TINY, {"architecture": "sndcgan_arch"}, "one of dcgan, sndcgan, .*_arch'"),
-        (TINY, {"g_attention": "B1"}, "'sndcgan' has no self-attention.*'B1'"),
-        (TINY, {"hierarchical_z": True}, "'sndcgan' has no blocks that take pieces"),
+        (TINY, {"g_attention": "B1"}, "'sndcgan' has no `attention`.*'B1'"),
+        (TINY, {"hierarchical_z": True}, "'sndcgan' has no `hierarchical_z`"),
         (SPLIT, {"hierarchical_z": False}, "of another shape: .*B1/bn1/beta/k"),
         (BIGGAN, BIGGAN_FLAGS | {"g_attention": "B7"}, "B1, B2, B3.*'B7'"),
         (

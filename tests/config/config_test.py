@@ -406,7 +406,7 @@ class TestSweepFiles:
         (["penalty.interval = 0"], "at least 1"),
         (["augmentation.policy = 'color'"], "policy='color'"),
         (["augmentation.policy = ['colour']"], "color"),
-        (["G.attention = 'B1'"], "no self-attention; resnet_biggan"),
+        (["G.attention = 'B1'"], "no `attention`; resnet_biggan"),
         (["options.architecture = 'sndcgan'", "D.layer_norm = True"], "layer norm"),
         (
             ["options.architecture = 'dcgan'", "G.spectral_norm = True"],
