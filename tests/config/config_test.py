@@ -407,7 +407,7 @@ class TestSweepFiles:
         (["augmentation.policy = 'color'"], "policy='color'"),
         (["augmentation.policy = ['colour']"], "color"),
         (["G.attention = 'B1'"], "no `attention`; resnet_biggan"),
-        (["options.architecture = 'sndcgan'", "D.layer_norm = True"], "layer norm"),
+        (["options.architecture = 'sndcgan'", "D.layer_norm = True"], "layer_norm"),
         (
             ["options.architecture = 'dcgan'", "G.spectral_norm = True"],
             "G.spectral_norm",
