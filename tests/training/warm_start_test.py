@@ -170,10 +170,11 @@ class TestRead:
 
 
 class TestUnnumbered:
-    def test_names_are_without_numbers_and_different(self):
+    def test_numbers_become_ranks_and_names_differ(self):
         paths = ["a_4/d_10/k", "a_4/d/k", "B1/k", "B2/k", "d_1/k_2", "d_1/k_2"]
         assert warm_start.unnumbered(paths) == [
-            *("a/d/k#0", "a/d/k#1", "B1/k#0", "B2/k#0", "d/k#0", "d/k#1"),
+            *("a#0/d#1/k#0", "a#0/d#0/k#0", "B1#0/k#0", "B2#0/k#0"),
+            *("d#0/k#0", "d#0/k#0#1"),
         ]
 
     def test_a_network_that_is_built_again(self):
