@@ -354,7 +354,7 @@ def test_evaluate_and_compare(runs, tmp_path):
         # A metric that does not exist is a usage error.
         assert result.code == (2 if words.startswith("must name") else 1)
     assert (tmp_path / "notes.csv").read_text() == "mine"
-    assert "\nsliced_wasserstein_100_test " in output
+    assert "sliced_wasserstein_100_test " in output
     assert "rotations of fake" in output
     assert "data=digits32; split=test; data_hash=" in output
     (row,) = ScoreTable(tmp_path / "mine.csv").rows()

@@ -143,7 +143,7 @@ def test_checkpoints_that_are_deleted_or_damaged_are_left_out(run, caplog):
         for record in caplog.records
         if record.levelname == "WARNING"
     )
-    assert "step 0 is not scored: it was deleted" in deleted
+    assert "step 0 is not scored: training deleted" in deleted
     assert "step 2 is not scored" in damaged and "damaged" in damaged
 
 
