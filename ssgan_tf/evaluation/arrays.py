@@ -39,15 +39,18 @@ def check(
         ValueError: they are not.
     """
     array = np.asarray(values)
+    has_order = array.dtype.kind in "iuf" and array.size
+    # NaN is the minimum of values with NaN. Comparing all values would take twice the
+    # memory of the images.
+    ends = np.array([array.min(), array.max()] if has_order else [np.nan, np.nan])
     if (
         not np.issubdtype(array.dtype, dtype)
         or array.ndim != len(shape)
         or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
         or not array[rows - 1 :].size
-        or not (np.isfinite(array) & (low <= array) & (array <= high)).all()
+        or not (np.isfinite(ends).all() and low <= ends[0] and ends[1] <= high)
     ):
-        ordered = array.dtype.kind in "iuf" and array.size
-        extent = f"{array.min()} to {array.max()}" if ordered else "none"
+        extent = f"{ends[0]} to {ends[1]}" if has_order else "none"
         raise ValueError(
             f"`{name}` must be finite {dtype.__name__}s in [{low}, {high}] of shape "
             f"{shape}, with {rows} or more rows. Received: {name}.shape={array.shape}, "
